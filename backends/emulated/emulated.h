@@ -1,0 +1,25 @@
+// The emulated backend: places are buffers of host memory, channels are queues in this process.
+// No GPU, no NIC, no privileges. It is the smallest complete backend and the one to copy from:
+//
+//   memory.h              segments, and moving the bytes
+//   link_model.h          when a chunk lands, by the numbers of the cluster's links
+//   virtual_backend.cpp   virtual time: the clock jumps to the next landing; deterministic
+//   real_backend.cpp      real time: worker threads copy, at memory speed or at the links' rates
+#pragma once
+
+#include <memory>
+
+#include "core/backend.h"
+
+namespace kvhaul::emulated {
+
+struct Options {
+  bool real_time = false;  // else virtual time
+  bool payload = true;     // move real bytes; else only take time. Real time always moves bytes.
+  bool throttle = false;   // real time: land no earlier than the links would let it
+  unsigned workers = 0;    // real time: copying threads; 0: all processors but one, one at least
+};
+
+std::unique_ptr<Backend> make_backend(const Options& options);
+
+}  // namespace kvhaul::emulated

@@ -1,0 +1,104 @@
+// When chunks land on modelled links: the timing of the emulated backend, without any bytes.
+//
+// A channel serves its chunks first in, first out, one at a time. A chunk of S bytes in p pieces
+//
+//   waits for the posting thread of its place       p x post_ns, one post after the other
+//   waits for its channel
+//   occupies every link of its route                (S + p h) / rate of the link
+//   and frees the channel when the slowest is done;
+//   it lands after the fixed latency, and after the further stages of a store-and-forward route,
+//   which overlap with the chunks behind it.
+//
+// A link shared by several channels serves them in the order in which their chunks come to it, so
+// two busy channels get half each and no link ever carries more than its rate. That is a coarse
+// picture of contention (no max-min sharing, no congestion control); the SimGrid backend has a finer
+// one. Where nothing is shared both give the same times.
+//
+// Time inside is picoseconds, so that rounding to nanoseconds does not add up over a run.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/backend.h"
+
+namespace kvhaul::emulated {
+
+class LinkModel {
+ public:
+  LinkModel(const Cluster& cluster, std::span<const ChannelRequest> requests);
+
+  struct Landing {
+    std::uint32_t ticket = 0;
+    TimeNs started_ns = 0;
+    TimeNs done_ns = 0;
+  };
+
+  /// A chunk is posted now. `ticket` comes back in its landing; it must not be in use.
+  void post(ChannelId channel, std::uint32_t ticket, const ChunkPost& chunk, TimeNs now);
+  /// Stops a chunk that has not left its channel yet. False when it has: it will land.
+  bool cancel(std::uint32_t ticket, TimeNs now);
+  /// Appends what has landed up to `now`, in order of time, then of posting.
+  void advance(TimeNs now, std::vector<Landing>& landings);
+  /// When advance() will next have work, not necessarily a landing; never_ns when all is quiet.
+  TimeNs next_ns() const;
+
+ private:
+  using TimePs = std::int64_t;  // 106 days
+
+  struct Channel {
+    std::vector<std::uint32_t> links;       // into links_, repeated crossings repeated
+    std::vector<std::uint32_t> queue;       // tickets, oldest at `head`
+    std::size_t head = 0;
+    std::uint32_t serving = no_id;
+    std::uint32_t poster = 0;
+    std::uint64_t ps_per_byte_q32 = 0;
+    TimePs fixed_ps = 0;
+    TimePs post_ps = 0;
+    TimePs last_done_ps = 0;
+    Bytes half_bandwidth_bytes = 0;
+    std::uint32_t stages = 1;
+    std::uint64_t pack_ps_per_byte_q32 = 0;
+    TimePs pack_fixed_ps = 0;
+  };
+  struct Link {
+    std::uint64_t ps_per_byte_q32 = 0;
+    TimePs free_ps = 0;
+  };
+  struct Ticket {
+    ChannelId channel = 0;
+    std::uint32_t use = 0;      // counts the posts under this ticket; an event of an older one is void
+    bool packed = false;
+    Bytes bytes = 0;
+    Bytes charged_bytes = 0;
+    TimePs ready_ps = 0;        // the posting thread is through with it
+    TimePs started_ps = 0;
+    TimePs done_ps = 0;
+  };
+  enum class Step : std::uint8_t { start, leave, land };
+  struct Event {
+    TimePs at_ps = 0;
+    std::uint64_t sequence = 0;
+    std::uint32_t ticket = 0;
+    std::uint32_t use = 0;
+    Step step = Step::start;
+  };
+
+  static TimePs cost(std::uint64_t ps_per_byte_q32, Bytes bytes) {
+    return static_cast<TimePs>((static_cast<Wide>(bytes) * ps_per_byte_q32) >> 32);
+  }
+  void push(TimePs at, Step step, std::uint32_t ticket);
+  void pop();
+  void try_start(Channel& channel, TimePs now);
+  void start(Channel& channel, std::uint32_t ticket, TimePs now);
+
+  std::vector<Channel> channels_;
+  std::vector<Link> links_;
+  std::vector<TimePs> posters_free_ps_;  // by posting place
+  std::vector<Ticket> tickets_;
+  std::vector<Event> heap_;  // earliest first, then in order of pushing
+  std::uint64_t next_sequence_ = 0;
+};
+
+}  // namespace kvhaul::emulated

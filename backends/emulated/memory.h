@@ -1,0 +1,38 @@
+// Fake GPU memory: one buffer of host memory per segment, or only its size.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/backend.h"
+
+namespace kvhaul::emulated {
+
+class Memory {
+ public:
+  /// Without bytes segments have a size and nothing else.
+  explicit Memory(bool with_bytes) : with_bytes_(with_bytes) {}
+
+  bool with_bytes() const { return with_bytes_; }
+  /// Fails with `missing` when this machine has not got the memory.
+  Result<SegmentId> add(const std::string& place_name, Bytes bytes);
+  /// Whether every piece lies inside its segments.
+  bool holds(const ChunkPost& chunk) const;
+  /// Moves the pieces, one by one. The chunk must pass holds().
+  void move(const ChunkPost& chunk);
+  std::span<std::byte> bytes(SegmentId segment, Bytes offset, Bytes length);
+
+ private:
+  struct Segment {
+    Bytes size = 0;
+    std::unique_ptr<std::byte[]> bytes;
+  };
+  bool inside(SegmentId segment, Bytes offset, Bytes length) const;
+
+  bool with_bytes_;
+  std::vector<Segment> segments_;
+};
+
+}  // namespace kvhaul::emulated

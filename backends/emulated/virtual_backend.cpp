@@ -1,0 +1,143 @@
+// The emulated backend in virtual time. Nothing ever waits: wait() moves the clock to the next
+// landing. A unit test steps through a run by calling wait() and progress() itself.
+#include "backends/emulated/virtual_backend.h"
+
+#include <algorithm>
+
+#include "backends/emulated/control_plane.h"
+#include "backends/emulated/link_model.h"
+#include "backends/emulated/memory.h"
+#include "core/channel_plan.h"
+#include "core/checksum.h"
+
+namespace kvhaul::emulated {
+namespace {
+
+class VirtualBackend final : public Backend {
+ public:
+  explicit VirtualBackend(bool payload) : memory_(payload) {}
+
+  std::string description() const override {
+    return std::string("emulated, virtual time, payload ") + (moves_bytes() ? "real" : "none");
+  }
+  bool moves_bytes() const override { return memory_.with_bytes(); }
+
+  Result<std::vector<ChannelNumbers>> open(const Cluster& cluster,
+                                           std::span<const ChannelRequest> requests) override {
+    cluster_ = &cluster;
+    links_ = std::make_unique<LinkModel>(cluster, requests);
+    control_ = std::make_unique<ControlPlane>(cluster, requests);
+    std::vector<ChannelNumbers> numbers;
+    for (const ChannelRequest& request : requests)
+      numbers.push_back(numbers_of(request.route, request.costs));
+    return numbers;
+  }
+
+  Result<SegmentId> register_segment(PlaceId place, Bytes bytes) override {
+    return memory_.add(cluster_->places[place].name, bytes);
+  }
+
+  void post(ChannelId channel, std::span<const ChunkPost> chunks) override {
+    for (const ChunkPost& chunk : chunks) {
+      if (!memory_.holds(chunk)) {
+        ended_.push_back({channel, Outcome::invalid, chunk.chunk, now_, now_, now_});
+        continue;
+      }
+      const std::uint32_t ticket = new_ticket();
+      tickets_[ticket] = {channel, now_, chunk, true};
+      links_->post(channel, ticket, chunk, now_);
+    }
+  }
+
+  void cancel(ChannelId channel, ChunkId chunk) override {
+    for (std::uint32_t ticket = 0; ticket < tickets_.size(); ++ticket) {
+      const Ticket& entry = tickets_[ticket];
+      if (!entry.in_use || entry.channel != channel || entry.chunk.chunk != chunk) continue;
+      if (!links_->cancel(ticket, now_)) return;  // it will land
+      ended_.push_back({channel, Outcome::cancelled, chunk, entry.posted_ns, now_, now_});
+      free_ticket(ticket);
+      return;
+    }
+  }
+
+  void send(const ControlMessage& message) override { control_->send(message, now_); }
+
+  void progress(BackendEvents& events) override {
+    if (!ended_.empty()) {
+      events.completions.insert(events.completions.end(), ended_.begin(), ended_.end());
+      ended_.clear();
+    }
+    control_->deliver(now_, events.messages);
+    landings_.clear();
+    links_->advance(now_, landings_);
+    for (const LinkModel::Landing& landing : landings_) {
+      const Ticket& entry = tickets_[landing.ticket];
+      if (memory_.with_bytes()) memory_.move(entry.chunk);
+      events.completions.push_back({entry.channel, Outcome::ok, entry.chunk.chunk, entry.posted_ns,
+                                    landing.started_ns, landing.done_ns});
+      free_ticket(landing.ticket);
+    }
+  }
+
+  void wait(TimeNs until_ns) override {
+    if (!ended_.empty()) return;
+    const TimeNs next = std::min({until_ns, links_->next_ns(), control_->next_ns()});
+    if (next != never_ns) now_ = std::max(now_, next);
+  }
+
+  TimeNs now() const override { return now_; }
+
+  void fill(SegmentId segment, Bytes offset, Bytes length, std::uint64_t seed) override {
+    fill_pattern(memory_.bytes(segment, offset, length), seed);
+  }
+  std::uint64_t checksum(SegmentId segment, Bytes offset, Bytes length) override {
+    return kvhaul::checksum(memory_.bytes(segment, offset, length));
+  }
+  void read(SegmentId segment, Bytes offset, std::span<std::byte> into) override {
+    const auto from = memory_.bytes(segment, offset, into.size());
+    std::copy(from.begin(), from.end(), into.begin());
+  }
+  void write(SegmentId segment, Bytes offset, std::span<const std::byte> from) override {
+    std::copy(from.begin(), from.end(), memory_.bytes(segment, offset, from.size()).begin());
+  }
+
+ private:
+  struct Ticket {
+    ChannelId channel = 0;
+    TimeNs posted_ns = 0;
+    ChunkPost chunk;
+    bool in_use = false;
+  };
+
+  std::uint32_t new_ticket() {
+    if (free_tickets_.empty()) {
+      tickets_.emplace_back();
+      return static_cast<std::uint32_t>(tickets_.size() - 1);
+    }
+    const std::uint32_t ticket = free_tickets_.back();
+    free_tickets_.pop_back();
+    return ticket;
+  }
+  void free_ticket(std::uint32_t ticket) {
+    tickets_[ticket].in_use = false;
+    free_tickets_.push_back(ticket);
+  }
+
+  const Cluster* cluster_ = nullptr;
+  Memory memory_;
+  std::unique_ptr<LinkModel> links_;
+  std::unique_ptr<ControlPlane> control_;
+  TimeNs now_ = 0;
+  std::vector<Ticket> tickets_;
+  std::vector<std::uint32_t> free_tickets_;
+  std::vector<Completion> ended_;  // without having been on a link
+  std::vector<LinkModel::Landing> landings_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_virtual_backend(bool payload) {
+  return std::make_unique<VirtualBackend>(payload);
+}
+
+}  // namespace kvhaul::emulated

@@ -1,0 +1,137 @@
+// The scheduler alone: submit to finish on a null backend, which completes every chunk in posting
+// order a fixed number of chunks later. Everything is on: policy, windows, learned rates, priority
+// classes, deadlines, ageing, credits, timeouts. One core, one thread.
+//
+//   items_per_second   chunks from submission to completion
+//   allocations        calls of operator new per chunk in steady state
+#include <benchmark/benchmark.h>
+
+#include <vector>
+
+#include "bench/allocation_counter.h"
+#include "core/scheduler.h"
+
+namespace kvhaul {
+namespace {
+
+constexpr Bytes half_bandwidth_bytes = 60'000;
+constexpr std::uint32_t open_per_pair = 64;  // a backlog that keeps every window full
+
+/// `pairs` pairs of places with `rails` channels each; channel r of every pair shares link r, as
+/// GPUs share the NICs of a node.
+SchedulerSetup make_setup(const std::string& policy, std::uint32_t pairs, std::uint32_t rails) {
+  SchedulerSetup setup;
+  setup.config.policy = policy;
+  ChannelNumbers numbers;
+  numbers.fixed_ns = 1200;
+  numbers.post_ns = 200;
+  numbers.bytes_per_s = 47e9;
+  numbers.half_bandwidth_bytes = half_bandwidth_bytes;
+  numbers.max_in_flight = 128;
+  numbers.max_chunk_bytes = GiB;
+  for (std::uint32_t p = 0; p < pairs; ++p) {
+    setup.pairs.push_back({p, 1000 + p, p});
+    setup.accounts.push_back({1000 + p, 1, Bytes{1} << 60, Bytes{1} << 60, false});
+    for (std::uint32_t r = 0; r < rails; ++r) {
+      SetupChannel channel{p * rails + r, p, 0, numbers, {}};
+      channel.numbers.distance = r == p % rails ? 0 : 1;
+      if (pairs > 1) channel.links.push_back(r);
+      if (rails > 1) channel.links.push_back(rails + p);
+      setup.channels.push_back(channel);
+    }
+  }
+  for (std::uint32_t r = 0; r < rails + pairs; ++r) setup.links.push_back({r < rails ? 47e9 : 55e9});
+  return setup;
+}
+
+/// Chunks in flight, oldest first, in a ring that never grows in steady state. What lands shows the
+/// rate that its channel advertises.
+class NullBackend {
+ public:
+  void post(TimeNs now, Actions& actions) {
+    for (const PostAction& action : actions.posts)
+      ring_[tail_++ % ring_.size()] = {
+          {action.channel, Outcome::ok, action.post.chunk, now, now, now},
+          static_cast<TimeNs>(static_cast<double>(action.post.bytes + half_bandwidth_bytes) / 47.0)};
+    actions.clear();
+  }
+  std::size_t in_flight() const { return tail_ - head_; }
+  Completion pop(TimeNs now) {
+    InFlight& oldest = ring_[head_++ % ring_.size()];
+    oldest.completion.done_ns = now;
+    oldest.completion.started_ns = now - oldest.service_ns - 1200;
+    return oldest.completion;
+  }
+
+ private:
+  struct InFlight {
+    Completion completion;
+    TimeNs service_ns = 0;
+  };
+  std::vector<InFlight> ring_ = std::vector<InFlight>(1 << 16);
+  std::size_t head_ = 0, tail_ = 0;
+};
+
+void run(benchmark::State& state, const std::string& policy) {
+  const auto pairs = static_cast<std::uint32_t>(state.range(0));
+  const auto rails = static_cast<std::uint32_t>(state.range(1));
+  const auto chunks_per_transfer = static_cast<std::uint64_t>(state.range(2));
+  SchedulerSetup setup = make_setup(policy, pairs, rails);
+  if (chunks_per_transfer > 1) setup.config.chunk_bytes = 512 * KiB;
+  Scheduler scheduler(setup);
+  NullBackend backend;
+  TimeNs now = s_ns;
+  std::uint64_t submitted = 0;
+  const Bytes bytes = chunks_per_transfer > 1 ? chunks_per_transfer * 512 * KiB : 591 * KiB;
+  const Descriptor piece{0, 0, bytes};
+
+  const auto submit = [&] {
+    TransferRequest request;
+    request.pair = static_cast<std::uint32_t>(submitted % pairs);
+    request.priority = static_cast<Priority>(submitted / pairs % 3);
+    request.deadline_ns = now + 1000 * static_cast<TimeNs>(submitted % 64);
+    request.descriptors = {&piece, 1};
+    scheduler.submit(now, request);
+    ++submitted;
+    backend.post(now, scheduler.actions());
+  };
+  const auto complete_one = [&] {
+    now += 500;
+    scheduler.complete(now, backend.pop(now));
+    backend.post(now, scheduler.actions());
+  };
+
+  for (int i = 0; i < 20'000; ++i) {  // warm-up: every table reaches its size
+    while (scheduler.open_transfers() < open_per_pair * pairs) submit();
+    complete_one();
+  }
+  const std::uint64_t before = scheduler.counters().chunks_posted;
+  const std::uint64_t allocations_before = bench::allocations();
+  for (auto _ : state) {
+    while (scheduler.open_transfers() < open_per_pair * pairs) submit();
+    complete_one();
+  }
+  const auto chunks = static_cast<double>(scheduler.counters().chunks_posted - before);
+  const auto allocations = static_cast<double>(bench::allocations() - allocations_before);
+  state.SetItemsProcessed(static_cast<std::int64_t>(chunks));
+  state.counters["allocations"] = allocations / chunks;
+  state.counters["in_flight"] = static_cast<double>(backend.in_flight());
+}
+
+void shapes(benchmark::internal::Benchmark* b) {
+  b->ArgNames({"pairs", "rails", "chunks"});
+  b->Args({1, 1, 1});
+  b->Args({1, 4, 1});
+  b->Args({8, 8, 1});
+  b->Args({8, 8, 16});
+}
+
+BENCHMARK_CAPTURE(run, least_finish, "least_finish")->Apply(shapes);
+BENCHMARK_CAPTURE(run, round_robin, "round_robin")->Apply(shapes);
+BENCHMARK_CAPTURE(run, near_random, "near_random")->Apply(shapes);
+BENCHMARK_CAPTURE(run, one_shot, "one_shot")->Apply(shapes);
+
+}  // namespace
+}  // namespace kvhaul
+
+BENCHMARK_MAIN();

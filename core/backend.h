@@ -1,0 +1,154 @@
+// The backend contract: what moves the chunks. Two screens, on purpose.
+//
+// Threading: one thread calls a backend, always the same. A backend may use threads of its own.
+// Blocking: only open(), register_segment(), wait() and the payload calls may block.
+// Order: chunks of one channel start in posting order; completions may arrive in any order.
+// Lifetime: buffers and pieces stay valid and unchanged from post() until the completion.
+// Exactly one completion follows every post, also after cancel() and when a channel dies; after it
+// the backend touches neither buffer again. tests/conformance checks each of these sentences.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/cluster.h"
+#include "core/ids.h"
+#include "core/result.h"
+#include "core/route.h"
+#include "core/transfer.h"
+#include "core/units.h"
+
+namespace kvhaul {
+
+/// One channel to open: a queue on a route, driven by the node that posts to it.
+struct ChannelRequest {
+  Route route;
+  RouteCosts costs;
+  NodeId owner = 0;       // the pushing node, or the pulling one
+  bool pull = false;      // the owner is at the target end and reads
+};
+
+/// All a scheduler ever learns about a channel. Units in the names; costs as in RouteCosts.
+struct ChannelNumbers {
+  TimeNs fixed_ns = 0;              // latency of the links on the way included
+  TimeNs post_ns = 0;               // per piece
+  double bytes_per_s = 0;           // 0: nothing moves (a hand-off)
+  Bytes half_bandwidth_bytes = 0;
+  std::uint32_t max_in_flight = 1;  // chunks
+  Bytes max_chunk_bytes = 0;
+  std::uint32_t max_pieces = 256;   // in one chunk
+  std::uint32_t stages = 1;
+  std::uint32_t distance = 0;       // of the NICs from the memory; 0 is nearest (Route::distance)
+  std::optional<PackCosts> pack;
+
+  friend bool operator==(const ChannelNumbers&, const ChannelNumbers&) = default;
+};
+
+/// One unit of posted work: one piece of any length, or several whole pieces together.
+struct ChunkPost {
+  ChunkId chunk = 0;
+  SegmentId source_segment = 0;
+  SegmentId target_segment = 0;
+  Bytes bytes = 0;
+  std::uint32_t piece_count = 0;
+  bool packed = false;                   // gather, move as one, scatter; else one write per piece
+  Descriptor piece;                      // the piece, when there is one
+  const Descriptor* pieces = nullptr;    // piece_count of them otherwise
+
+  std::span<const Descriptor> all() const {
+    return piece_count == 1 ? std::span(&piece, 1) : std::span(pieces, piece_count);
+  }
+};
+
+/// How a chunk ended, named after what the caller has to do about it.
+enum class Outcome : std::uint8_t {
+  ok,           // all bytes are at the target
+  retry,        // nothing wrong with the channel: post again
+  corrupted,    // the bytes arrived damaged: post again
+  path_failed,  // use another channel (link down, retries exceeded, device lost)
+  cancelled,    // cancel() or the death of its channel ended it; bytes may have been written
+  invalid,      // the post itself was wrong (unknown segment, out of range): fix the caller
+};
+std::string_view outcome_name(Outcome outcome);
+
+struct Completion {
+  ChannelId channel = 0;
+  Outcome outcome = Outcome::ok;
+  ChunkId chunk = 0;
+  TimeNs posted_ns = 0;   // when post() was called
+  TimeNs started_ns = 0;  // when the channel began to move it
+  TimeNs done_ns = 0;     // when the last byte had landed, as far as the backend can tell
+};
+
+struct ChannelChange {
+  ChannelId channel = 0;
+  bool up = true;
+};
+
+/// Credits, landing notifications, block tables: small, ordered per pair of nodes, not lost unless
+/// the peer is. They cost time on the way like everything else.
+struct ControlMessage {
+  NodeId from = 0;
+  NodeId to = 0;
+  std::uint32_t kind = 0;  // below 16: the schedulers' own (core/credit.h); above: the client's
+  std::uint32_t place = 0;
+  std::uint64_t value = 0;
+  std::uint64_t value2 = 0;
+  Bytes bytes = 64;  // on the wire, for backends that charge by size
+};
+
+/// What progress() found. The caller owns the vectors and clears them; the backend appends.
+struct BackendEvents {
+  std::vector<Completion> completions;
+  std::vector<ChannelChange> changes;
+  std::vector<ControlMessage> messages;
+
+  void clear();
+  bool empty() const { return completions.empty() && changes.empty() && messages.empty(); }
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  /// One line for the result: what ran ("emulated, virtual time, payload none").
+  virtual std::string description() const = 0;
+  /// False: post() only takes time, and the payload calls below must not be used.
+  virtual bool moves_bytes() const = 0;
+
+  /// Opens every channel, once, before anything else. Channel i of the run is request i. Fails
+  /// with `missing` when this machine cannot drive one of the routes, saying which and why.
+  virtual Result<std::vector<ChannelNumbers>> open(const Cluster& cluster,
+                                                   std::span<const ChannelRequest> requests) = 0;
+  /// Registers that many bytes of a place. Fails with `missing` when the place has not got them.
+  virtual Result<SegmentId> register_segment(PlaceId place, Bytes bytes) = 0;
+
+  /// Takes the chunks; never blocks, never fails: what is wrong with one is said by its completion.
+  virtual void post(ChannelId channel, std::span<const ChunkPost> chunks) = 0;
+  /// Asks to stop a chunk. Its completion follows in bounded time whatever the state of the link:
+  /// `ok` if it had landed, `cancelled` otherwise. A backend that cannot stop one chunk tears the
+  /// channel down, and all its chunks end. Unknown or finished chunks are ignored.
+  virtual void cancel(ChannelId channel, ChunkId chunk) = 0;
+  virtual void send(const ControlMessage& message) = 0;
+
+  /// Appends everything that has happened up to now(); never blocks.
+  virtual void progress(BackendEvents& events) = 0;
+  /// Returns at `until_ns`, or earlier when progress() has something to give. With never_ns and
+  /// nothing outstanding it returns at once. In virtual time this is what moves the clock.
+  virtual void wait(TimeNs until_ns) = 0;
+  /// Nanoseconds since open(); never goes back.
+  virtual TimeNs now() const = 0;
+
+  // Payload: only when moves_bytes(). Offsets and lengths must lie inside the segment.
+  virtual void fill(SegmentId segment, Bytes offset, Bytes length, std::uint64_t seed) = 0;
+  /// Checksum of the bytes as they lie there (core/checksum.h).
+  virtual std::uint64_t checksum(SegmentId segment, Bytes offset, Bytes length) = 0;
+  virtual void read(SegmentId segment, Bytes offset, std::span<std::byte> into) = 0;
+  virtual void write(SegmentId segment, Bytes offset, std::span<const std::byte> from) = 0;
+};
+
+}  // namespace kvhaul

@@ -1,0 +1,69 @@
+#include "core/channel_plan.h"
+
+#include <algorithm>
+
+namespace kvhaul {
+namespace {
+
+Error no_route(const Cluster& cluster, PlaceId source, PlaceId target,
+               const std::vector<Route>& routes, const RoutePlan& plan) {
+  std::string message = "no usable route from " + cluster.places[source].name + " to " +
+                        cluster.places[target].name;
+  if (routes.empty()) return Error::bad_input(message + ": nothing joins the two");
+  constexpr std::size_t most = 4;
+  for (std::size_t i = 0; i < routes.size() && i < most; ++i) {
+    const Route& route = routes[i];
+    const bool wanted =
+        std::find(plan.order.begin(), plan.order.end(), route.kind) != plan.order.end();
+    message += (i == 0 ? ": " : "; ") + route.name + ": " +
+               (wanted || !route.usable ? route.reason : "not in the scenario's route order");
+  }
+  if (routes.size() > most) message += "; and " + std::to_string(routes.size() - most) + " more";
+  return Error::bad_input(std::move(message));
+}
+
+}  // namespace
+
+Result<ChannelPlan> plan_channels(const Cluster& cluster,
+                                  std::span<const std::pair<PlaceId, PlaceId>> pairs,
+                                  const RoutePlan& plan) {
+  ChannelPlan out;
+  for (const auto& [source, target] : pairs) {
+    const std::vector<Route> routes = find_routes(cluster, source, target, plan.paths);
+    std::uint32_t tier = 0;
+    for (const RouteKind kind : plan.order) {
+      std::uint32_t taken = 0;
+      for (const Route& route : routes) {
+        if (route.kind != kind || !route.usable) continue;
+        if (plan.rails != 0 && taken == plan.rails) break;
+        ++taken;
+        const RouteCosts& costs = plan.costs[static_cast<std::size_t>(kind)];
+        const PlaceId owner_end = plan.pull ? target : source;
+        for (std::uint32_t queue = 0; queue < std::max(1u, costs.queues); ++queue) {
+          out.requests.push_back({route, costs, cluster.places[owner_end].node, plan.pull});
+          out.tiers.push_back(tier);
+        }
+      }
+      if (taken != 0) ++tier;
+    }
+    if (tier == 0) return no_route(cluster, source, target, routes, plan);
+  }
+  return out;
+}
+
+ChannelNumbers numbers_of(const Route& route, const RouteCosts& costs) {
+  ChannelNumbers numbers;
+  numbers.fixed_ns = route.latency_ns + costs.fixed_ns;
+  numbers.post_ns = costs.post_ns;
+  numbers.bytes_per_s = route.bytes_per_s;
+  numbers.half_bandwidth_bytes = costs.half_bandwidth_bytes;
+  numbers.max_in_flight = costs.max_in_flight;
+  numbers.max_chunk_bytes = costs.max_chunk_bytes;
+  numbers.max_pieces = costs.max_pieces;
+  numbers.stages = route.stages;
+  numbers.distance = route.distance;
+  numbers.pack = costs.pack;
+  return numbers;
+}
+
+}  // namespace kvhaul

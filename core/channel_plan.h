@@ -1,0 +1,42 @@
+// Which channels a run opens: the usable routes between the places that will exchange bytes.
+#pragma once
+
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/backend.h"
+#include "core/cluster.h"
+#include "core/route.h"
+
+namespace kvhaul {
+
+struct RoutePlan {
+  /// Kinds in order of preference. The first one with a usable route is tier 0 of a pair, the next
+  /// ones are fallbacks, used only while no better tier works, and named in the result.
+  std::vector<RouteKind> order = {RouteKind::handoff,    RouteKind::nvlink_copy,
+                                  RouteKind::pcie_p2p,   RouteKind::rdma,
+                                  RouteKind::pcie_staged, RouteKind::rdma_staged};
+  /// At most so many routes of one kind for a pair, nearest first; 0: all (every rail).
+  std::uint32_t rails = 0;
+  bool pull = false;  // the target's node owns the channels and reads
+  RouteCostTable costs;
+  PathChoice paths;
+};
+
+struct ChannelPlan {
+  std::vector<ChannelRequest> requests;
+  std::vector<std::uint32_t> tiers;  // by request
+};
+
+/// Fails with bad_input when a pair of places has no usable route, listing the ones that were
+/// looked at and what is wrong with each.
+Result<ChannelPlan> plan_channels(const Cluster& cluster,
+                                  std::span<const std::pair<PlaceId, PlaceId>> pairs,
+                                  const RoutePlan& plan);
+
+/// What a route advertises when nothing better is known than its links and its kind's costs.
+ChannelNumbers numbers_of(const Route& route, const RouteCosts& costs);
+
+}  // namespace kvhaul

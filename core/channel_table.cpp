@@ -1,0 +1,65 @@
+#include "core/channel_table.h"
+
+#include "core/result.h"
+
+namespace kvhaul {
+namespace {
+
+bool whole_pair_crosses(const SchedulerSetup& setup, std::uint32_t pair, std::uint32_t link) {
+  const auto begin = std::lower_bound(
+      setup.channels.begin(), setup.channels.end(), pair,
+      [](const SetupChannel& channel, std::uint32_t p) { return channel.pair < p; });
+  for (auto channel = begin; channel != setup.channels.end() && channel->pair == pair; ++channel)
+    if (std::find(channel->links.begin(), channel->links.end(), link) == channel->links.end())
+      return false;
+  return true;
+}
+
+}  // namespace
+
+ChannelTable::ChannelTable(const SchedulerSetup& setup)
+    : link_queued_ns_(setup.links.size() + 1, 0),
+      channel_window_ns_(setup.config.channel_window_ns),
+      link_window_ns_(setup.config.link_window_ns),
+      rate_time_constant_ns_(setup.config.rate_time_constant_ns) {
+  for (const SetupLink& from : setup.links) links_.push_back({ByteCost::from_rate(from.bytes_per_s)});
+  for (const SetupChannel& from : setup.channels) {
+    Rate rate;
+    // A hand-off moves nothing and costs nothing per byte.
+    if (from.numbers.bytes_per_s > 0) rate.advertised = ByteCost::from_rate(from.numbers.bytes_per_s);
+    rate.min_q32 = rate.advertised.q32() / 4;
+    rate.max_q32 = rate.advertised.q32() * 64;
+    rates_.push_back(rate);
+    Channel channel;
+    channel.cost = rate.advertised;
+    channel.fixed_ns = from.numbers.fixed_ns;
+    channel.post_ns = static_cast<std::uint32_t>(from.numbers.post_ns);
+    channel.stages = static_cast<std::uint16_t>(from.numbers.stages);
+    channel.half_bandwidth_bytes = static_cast<std::uint32_t>(from.numbers.half_bandwidth_bytes);
+    channel.max_in_flight = from.numbers.max_in_flight;
+    check(from.links.size() <= max_links, "a channel shares more links than the table holds");
+    const auto add = [&](std::uint32_t link) {
+      channel.links[channel.link_count++] = static_cast<std::uint16_t>(link);
+    };
+    for (const std::uint32_t link : from.links)
+      if (!whole_pair_crosses(setup, from.pair, link)) add(link);
+    channel.own_links = channel.link_count;
+    for (std::uint32_t i = 0; i < 2; ++i)
+      channel.near_links[i] = i < channel.own_links
+                                  ? channel.links[i]
+                                  : static_cast<std::uint16_t>(setup.links.size());
+    for (const std::uint32_t link : from.links)
+      if (whole_pair_crosses(setup, from.pair, link)) add(link);
+    channels_.push_back(channel);
+  }
+}
+
+bool ChannelTable::all_idle() const {
+  return std::all_of(channels_.begin(), channels_.end(),
+                     [](const Channel& c) { return c.in_flight == 0 && c.queued_ns == 0; }) &&
+         std::all_of(links_.begin(), links_.end(), [](const Link& l) { return l.in_flight == 0; }) &&
+         std::all_of(link_queued_ns_.begin(), link_queued_ns_.end(),
+                     [](TimeNs queued) { return queued == 0; });
+}
+
+}  // namespace kvhaul

@@ -1,0 +1,376 @@
+#include "core/route.h"
+
+#include <algorithm>
+#include <map>
+
+#include "core/random.h"
+#include "core/unit_text.h"
+
+namespace kvhaul {
+namespace {
+
+constexpr std::array<std::string_view, route_kind_count> kind_names = {
+    "pcie_staged", "pcie_p2p", "nvlink_copy", "nvlink_load_store", "handoff", "rdma", "rdma_staged"};
+
+/// How far apart two devices of a node are, in nvidia-smi's words.
+enum class Distance : std::uint32_t { same_switch = 0, same_host = 1, across_sockets = 2 };
+
+std::string_view distance_text(Distance distance) {
+  switch (distance) {
+    case Distance::same_switch: return "under the same PCIe switch";
+    case Distance::same_host: return "on the same NUMA host";
+    case Distance::across_sockets: return "across the socket link";
+  }
+  return "?";
+}
+
+/// Where a device hangs in its node's PCIe tree. Host memory is the root itself.
+struct TreeSpot {
+  std::uint32_t host = 0;
+  std::optional<std::uint32_t> pcie_switch;
+  LinkId out = no_id, in = no_id;  // no_id for host memory
+};
+
+class Finder {
+ public:
+  Finder(const Cluster& cluster, PlaceId source, PlaceId target, PathChoice choice)
+      : cluster_(cluster), source_(source), target_(target), choice_(choice) {}
+
+  std::vector<Route> find() {
+    const Place& from = cluster_.places[source_];
+    const Place& to = cluster_.places[target_];
+    const bool both_gpus = from.kind == PlaceKind::gpu && to.kind == PlaceKind::gpu;
+    if (source_ == target_) {
+      add_handoff(true);
+      if (both_gpus) add_staged();
+    } else if (from.node == to.node) {
+      if (both_gpus) {
+        add_nvlink();
+        add_p2p();
+      }
+      if (from.kind == PlaceKind::gpu || to.kind == PlaceKind::gpu) add_staged();
+    } else {
+      if (both_gpus) add_nvlink();
+      add_rdma();
+    }
+    for (Route& route : routes_) measure(route);
+    std::stable_sort(routes_.begin(), routes_.end(), [](const Route& a, const Route& b) {
+      if (a.usable != b.usable) return a.usable;
+      if (rank(a.kind) != rank(b.kind)) return rank(a.kind) < rank(b.kind);
+      if (a.distance != b.distance) return a.distance < b.distance;
+      return a.bytes_per_s > b.bytes_per_s;
+    });
+    return std::move(routes_);
+  }
+
+ private:
+  /// The order in which roads are preferred where several kinds exist: fewer copies, less CPU.
+  static int rank(RouteKind kind) {
+    switch (kind) {
+      case RouteKind::handoff: return 0;
+      case RouteKind::nvlink_copy: return 1;
+      case RouteKind::nvlink_load_store: return 2;
+      case RouteKind::pcie_p2p: return 3;
+      case RouteKind::rdma: return 4;
+      case RouteKind::pcie_staged: return 5;
+      case RouteKind::rdma_staged: return 6;
+    }
+    return 7;
+  }
+
+  Route& add(RouteKind kind, std::string detail, std::vector<LinkId> hops) {
+    Route route;
+    route.kind = kind;
+    route.source = source_;
+    route.target = target_;
+    route.name = std::string(route_kind_name(kind));
+    if (!detail.empty()) route.name += " " + detail;
+    route.hops = std::move(hops);
+    routes_.push_back(std::move(route));
+    return routes_.back();
+  }
+
+  static void refuse(Route& route, std::string reason) {
+    route.usable = false;
+    route.reason = std::move(reason);
+  }
+
+  const Node& node_of(PlaceId place) const { return cluster_.nodes[cluster_.places[place].node]; }
+
+  TreeSpot spot(PlaceId id) const {
+    const Place& place = cluster_.places[id];
+    if (place.kind == PlaceKind::host) return {place.index, std::nullopt, no_id, no_id};
+    const Gpu& gpu = cluster_.gpu(id);
+    return {gpu.host, gpu.pcie_switch, gpu.host_out, gpu.host_in};
+  }
+  static TreeSpot spot(const Nic& nic) {
+    return {nic.host, nic.pcie_switch, nic.pcie_out, nic.pcie_in};
+  }
+
+  static Distance distance(const TreeSpot& a, const TreeSpot& b) {
+    if (a.pcie_switch && a.pcie_switch == b.pcie_switch) return Distance::same_switch;
+    return a.host == b.host ? Distance::same_host : Distance::across_sockets;
+  }
+
+  /// Links from a device up to the root complex of its host.
+  static void climb(const Node& node, const TreeSpot& from, std::vector<LinkId>& hops) {
+    if (from.out != no_id) hops.push_back(from.out);
+    if (from.pcie_switch) hops.push_back(node.pcie_switches[*from.pcie_switch].out);
+  }
+  static void descend(const Node& node, const TreeSpot& to, std::vector<LinkId>& hops) {
+    if (to.pcie_switch) hops.push_back(node.pcie_switches[*to.pcie_switch].in);
+    if (to.in != no_id) hops.push_back(to.in);
+  }
+  static void cross(const Node& node, std::uint32_t from, std::uint32_t to,
+                    std::vector<LinkId>& hops) {
+    if (from != to) hops.push_back(node.socket[from][to]);
+  }
+
+  /// Device to device inside a node without touching DRAM.
+  static void direct(const Node& node, const TreeSpot& from, const TreeSpot& to,
+                     std::vector<LinkId>& hops) {
+    if (distance(from, to) == Distance::same_switch) {
+      hops.push_back(from.out);
+      hops.push_back(to.in);
+      return;
+    }
+    climb(node, from, hops);
+    cross(node, from.host, to.host, hops);
+    descend(node, to, hops);
+  }
+
+  void add_handoff(bool same_place) {
+    Route& route = add(RouteKind::handoff, "", {});
+    if (same_place)
+      route.reason = "prefill and decode share this memory: only the block table moves";
+    else
+      refuse(route, "the decoder would have to read every step over NVLink; it reads its own copy");
+  }
+
+  void add_nvlink() {
+    const Node& from = node_of(source_);
+    const Node& to = node_of(target_);
+    const Gpu& a = cluster_.gpu(source_);
+    const Gpu& b = cluster_.gpu(target_);
+    const bool wired = a.nvlink_out != no_id && b.nvlink_in != no_id;
+    const bool joined = wired && from.nvlink_domain == to.nvlink_domain;
+    std::vector<LinkId> hops;
+    if (joined) hops = {a.nvlink_out, b.nvlink_in};
+    Route& copy = add(RouteKind::nvlink_copy, "", hops);
+    if (joined)
+      copy.reason = "one NVLink domain; copy engines move it, no SM and no CPU in the way";
+    else
+      refuse(copy, wired ? "different NVLink domains" : "no NVLink between them");
+    if (!joined) return;
+    Route& load_store = add(RouteKind::nvlink_load_store, "", hops);
+    load_store.reason = "one NVLink domain; costs SMs, saves the copy engine's cost per piece";
+    add_handoff(false);
+  }
+
+  void add_p2p() {
+    const Node& node = node_of(source_);
+    const TreeSpot from = spot(source_);
+    const TreeSpot to = spot(target_);
+    const Distance apart = distance(from, to);
+    std::vector<LinkId> hops;
+    direct(node, from, to, hops);
+    Route& route = add(RouteKind::pcie_p2p, "", std::move(hops));
+    if (!node.peer_to_peer)
+      refuse(route, "this node does not allow PCIe peer-to-peer");
+    else if (apart == Distance::across_sockets)
+      refuse(route, "the GPUs are across the socket link, where drivers stage through host memory");
+    else
+      route.reason = "PCIe peer-to-peer, " + std::string(distance_text(apart));
+  }
+
+  /// Through host memory: DRAM is written by one device and read by the other, so it counts twice;
+  /// with host memory as one end only one crossing is left.
+  void add_staged() {
+    const Node& node = node_of(source_);
+    const TreeSpot from = spot(source_);
+    const TreeSpot to = spot(target_);
+    const bool from_host = cluster_.places[source_].kind == PlaceKind::host;
+    const bool to_host = cluster_.places[target_].kind == PlaceKind::host;
+    const std::uint32_t staging = to_host ? to.host : from.host;
+    std::vector<LinkId> hops;
+    climb(node, from, hops);
+    cross(node, from.host, staging, hops);
+    hops.push_back(node.dram[staging]);
+    if (!from_host && !to_host) hops.push_back(node.dram[staging]);
+    cross(node, staging, to.host, hops);
+    descend(node, to, hops);
+    const std::uint32_t stages = from_host || to_host ? 1 : 2;
+    Route& route =
+        add(RouteKind::pcie_staged, "via " + cluster_.places[node.hosts[staging]].name, hops);
+    route.stages = stages;
+    route.reason = stages == 1 ? "one DMA between GPU and host memory"
+                               : "always works: down to pinned host memory and up again";
+  }
+
+  void add_rdma() {
+    const Node& from_node = node_of(source_);
+    const Node& to_node = node_of(target_);
+    for (const std::uint32_t a : from_node.nics)
+      for (const std::uint32_t b : to_node.nics) add_rdma_pair(a, b);
+    if (from_node.nics.empty() || to_node.nics.empty())
+      refuse(add(RouteKind::rdma, "", {}), "no NIC in " + (from_node.nics.empty() ? from_node.name
+                                                                                 : to_node.name));
+  }
+
+  void add_rdma_pair(std::uint32_t a, std::uint32_t b) {
+    const Nic& nic_a = cluster_.nics[a];
+    const Nic& nic_b = cluster_.nics[b];
+    std::vector<LinkId> wire{nic_a.tx};
+    TimeNs switch_ns = cluster_.leaf_latency_ns;
+    bool joined = true;
+    if (nic_a.leaf != nic_b.leaf) {
+      joined = cluster_.spines > 0;
+      if (joined) {
+        switch_ns += cluster_.leaf_latency_ns + cluster_.spine_latency_ns;
+        pick_spine(a, b, wire);
+      }
+    }
+    wire.push_back(nic_b.rx);
+    const std::string pair = nic_a.name + " " + nic_b.name;
+    if (!joined) {
+      // One line for the whole cross-rail square would hide which pair was meant; users filter.
+      refuse(add(RouteKind::rdma, pair, {}),
+             "rails " + std::to_string(nic_a.rail) + " and " + std::to_string(nic_b.rail) +
+                 " are not joined by a spine");
+      return;
+    }
+    add_rdma_direct(nic_a, nic_b, wire, switch_ns, pair);
+    add_rdma_staged(nic_a, nic_b, wire, switch_ns, pair);
+  }
+
+  /// Static ECMP: the hash of the pair of NICs picks the spine and the parallel link each way.
+  void pick_spine(std::uint32_t a, std::uint32_t b, std::vector<LinkId>& wire) const {
+    const Leaf& up = cluster_.leaves[cluster_.nics[a].leaf];
+    const Leaf& down = cluster_.leaves[cluster_.nics[b].leaf];
+    const std::uint64_t hash = mix64(choice_.seed ^ mix64((std::uint64_t{a} << 32) | b));
+    const std::size_t spine = hash % cluster_.spines;
+    const std::size_t parallel = up.up[spine].size();
+    wire.push_back(up.up[spine][(hash >> 20) % parallel]);
+    wire.push_back(down.down[spine][(hash >> 40) % parallel]);
+  }
+
+  void add_rdma_direct(const Nic& nic_a, const Nic& nic_b, const std::vector<LinkId>& wire,
+                       TimeNs switch_ns, const std::string& pair) {
+    const Node& from_node = node_of(source_);
+    const Node& to_node = node_of(target_);
+    const TreeSpot from = spot(source_);
+    const TreeSpot to = spot(target_);
+    const Distance near_a = distance(from, spot(nic_a));
+    const Distance near_b = distance(to, spot(nic_b));
+    std::vector<LinkId> hops;
+    add_dram(from_node, source_, hops);
+    direct(from_node, from, spot(nic_a), hops);
+    hops.insert(hops.end(), wire.begin(), wire.end());
+    direct(to_node, spot(nic_b), to, hops);
+    add_dram(to_node, target_, hops);
+    Route& route = add(RouteKind::rdma, pair, std::move(hops));
+    route.latency_ns = switch_ns;
+    route.distance = static_cast<std::uint32_t>(near_a) + static_cast<std::uint32_t>(near_b);
+    const Node* without = nullptr;
+    if (cluster_.places[source_].kind == PlaceKind::gpu && !from_node.gpudirect) without = &from_node;
+    if (cluster_.places[target_].kind == PlaceKind::gpu && !to_node.gpudirect) without = &to_node;
+    if (without)
+      refuse(route, "no GPUDirect RDMA in " + without->name);
+    else
+      route.reason = "NICs read and write GPU memory, CPU bypassed; sender's NIC " +
+                     std::string(distance_text(near_a)) + ", receiver's " +
+                     std::string(distance_text(near_b));
+  }
+
+  void add_dram(const Node& node, PlaceId place, std::vector<LinkId>& hops) const {
+    if (cluster_.places[place].kind == PlaceKind::host)
+      hops.push_back(node.dram[cluster_.places[place].index]);
+  }
+
+  void add_rdma_staged(const Nic& nic_a, const Nic& nic_b, const std::vector<LinkId>& wire,
+                       TimeNs switch_ns, const std::string& pair) {
+    if (cluster_.places[source_].kind != PlaceKind::gpu ||
+        cluster_.places[target_].kind != PlaceKind::gpu)
+      return;
+    const Node& from_node = node_of(source_);
+    const Node& to_node = node_of(target_);
+    const TreeSpot from = spot(source_);
+    const TreeSpot to = spot(target_);
+    // The bounce buffer lives on the NIC's host, so that the NIC's own crossing is short.
+    std::vector<LinkId> hops;
+    climb(from_node, from, hops);
+    cross(from_node, from.host, nic_a.host, hops);
+    hops.push_back(from_node.dram[nic_a.host]);
+    hops.push_back(from_node.dram[nic_a.host]);
+    descend(from_node, spot(nic_a), hops);
+    hops.insert(hops.end(), wire.begin(), wire.end());
+    climb(to_node, spot(nic_b), hops);
+    hops.push_back(to_node.dram[nic_b.host]);
+    hops.push_back(to_node.dram[nic_b.host]);
+    cross(to_node, nic_b.host, to.host, hops);
+    descend(to_node, to, hops);
+    Route& route = add(RouteKind::rdma_staged, pair, std::move(hops));
+    route.stages = 3;
+    route.latency_ns = switch_ns;
+    route.distance = static_cast<std::uint32_t>(distance(from, spot(nic_a))) +
+                     static_cast<std::uint32_t>(distance(to, spot(nic_b)));
+    route.reason = "bounced through host memory at both ends";
+  }
+
+  void measure(Route& route) const {
+    std::map<LinkId, int> crossings;
+    for (const LinkId link : route.hops) {
+      ++crossings[link];
+      route.latency_ns += cluster_.links[link].latency_ns;
+    }
+    for (const LinkId link : route.hops) {
+      const double rate = cluster_.links[link].bytes_per_s / crossings[link];
+      if (route.bottleneck == no_id || rate < route.bytes_per_s) {
+        route.bytes_per_s = rate;
+        route.bottleneck = link;
+      }
+    }
+  }
+
+  const Cluster& cluster_;
+  const PlaceId source_;
+  const PlaceId target_;
+  const PathChoice choice_;
+  std::vector<Route> routes_;
+};
+
+}  // namespace
+
+std::string_view route_kind_name(RouteKind kind) {
+  return kind_names[static_cast<std::size_t>(kind)];
+}
+
+std::optional<RouteKind> find_route_kind(std::string_view name) {
+  for (std::size_t i = 0; i < kind_names.size(); ++i)
+    if (kind_names[i] == name) return static_cast<RouteKind>(i);
+  return std::nullopt;
+}
+
+std::vector<Route> find_routes(const Cluster& cluster, PlaceId source, PlaceId target,
+                               PathChoice choice) {
+  return Finder(cluster, source, target, choice).find();
+}
+
+TimeNs unloaded_ns(const Route& route, const RouteCosts& costs, Bytes bytes) {
+  const TimeNs before_wire = route.latency_ns + costs.fixed_ns + costs.post_ns;
+  if (route.hops.empty()) return before_wire;
+  const TimeNs stage = ByteCost::from_rate(route.bytes_per_s).of(bytes + costs.half_bandwidth_bytes);
+  return before_wire + route.stages * stage;
+}
+
+std::vector<std::string> describe_hops(const Cluster& cluster, const Route& route) {
+  std::vector<std::string> lines;
+  for (const LinkId id : route.hops) {
+    const Link& link = cluster.links[id];
+    lines.push_back(link.name + "  " + rate_text(link.bytes_per_s) +
+                    (id == route.bottleneck ? "  <- bottleneck" : ""));
+  }
+  return lines;
+}
+
+}  // namespace kvhaul

@@ -1,0 +1,89 @@
+// All roads between two places of a cluster, each with the reason it is or is not usable.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/cluster.h"
+#include "core/units.h"
+
+namespace kvhaul {
+
+enum class RouteKind : std::uint8_t {
+  pcie_staged,        // GPU to GPU through pinned host memory, or between a GPU and host memory
+  pcie_p2p,           // one GPU reads the other over PCIe
+  nvlink_copy,        // peer copy by a copy engine
+  nvlink_load_store,  // a kernel loads and stores the other GPU's memory
+  handoff,            // no copy: the block table changes hands
+  rdma,               // NIC to NIC, GPU memory read and written by the NICs (GPUDirect) or host memory
+  rdma_staged,        // NIC to NIC through host memory at both ends
+};
+inline constexpr std::size_t route_kind_count = 7;
+std::string_view route_kind_name(RouteKind kind);
+std::optional<RouteKind> find_route_kind(std::string_view name);
+
+/// Packing scattered pieces into one staging buffer on the sender and back again on the receiver.
+struct PackCosts {
+  TimeNs fixed_ns = 0;      // one kernel launch, each side
+  double bytes_per_s = 0;   // of one kernel; both sides run at this rate
+
+  friend bool operator==(const PackCosts&, const PackCosts&) = default;
+};
+
+/// What an operation on a kind of route costs beyond the wire. From a calibration or a published
+/// measurement; scenario files name the source.
+///
+///   one chunk of S bytes alone on a route of rate B and k stages (store and forward):
+///
+///       fixed + post + k (S + half_bandwidth) / B
+///
+/// `fixed_ns` is latency: chunks that follow each other on a channel overlap it. `post_ns` is time
+/// of the posting CPU thread, paid per piece. `half_bandwidth_bytes` is what a piece occupies the
+/// route for beyond its own bytes: a stream of pieces of that size reaches half of B.
+struct RouteCosts {
+  TimeNs fixed_ns = 0;
+  TimeNs post_ns = 0;
+  Bytes half_bandwidth_bytes = 0;
+  std::uint32_t queues = 1;         // channels opened on each route: queue pairs, streams
+  std::uint32_t max_in_flight = 128;  // chunks a channel takes at a time
+  Bytes max_chunk_bytes = GiB;
+  std::uint32_t max_pieces = 256;   // in one chunk
+  std::optional<PackCosts> pack;    // none: this route cannot pack
+};
+using RouteCostTable = std::array<RouteCosts, route_kind_count>;  // by RouteKind
+
+struct Route {
+  RouteKind kind = RouteKind::rdma;
+  PlaceId source = no_id;
+  PlaceId target = no_id;
+  std::string name;          // unique between the two places: "rdma node0/nic2 node1/nic2"
+  std::vector<LinkId> hops;  // in order; a link crossed twice (DRAM, in and out) is listed twice
+  std::uint32_t stages = 1;  // store-and-forward steps that a chunk goes through
+  TimeNs latency_ns = 0;     // of the links and switches on the way, without RouteCosts::fixed_ns
+  double bytes_per_s = 0;    // of the narrowest hop, counting repeated crossings
+  LinkId bottleneck = no_id;
+  std::uint32_t distance = 0;  // how far the NICs are from their GPUs; 0 is nearest
+  bool usable = true;
+  std::string reason;        // why it is usable, or why it is not
+};
+
+/// How a NIC is chosen where a fabric offers several equal paths between two leaves.
+struct PathChoice {
+  std::uint64_t seed = 0;  // static ECMP: one seeded hash per pair of NICs
+};
+
+/// Every route between two places, usable ones first, nearest and fastest first among those, then
+/// the ones that cannot be used. Deterministic. Empty only when nothing could ever join the two.
+std::vector<Route> find_routes(const Cluster& cluster, PlaceId source, PlaceId target,
+                               PathChoice choice = {});
+
+/// The time one chunk of that many bytes needs on the idle route (the formula of RouteCosts).
+TimeNs unloaded_ns(const Route& route, const RouteCosts& costs, Bytes bytes);
+
+/// "node0/gpu0 -> [pcie 55.1 GB/s] -> node0/nic0/tx ...": the hops in words, one per line.
+std::vector<std::string> describe_hops(const Cluster& cluster, const Route& route);
+
+}  // namespace kvhaul

@@ -1,0 +1,177 @@
+#include "core/runtime.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/result.h"
+
+namespace kvhaul {
+
+Runtime::Runtime(Backend& backend, std::vector<SchedulerSetup> setups, EventLogWriter* log)
+    : backend_(backend), log_(log) {
+  schedulers_.reserve(setups.size());
+  for (SchedulerSetup& setup : setups) {
+    const auto index = static_cast<std::uint32_t>(schedulers_.size());
+    for (const SetupChannel& channel : setup.channels) {
+      if (channel.id >= scheduler_of_channel_.size())
+        scheduler_of_channel_.resize(channel.id + 1, no_id);
+      scheduler_of_channel_[channel.id] = index;
+    }
+    schedulers_.emplace_back(std::move(setup));
+  }
+  timers_ns_.assign(schedulers_.size(), never_ns);
+  logged_.assign(schedulers_.size(), {});
+}
+
+std::optional<PairHandle> Runtime::find_pair(PlaceId source, PlaceId target) const {
+  for (std::uint32_t s = 0; s < schedulers_.size(); ++s)
+    if (const auto pair = schedulers_[s].find_pair(source, target)) return PairHandle{s, *pair};
+  return std::nullopt;
+}
+
+std::uint32_t Runtime::scheduler_of_node(NodeId node) const {
+  for (std::uint32_t s = 0; s < schedulers_.size(); ++s)
+    if (schedulers_[s].setup().node == node) return s;
+  return no_id;
+}
+
+void Runtime::after_event(std::uint32_t s) {
+  Actions& actions = schedulers_[s].actions();
+  if (log_ != nullptr) log_->decisions(actions, logged_[s]);
+  if (actions.timer_ns == never_ns) [[likely]]
+    return;
+  timers_ns_[s] = actions.timer_ns;
+  actions.timer_ns = never_ns;
+}
+
+TransferHandle Runtime::submit(TimeNs now, PairHandle pair, TransferRequest request) {
+  request.pair = pair.pair;
+  if (log_ != nullptr) log_->submit(pair.scheduler, now, request);
+  const TransferId id = schedulers_[pair.scheduler].submit(now, request);
+  after_event(pair.scheduler);
+  return {pair.scheduler, id};
+}
+
+void Runtime::cancel(TimeNs now, TransferHandle transfer) {
+  if (log_ != nullptr) log_->cancel(transfer.scheduler, now, transfer.transfer);
+  schedulers_[transfer.scheduler].cancel(now, transfer.transfer);
+  after_event(transfer.scheduler);
+}
+
+void Runtime::deliver_events(TimeNs now, RuntimeClient& client) {
+  for (const ChannelChange& change : events_.changes) {
+    const std::uint32_t s = scheduler_of_channel_[change.channel];
+    if (log_ != nullptr) log_->channel_change(s, now, change);
+    schedulers_[s].channel_change(now, change);
+    after_event(s);
+  }
+  for (const Completion& completion : events_.completions) {
+    const std::uint32_t s = scheduler_of_channel_[completion.channel];
+    if (log_ != nullptr) log_->complete(s, now, completion);
+    schedulers_[s].complete(now, completion);
+    after_event(s);
+  }
+  for (const ControlMessage& message : events_.messages) {
+    if (message.kind >= first_client_message) {
+      client.message(now, message);
+      continue;
+    }
+    const std::uint32_t s = scheduler_of_node(message.to);
+    if (s == no_id) continue;
+    if (log_ != nullptr) log_->credit(s, now, message);
+    schedulers_[s].credit(now, message);
+    after_event(s);
+  }
+}
+
+void Runtime::fire_timers(TimeNs now) {
+  for (std::uint32_t s = 0; s < schedulers_.size(); ++s) {
+    if (timers_ns_[s] > now) continue;
+    timers_ns_[s] = never_ns;
+    if (log_ != nullptr) log_->timer(s, now);
+    schedulers_[s].timer(now);
+    after_event(s);
+  }
+}
+
+/// The client may submit while it hears of an end, and that may end something else at once.
+void Runtime::deliver_ends(TimeNs now, RuntimeClient& client) {
+  for (bool again = true; again;) {
+    again = false;
+    for (std::uint32_t s = 0; s < schedulers_.size(); ++s) {
+      Actions& actions = schedulers_[s].actions();
+      if (actions.ends.empty()) continue;
+      again = true;
+      ends_.swap(actions.ends);
+      logged_[s].ends = 0;
+      for (const TransferEnd& end : ends_) client.transfer_ended(now, end);
+      ends_.clear();
+    }
+  }
+}
+
+void Runtime::post(const Actions& actions) {
+  for (std::size_t i = 0; i < actions.posts.size();) {
+    const ChannelId channel = actions.posts[i].channel;
+    std::size_t end = i + 1;
+    while (end < actions.posts.size() && actions.posts[end].channel == channel) ++end;
+    if (end - i == 1) {
+      backend_.post(channel, {&actions.posts[i].post, 1});
+    } else {
+      batch_.clear();
+      for (std::size_t k = i; k < end; ++k) batch_.push_back(actions.posts[k].post);
+      backend_.post(channel, batch_);
+    }
+    i = end;
+  }
+}
+
+void Runtime::carry_out() {
+  for (std::uint32_t s = 0; s < schedulers_.size(); ++s) {
+    Actions& actions = schedulers_[s].actions();
+    post(actions);
+    // After the posts: a chunk may be cancelled in the same breath.
+    for (const CancelAction& cancel : actions.cancels) backend_.cancel(cancel.channel, cancel.chunk);
+    for (const ControlMessage& message : actions.messages) backend_.send(message);
+    actions.clear();
+    logged_[s] = {};
+  }
+}
+
+TimeNs Runtime::next_timer_ns() const {
+  return timers_ns_.empty() ? never_ns : *std::min_element(timers_ns_.begin(), timers_ns_.end());
+}
+
+bool Runtime::idle() const {
+  return std::all_of(schedulers_.begin(), schedulers_.end(),
+                     [](const Scheduler& s) { return s.open_transfers() == 0; });
+}
+
+Result<void> Runtime::run(RuntimeClient& client) {
+  while (true) {
+    const TimeNs now = backend_.now();
+    events_.clear();
+    backend_.progress(events_);
+    deliver_events(now, client);
+    fire_timers(now);
+    deliver_ends(now, client);
+    if (client.next_ns() <= now) {
+      client.run(now);
+      deliver_ends(now, client);
+    }
+    carry_out();
+    if (client.done() && idle()) return {};
+    const TimeNs until = std::min(client.next_ns(), next_timer_ns());
+    if (until <= now) continue;
+    backend_.wait(until);
+    if (until == never_ns && backend_.now() == now) {
+      events_.clear();
+      backend_.progress(events_);
+      if (events_.empty())
+        return Error::failed("nothing can happen any more although transfers are open");
+      deliver_events(now, client);
+    }
+  }
+}
+
+}  // namespace kvhaul

@@ -1,0 +1,85 @@
+// The loop that joins schedulers, a backend and the client that asks for transfers.
+//
+// It runs the same in real and in virtual time: Backend::wait() either sleeps or moves the clock.
+// One scheduler per node; each sees only its own events. Everything happens on the calling thread.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "core/backend.h"
+#include "core/event_log.h"
+#include "core/scheduler.h"
+
+namespace kvhaul {
+
+/// Who asks for transfers: the serving side of a replay, a test, a benchmark. Its members are called
+/// from Runtime::run(), and may call the runtime's submit(), cancel() and send().
+class RuntimeClient {
+ public:
+  virtual ~RuntimeClient() = default;
+  /// When run() should be called next; never_ns when only an event can bring more to do.
+  virtual TimeNs next_ns() const = 0;
+  /// Does everything that is due at `now`.
+  virtual void run(TimeNs now) = 0;
+  virtual void transfer_ended(TimeNs now, const TransferEnd& end) = 0;
+  /// A message of a kind from first_client_message up, sent by this client on some node.
+  virtual void message(TimeNs now, const ControlMessage& message) = 0;
+  /// No more to ask for; the loop ends when its transfers have ended, too.
+  virtual bool done() const = 0;
+};
+
+/// A pair of places and the scheduler that drives the channels between them.
+struct PairHandle {
+  std::uint32_t scheduler = 0;
+  std::uint32_t pair = 0;
+};
+
+struct TransferHandle {
+  std::uint32_t scheduler = 0;
+  TransferId transfer = 0;
+};
+
+class Runtime {
+ public:
+  /// The backend has been opened with the channels that the setups name. `log` may be null.
+  Runtime(Backend& backend, std::vector<SchedulerSetup> setups, EventLogWriter* log);
+
+  std::optional<PairHandle> find_pair(PlaceId source, PlaceId target) const;
+  /// request.pair is filled in from the handle.
+  TransferHandle submit(TimeNs now, PairHandle pair, TransferRequest request);
+  void cancel(TimeNs now, TransferHandle transfer);
+  void send(const ControlMessage& message) { backend_.send(message); }
+
+  /// Runs until the client is done and nothing is open. Fails when nothing can happen any more
+  /// although something is open, which a sound backend never lets come true.
+  Result<void> run(RuntimeClient& client);
+
+  std::span<const Scheduler> schedulers() const { return schedulers_; }
+
+ private:
+  /// Logs the decisions that an event led to and takes the timer; the other actions wait until the
+  /// loop carries them out.
+  void after_event(std::uint32_t scheduler);
+  void deliver_events(TimeNs now, RuntimeClient& client);
+  void fire_timers(TimeNs now);
+  void deliver_ends(TimeNs now, RuntimeClient& client);
+  void carry_out();
+  void post(const Actions& actions);
+  TimeNs next_timer_ns() const;
+  bool idle() const;
+  std::uint32_t scheduler_of_node(NodeId node) const;
+
+  Backend& backend_;
+  EventLogWriter* log_;
+  std::vector<Scheduler> schedulers_;
+  std::vector<TimeNs> timers_ns_;                   // by scheduler
+  std::vector<DecisionMark> logged_;                // by scheduler; how far the log has got
+  std::vector<std::uint32_t> scheduler_of_channel_; // by ChannelId
+  BackendEvents events_;
+  std::vector<ChunkPost> batch_;                    // scratch of post()
+  std::vector<TransferEnd> ends_;                   // scratch of deliver_ends()
+};
+
+}  // namespace kvhaul

@@ -1,0 +1,705 @@
+#include "core/scheduler.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/planner.h"
+#include "core/result.h"
+
+namespace kvhaul {
+namespace {
+
+constexpr std::uint64_t make_id(std::uint32_t slot, std::uint32_t generation) {
+  return (static_cast<std::uint64_t>(generation) << 32) | slot;
+}
+constexpr std::uint32_t slot_of(std::uint64_t id) { return static_cast<std::uint32_t>(id); }
+constexpr std::uint32_t generation_of(std::uint64_t id) {
+  return static_cast<std::uint32_t>(id >> 32);
+}
+
+}  // namespace
+
+void Actions::clear() {
+  posts.clear();
+  cancels.clear();
+  ends.clear();
+  messages.clear();
+  timer_ns = never_ns;
+}
+
+Scheduler::Scheduler(SchedulerSetup setup)
+    : setup_(std::move(setup)), policy_(make_policy(setup_).value()), table_(setup_) {
+  links_.resize(setup_.links.size());
+  for (const SetupAccount& account : setup_.accounts)
+    accounts_.push_back({CreditAccount(setup_.node, account), 0, {}});
+  for (const SetupLedger& ledger : setup_.ledgers) ledgers_.emplace_back(setup_.node, ledger);
+  prepare_pairs();
+  for (std::uint32_t p = 0; p < pairs_.size(); ++p) refresh_candidates(0, p);
+  actions_.clear();
+}
+
+void Scheduler::prepare_pairs() {
+  pairs_.resize(setup_.pairs.size(), PairState(setup_.config.ageing_ns));
+  ChannelId last_id = 0;
+  first_channel_id_ = setup_.channels.empty() ? 0 : setup_.channels.front().id;
+  for (const SetupChannel& channel : setup_.channels) {
+    first_channel_id_ = std::min(first_channel_id_, channel.id);
+    last_id = std::max(last_id, channel.id);
+  }
+  channel_of_id_.assign(setup_.channels.empty() ? 0 : last_id - first_channel_id_ + 1, no_id);
+  for (std::uint32_t c = 0; c < setup_.channels.size(); ++c) {
+    const SetupChannel& from = setup_.channels[c];
+    channel_of_id_[from.id - first_channel_id_] = c;
+    ChannelState state;
+    state.pair = from.pair;
+    state.tier = from.tier;
+    channels_.push_back(state);
+    PairState& pair = pairs_[from.pair];
+    if (pair.channel_count++ == 0) pair.first_channel = c;
+    for (const std::uint32_t link : from.links) {
+      std::vector<std::uint32_t>& crossing = links_[link].pairs;
+      if (crossing.empty() || crossing.back() != from.pair) crossing.push_back(from.pair);
+    }
+  }
+  for (std::uint32_t p = 0; p < pairs_.size(); ++p) {
+    pairs_[p].account = setup_.pairs[p].account;
+    accounts_[pairs_[p].account].pairs.push_back(p);
+    prepare_numbers(pairs_[p]);
+  }
+}
+
+void Scheduler::prepare_numbers(PairState& pair) const {
+  PairNumbers& numbers = pair.numbers;
+  numbers.max_chunk_bytes = setup_.accounts[pair.account].min_share_bytes;
+  numbers.max_pieces = ~0u;
+  double sum = 0;
+  std::vector<std::uint32_t> common;  // links that every preferred channel crosses
+  for (std::uint32_t i = 0; i < pair.channel_count; ++i) {
+    const SetupChannel& channel = setup_.channels[pair.first_channel + i];
+    const ChannelNumbers& from = channel.numbers;
+    numbers.max_chunk_bytes = std::min(numbers.max_chunk_bytes, from.max_chunk_bytes);
+    numbers.max_pieces = std::min(numbers.max_pieces, from.max_pieces);
+    if (channel.tier != setup_.channels[pair.first_channel].tier) continue;
+    sum += from.bytes_per_s;
+    if (i == 0) common = channel.links;
+    std::erase_if(common, [&](std::uint32_t link) {
+      return std::find(channel.links.begin(), channel.links.end(), link) == channel.links.end();
+    });
+    if (from.bytes_per_s > numbers.bytes_per_s || i == 0) {
+      numbers.bytes_per_s = from.bytes_per_s;
+      numbers.half_bandwidth_bytes = from.half_bandwidth_bytes;
+      numbers.post_ns = from.post_ns;
+      numbers.stages = from.stages;
+    }
+  }
+  for (const std::uint32_t link : common) sum = std::min(sum, setup_.links[link].bytes_per_s);
+  if (numbers.bytes_per_s > 0)
+    numbers.parallel_channels =
+        std::max(1u, static_cast<std::uint32_t>(sum / numbers.bytes_per_s + 0.01));
+}
+
+std::optional<std::uint32_t> Scheduler::find_pair(PlaceId source, PlaceId target) const {
+  for (std::uint32_t p = 0; p < setup_.pairs.size(); ++p)
+    if (setup_.pairs[p].source == source && setup_.pairs[p].target == target) return p;
+  return std::nullopt;
+}
+
+bool Scheduler::idle() const {
+  return open_transfers_ == 0 && chunks_in_flight_ == 0 && table_.all_idle() &&
+         std::all_of(accounts_.begin(), accounts_.end(),
+                     [](const AccountState& a) { return a.credit.in_flight() == 0; }) &&
+         free_chunks_.size() == chunks_.size() && free_transfers_.size() == transfers_.size();
+}
+
+// ---- Slots ----------------------------------------------------------------------------------
+
+std::uint32_t Scheduler::new_transfer() {
+  if (free_transfers_.empty()) {
+    transfers_.emplace_back();
+    return static_cast<std::uint32_t>(transfers_.size() - 1);
+  }
+  const std::uint32_t slot = free_transfers_.back();
+  free_transfers_.pop_back();
+  return slot;
+}
+
+std::uint32_t Scheduler::new_chunk() {
+  if (free_chunks_.empty()) {
+    chunks_.emplace_back();
+    return static_cast<std::uint32_t>(chunks_.size() - 1);
+  }
+  const std::uint32_t slot = free_chunks_.back();
+  free_chunks_.pop_back();
+  return slot;
+}
+
+void Scheduler::free_chunk(std::uint32_t slot) { free_chunks_.push_back(slot); }
+
+// ---- Submission -----------------------------------------------------------------------------
+
+TransferId Scheduler::submit(TimeNs now, const TransferRequest& request) {
+  const std::uint32_t slot = new_transfer();
+  Transfer& transfer = transfers_[slot];
+  PairState& pair = pairs_[request.pair];
+
+  ++transfer.generation;
+  transfer.open = true;
+  transfer.ending = false;
+  transfer.pair = request.pair;
+  transfer.in_flight = 0;
+  transfer.retry_chunk = no_id;
+  transfer.next_piece = 0;
+  transfer.next_offset = 0;
+  transfer.delivered_bytes = 0;
+  transfer.source_segment = request.source_segment;
+  transfer.target_segment = request.target_segment;
+  if (request.descriptors.size() == 1) {
+    transfer.single = request.descriptors.front();
+    transfer.piece_count = 1;
+    transfer.total_bytes = transfer.single.length;
+  } else {
+    transfer.several.clear();
+    coalesce(request.descriptors, transfer.several);
+    transfer.piece_count = static_cast<std::uint32_t>(transfer.several.size());
+    if (transfer.piece_count == 1) transfer.single = transfer.several.front();
+    transfer.total_bytes = 0;
+    for (const Descriptor& piece : transfer.several) transfer.total_bytes += piece.length;
+  }
+
+  const Bytes wanted =
+      setup_.config.chunk_bytes != 0
+          ? setup_.config.chunk_bytes
+          : std::visit(
+                [&](const auto& policy) {
+                  return policy.chunk_bytes(pair.numbers, transfer.total_bytes, transfer.piece_count);
+                },
+                policy_);
+  transfer.chunk_bytes = std::clamp<Bytes>(wanted, 1, pair.numbers.max_chunk_bytes);
+
+  transfer.end = TransferEnd{};
+  transfer.end.id = make_id(slot, transfer.generation);
+  transfer.end.tag = request.tag;
+  transfer.end.pair = request.pair;
+  transfer.end.pieces = transfer.piece_count;
+  transfer.end.bytes = transfer.total_bytes;
+  transfer.end.submitted_ns = now;
+  transfer.packed = transfer.piece_count > 1 &&
+                    packing_is_cheaper(setup_.channels[pair.first_channel].numbers,
+                                       transfer.total_bytes, transfer.piece_count,
+                                       transfer.chunk_bytes);
+  transfer.end.packed = transfer.packed;
+
+  transfer.hook.sequence = next_sequence_++;
+  transfer.hook.deadline_ns = request.deadline_ns == never_ns
+                                  ? add_time(now, setup_.config.default_slack_ns)
+                                  : request.deadline_ns;
+  transfer.hook.priority_class = static_cast<std::uint8_t>(request.priority);
+  ++open_transfers_;
+  const bool first = pair.queue.push(*this, slot, now);
+  const TransferId id = transfer.end.id;
+  if (pair.candidates.empty() && pair.unusable_since_ns != never_ns)
+    arm(add_time(now, setup_.config.stall_timeout_ns));
+  // Behind a head that has found no room there is nothing to do.
+  if (first || !pair.blocked) pump(now, request.pair);
+  return id;
+}
+
+// ---- Posting --------------------------------------------------------------------------------
+
+void Scheduler::pump(TimeNs now, std::uint32_t pair) {
+  if (pairs_[pair].parked_link != no_id || pairs_[pair].parked_on_credit) return;
+  constexpr Bytes all = ~Bytes{0};
+  std::visit([&](auto& policy) { pump_pair(policy, now, pair, all); }, policy_);
+}
+
+/// Posts until the pair is blocked or empty, or until as much as `enough` is posted.
+template <class Policy>
+void Scheduler::pump_pair(Policy& policy, TimeNs now, std::uint32_t pair, Bytes enough) {
+  posted_ = 0;
+  Step step = Step::posted;
+  while (step == Step::posted && posted_ < enough) step = post_next(policy, now, pair);
+  pairs_[pair].blocked = step != Step::empty;
+}
+
+/// A chunk left `channel`: its own pair goes on, and so may pairs that waited for one of the links
+/// or for the credit that it gave back. The one with the most urgent head goes first.
+void Scheduler::pump_after_release(TimeNs now, std::uint32_t channel, Bytes released) {
+  const std::uint32_t pair = channels_[channel].pair;
+  contenders_.clear();
+  for (const std::uint32_t link : table_.links_of(channel)) {
+    if (links_[link].parked == 0) [[likely]]
+      continue;
+    for (const std::uint32_t other : links_[link].pairs)
+      if (other != pair && pairs_[other].parked_link == link) contenders_.push_back(other);
+  }
+  AccountState& account = accounts_[pairs_[pair].account];
+  if (account.parked != 0) [[unlikely]]
+    for (const std::uint32_t other : account.pairs)
+      if (other != pair && pairs_[other].parked_on_credit) contenders_.push_back(other);
+  if (contenders_.empty()) [[likely]] {
+    // A pair that had no room before has none again once the released room is filled: not looking
+    // twice halves the work under load.
+    const Bytes enough = pairs_[pair].blocked ? released : ~Bytes{0};
+    unpark(pair);
+    std::visit([&](auto& policy) { pump_pair(policy, now, pair, enough); }, policy_);
+    return;
+  }
+  contenders_.push_back(pair);
+  std::visit([&](auto& policy) { pump_contended(policy, now); }, policy_);
+}
+
+template <class Policy>
+void Scheduler::pump_contended(Policy& policy, TimeNs now) {
+  while (!contenders_.empty()) {
+    std::size_t best = 0;
+    TransferOrder least = order_of(now, contenders_[0]);
+    for (std::size_t i = 1; i < contenders_.size(); ++i) {
+      const TransferOrder order = order_of(now, contenders_[i]);
+      if (order < least) {
+        least = order;
+        best = i;
+      }
+    }
+    const std::uint32_t pair = contenders_[best];
+    unpark(pair);
+    const Step step = post_next(policy, now, pair);
+    if (step == Step::posted) continue;
+    pairs_[pair].blocked = step == Step::blocked;
+    contenders_.erase(contenders_.begin() + static_cast<std::ptrdiff_t>(best));
+  }
+}
+
+TransferOrder Scheduler::order_of(TimeNs now, std::uint32_t pair) {
+  const std::uint32_t slot = pairs_[pair].queue.head(*this, now);
+  if (slot == no_id) return {};
+  const QueueHook& hook = transfers_[slot].hook;
+  return {hook.priority_class, hook.deadline_ns, hook.sequence};
+}
+
+void Scheduler::park(std::uint32_t pair, std::uint32_t link) {
+  pairs_[pair].parked_link = link;
+  ++links_[link].parked;
+}
+
+void Scheduler::unpark(std::uint32_t p) {
+  PairState& pair = pairs_[p];
+  if (pair.parked_link != no_id) {
+    --links_[pair.parked_link].parked;
+    pair.parked_link = no_id;
+  }
+  if (pair.parked_on_credit) {
+    --accounts_[pair.account].parked;
+    pair.parked_on_credit = false;
+  }
+}
+
+/// Nobody parked on the link has a more urgent head: without this a pair with small chunks would
+/// slip past one that waits for room for a large one.
+bool Scheduler::ahead_of_parked(TimeNs now, std::uint32_t pair, std::uint32_t link) {
+  const TransferOrder mine = order_of(now, pair);
+  for (const std::uint32_t other : links_[link].pairs)
+    if (other != pair && pairs_[other].parked_link == link && order_of(now, other) < mine)
+      return false;
+  return true;
+}
+
+Scheduler::Range Scheduler::next_range(const Transfer& transfer) const {
+  Range range{transfer.next_piece, 1, 1, transfer.next_offset, 0};
+  const Bytes left = transfer.piece(transfer.next_piece).length - transfer.next_offset;
+  range.bytes = std::min(left, transfer.chunk_bytes);
+  if (transfer.next_offset != 0 || range.bytes < left) return range;
+  const std::uint32_t most = pairs_[transfer.pair].numbers.max_pieces;
+  for (std::uint32_t i = transfer.next_piece + 1;
+       i < transfer.piece_count && range.piece_count < most; ++i) {
+    const Bytes length = transfer.several[i].length;
+    if (range.bytes + length > transfer.chunk_bytes) break;
+    range.bytes += length;
+    ++range.piece_count;
+  }
+  range.writes = transfer.packed ? 1 : range.piece_count;
+  return range;
+}
+
+void Scheduler::advance(Transfer& transfer, const Range& range) {
+  if (range.piece_count > 1) {
+    transfer.next_piece += range.piece_count;
+    return;
+  }
+  transfer.next_offset += range.bytes;
+  if (transfer.next_offset == transfer.piece(transfer.next_piece).length) {
+    transfer.next_offset = 0;
+    ++transfer.next_piece;
+  }
+}
+
+template <class Policy>
+Scheduler::Step Scheduler::post_next(Policy& policy, TimeNs now, std::uint32_t p) {
+  PairState& pair = pairs_[p];
+  AccountState& account = accounts_[pair.account];
+  const std::uint32_t slot = pair.queue.head(*this, now);
+  if (slot == no_id) {
+    if (account.credit.asked() &&
+        std::all_of(account.pairs.begin(), account.pairs.end(),
+                    [&](std::uint32_t other) { return pairs_[other].queue.empty(); }))
+      account.credit.drained(actions_.messages);
+    return Step::empty;
+  }
+  Transfer& transfer = transfers_[slot];
+  const std::uint32_t again = transfer.retry_chunk;
+  const Range range = again == no_id ? next_range(transfer) : chunks_[again].range;
+
+  std::uint32_t channel = no_id;
+  if (pair.probing != 0) [[unlikely]]
+    channel = idle_probe(pair);
+  if (channel == no_id) {
+    if (pair.candidates.empty()) return Step::blocked;
+    const ChannelTable::Charge charge = table_.charge(pair.candidates[0], range.bytes, range.writes);
+    channel = policy.choose(Choice{table_, p, pair.candidates, charge});
+    if (again != no_id && channel == chunks_[again].channel && pair.candidates.size() > 1)
+      channel = choose_another(pair, channel, charge);
+  }
+
+  if (!account.credit.has_room(range.bytes)) [[unlikely]] {
+    account.credit.hold_back(actions_.messages);
+    pair.parked_on_credit = true;
+    ++account.parked;
+    return Step::blocked;
+  }
+  const ChannelTable::Charge charge = table_.charge(channel, range.bytes, range.writes);
+  const TimeNs service = table_.service_ns(channel, charge);
+  if (!table_.channel_has_room(channel, service)) return Step::blocked;
+  for (const std::uint32_t link : table_.links_of(channel)) {
+    if (!table_.link_has_room(link, charge.bytes) ||
+        (links_[link].parked != 0 && !ahead_of_parked(now, p, link))) {
+      park(p, link);
+      return Step::blocked;
+    }
+  }
+
+  std::uint32_t chunk_slot = again;
+  if (again == no_id) {
+    chunk_slot = new_chunk();
+    Chunk& chunk = chunks_[chunk_slot];
+    chunk.transfer = slot;
+    chunk.range = range;
+    chunk.attempts = 0;
+    advance(transfer, range);
+  } else {
+    transfer.retry_chunk = chunks_[again].newer;
+    ++counters_.chunks_resent;
+    ++transfer.end.resent_chunks;
+    transfer.end.resent_bytes += range.bytes;
+  }
+  emit(now, transfer, chunk_slot, channel, charge.bytes, service);
+  if (!transfer.unissued()) pair.queue.remove(*this, slot);
+  return Step::posted;
+}
+
+void Scheduler::emit(TimeNs now, Transfer& transfer, std::uint32_t slot, std::uint32_t channel,
+                     Bytes charged, TimeNs service) {
+  Chunk& chunk = chunks_[slot];
+  ChannelState& state = channels_[channel];
+  PairState& pair = pairs_[state.pair];
+  const Range& range = chunk.range;
+
+  table_.posted(channel, charged, service);
+  const TimeNs expected = table_.expected_ns(channel, 0);
+  state.last_timeout_ns = std::max(
+      state.last_timeout_ns,
+      now + setup_.config.timeout_floor_ns + setup_.config.timeout_factor * expected);
+  chunk.channel = channel;
+  chunk.service_ns = service;
+  chunk.timeout_ns = state.last_timeout_ns;
+  chunk.in_flight = true;
+  chunk.cancelling = false;
+  ++chunk.attempts;
+  chunk.older = state.last_in_flight;
+  chunk.newer = no_id;
+  (state.last_in_flight == no_id ? state.first_in_flight : chunks_[state.last_in_flight].newer) = slot;
+  state.last_in_flight = slot;
+
+  posted_ += charged;
+  accounts_[pair.account].credit.take(range.bytes);
+  ++transfer.in_flight;
+  ++chunks_in_flight_;
+  ++counters_.chunks_posted;
+  ++transfer.end.chunks;
+  transfer.end.channels_used |= std::uint64_t{1} << std::min(channel - pair.first_channel, 63u);
+  transfer.end.fallback_tier =
+      std::max(transfer.end.fallback_tier, static_cast<std::uint8_t>(std::min(state.tier, 255u)));
+
+  PostAction& action = actions_.posts.emplace_back();
+  action.channel = setup_.channels[channel].id;
+  action.post.chunk = make_id(slot, chunk.generation);
+  action.post.source_segment = transfer.source_segment;
+  action.post.target_segment = transfer.target_segment;
+  action.post.bytes = range.bytes;
+  action.post.piece_count = range.piece_count;
+  action.post.packed = transfer.packed && range.piece_count > 1;
+  const Descriptor& first = transfer.piece(range.first_piece);
+  action.post.piece = {first.source_offset + range.offset, first.target_offset + range.offset,
+                       range.piece_count == 1 ? range.bytes : first.length};
+  action.post.pieces = range.piece_count == 1 ? nullptr : &transfer.several[range.first_piece];
+  arm(chunk.timeout_ns);
+}
+
+// ---- Completions ----------------------------------------------------------------------------
+
+void Scheduler::complete(TimeNs now, const Completion& completion) {
+  const std::uint32_t slot = slot_of(completion.chunk);
+  if (slot >= chunks_.size() || !chunks_[slot].in_flight ||
+      chunks_[slot].generation != generation_of(completion.chunk)) [[unlikely]] {
+    ++counters_.unexpected;
+    return;
+  }
+  Chunk& chunk = chunks_[slot];
+  const std::uint32_t channel = chunk.channel;
+  const std::uint32_t transfer_slot = chunk.transfer;
+  Transfer& transfer = transfers_[transfer_slot];
+  const bool asked_to_stop = chunk.cancelling;
+  const Bytes charged = take_out_of_flight(chunk);
+
+  if (completion.outcome == Outcome::ok) [[likely]] {
+    ChannelHealth& health = channels_[channel].health;
+    const bool probe = health.state() == ChannelHealth::State::probing;
+    health.success();
+    if (probe) [[unlikely]] {
+      ++counters_.readmissions;
+      refresh_candidates(now, channels_[channel].pair);
+    }
+    table_.observed(channel, charged, completion.started_ns, completion.done_ns);
+    transfer.delivered_bytes += chunk.range.bytes;
+    transfer.end.posted_ns = completion.posted_ns;
+    transfer.end.started_ns = completion.started_ns;
+    transfer.end.done_ns = completion.done_ns;
+    free_chunk(slot);
+    if (transfer.delivered_bytes == transfer.total_bytes)
+      finish(now, transfer_slot, TransferOutcome::delivered);
+    else if (transfer.ending && transfer.in_flight == 0)
+      finish(now, transfer_slot, transfer.end.outcome);
+  } else {
+    const bool unasked = completion.outcome != Outcome::cancelled;
+    if (unasked) ++counters_.errors;
+    if (completion.outcome == Outcome::path_failed || completion.outcome == Outcome::corrupted)
+      channel_error(now, channel);
+    else if (!asked_to_stop && channels_[channel].health.probing())
+      channel_error(now, channel);  // a probe that did not land has failed, whatever it says
+    send_again_or_fail(now, slot, completion.outcome == Outcome::invalid);
+  }
+  pump_after_release(now, channel, charged);
+}
+
+/// Returns what it had charged to its links.
+Bytes Scheduler::take_out_of_flight(Chunk& chunk) {
+  ChannelState& state = channels_[chunk.channel];
+  (chunk.older == no_id ? state.first_in_flight : chunks_[chunk.older].newer) = chunk.newer;
+  (chunk.newer == no_id ? state.last_in_flight : chunks_[chunk.newer].older) = chunk.older;
+  const Bytes charged = table_.charge(chunk.channel, chunk.range.bytes, chunk.range.writes).bytes;
+  table_.ended(chunk.channel, charged, chunk.service_ns);
+  accounts_[pairs_[state.pair].account].credit.give_back(chunk.range.bytes, actions_.messages);
+  chunk.in_flight = false;
+  ++chunk.generation;  // whatever comes for this post from now on is late
+  --transfers_[chunk.transfer].in_flight;
+  --chunks_in_flight_;
+  return charged;
+}
+
+void Scheduler::send_again_or_fail(TimeNs now, std::uint32_t slot, bool invalid) {
+  Chunk& chunk = chunks_[slot];
+  const std::uint32_t transfer_slot = chunk.transfer;
+  Transfer& transfer = transfers_[transfer_slot];
+  if (!transfer.ending && !invalid && chunk.attempts < setup_.config.max_attempts) {
+    chunk.newer = transfer.retry_chunk;
+    transfer.retry_chunk = slot;
+    if (!transfer.hook.waiting) pairs_[transfer.pair].queue.push(*this, transfer_slot, now);
+    return;
+  }
+  free_chunk(slot);
+  begin_end(now, transfer_slot, TransferOutcome::failed);
+}
+
+void Scheduler::begin_end(TimeNs now, std::uint32_t transfer_slot, TransferOutcome outcome) {
+  Transfer& transfer = transfers_[transfer_slot];
+  if (!transfer.ending) {
+    transfer.ending = true;
+    transfer.end.outcome = outcome;
+    if (transfer.hook.waiting) pairs_[transfer.pair].queue.remove(*this, transfer_slot);
+    while (transfer.retry_chunk != no_id) {
+      const std::uint32_t slot = transfer.retry_chunk;
+      transfer.retry_chunk = chunks_[slot].newer;
+      free_chunk(slot);
+    }
+    if (transfer.in_flight != 0) {
+      const PairState& pair = pairs_[transfer.pair];
+      for (std::uint32_t i = 0; i < pair.channel_count; ++i)
+        for (std::uint32_t slot = channels_[pair.first_channel + i].first_in_flight; slot != no_id;
+             slot = chunks_[slot].newer)
+          if (chunks_[slot].transfer == transfer_slot) cancel_chunk(slot);
+    }
+  }
+  if (transfer.in_flight == 0) finish(now, transfer_slot, transfer.end.outcome);
+}
+
+void Scheduler::finish(TimeNs now, std::uint32_t slot, TransferOutcome outcome) {
+  Transfer& transfer = transfers_[slot];
+  transfer.open = false;
+  transfer.end.outcome = outcome;
+  transfer.end.reported_ns = now;
+  actions_.ends.push_back(transfer.end);
+  --open_transfers_;
+  free_transfers_.push_back(slot);
+}
+
+void Scheduler::cancel_chunk(std::uint32_t slot) {
+  Chunk& chunk = chunks_[slot];
+  if (chunk.cancelling) return;
+  chunk.cancelling = true;
+  actions_.cancels.push_back({setup_.channels[chunk.channel].id, make_id(slot, chunk.generation)});
+}
+
+void Scheduler::cancel(TimeNs now, TransferId id) {
+  const std::uint32_t slot = slot_of(id);
+  if (slot >= transfers_.size()) return;
+  const Transfer& transfer = transfers_[slot];
+  if (!transfer.open || transfer.generation != generation_of(id)) return;
+  const std::uint32_t pair = transfer.pair;
+  begin_end(now, slot, TransferOutcome::cancelled);
+  // Its place at the head is free; what stands behind it may have been held back by its size.
+  unpark(pair);
+  pump(now, pair);
+}
+
+// ---- Channels, credits, time ----------------------------------------------------------------
+
+void Scheduler::refresh_candidates(TimeNs now, std::uint32_t p) {
+  PairState& pair = pairs_[p];
+  pair.candidates.clear();
+  pair.probing = 0;
+  std::uint32_t tier = no_id;
+  for (std::uint32_t i = 0; i < pair.channel_count; ++i) {
+    const ChannelState& channel = channels_[pair.first_channel + i];
+    if (channel.health.state() == ChannelHealth::State::up && channel.tier <= tier) {
+      tier = channel.tier;  // channels lie in order of tier, so the first one up sets it
+      pair.candidates.push_back(pair.first_channel + i);
+    }
+  }
+  for (std::uint32_t i = 0; i < pair.channel_count; ++i) {
+    const ChannelState& channel = channels_[pair.first_channel + i];
+    if (channel.health.probing() && channel.tier <= tier) ++pair.probing;
+  }
+  pair.best_tier = tier;
+  if (!pair.candidates.empty()) {
+    pair.unusable_since_ns = never_ns;
+  } else if (pair.unusable_since_ns == never_ns) {
+    pair.unusable_since_ns = now;
+    arm(add_time(now, setup_.config.stall_timeout_ns));
+  }
+}
+
+/// A channel on probation that stands idle gets the next chunk, so that it can prove itself.
+std::uint32_t Scheduler::idle_probe(const PairState& pair) const {
+  for (std::uint32_t i = 0; i < pair.channel_count; ++i) {
+    const std::uint32_t channel = pair.first_channel + i;
+    const ChannelState& state = channels_[channel];
+    if (state.tier <= pair.best_tier && state.health.probing() && table_.in_flight(channel) == 0)
+      return channel;
+  }
+  return no_id;
+}
+
+/// The best candidate besides the one that a chunk has just failed on.
+std::uint32_t Scheduler::choose_another(const PairState& pair, std::uint32_t failed,
+                                        const ChannelTable::Charge& charge) {
+  others_.clear();
+  for (const std::uint32_t channel : pair.candidates)
+    if (channel != failed) others_.push_back(channel);
+  return table_.least_expected(others_, charge);
+}
+
+void Scheduler::channel_error(TimeNs now, std::uint32_t channel) {
+  ChannelHealth& health = channels_[channel].health;
+  const ChannelHealth::State before = health.state();
+  health.error(now, setup_.config);
+  if (health.state() == before) return;
+  ++counters_.quarantines;
+  arm(health.quarantine_end_ns());
+  refresh_candidates(now, channels_[channel].pair);
+}
+
+void Scheduler::channel_change(TimeNs now, const ChannelChange& change) {
+  const std::uint64_t index = std::uint64_t{change.channel} - first_channel_id_;
+  if (change.channel < first_channel_id_ || index >= channel_of_id_.size()) return;
+  const std::uint32_t channel = channel_of_id_[index];
+  if (channel == no_id) return;
+  ChannelState& state = channels_[channel];
+  state.health.link(change.up);
+  refresh_candidates(now, state.pair);
+  if (!change.up)  // their completions may never come by themselves; ask, and send them elsewhere
+    for (std::uint32_t slot = state.first_in_flight; slot != no_id; slot = chunks_[slot].newer)
+      cancel_chunk(slot);
+  unpark(state.pair);
+  pump(now, state.pair);
+}
+
+void Scheduler::credit(TimeNs now, const ControlMessage& message) {
+  for (CreditLedger& ledger : ledgers_)
+    if (ledger.place() == message.place) ledger.receive(message, actions_.messages);
+  for (AccountState& account : accounts_) {
+    if (account.credit.target() != message.place) continue;
+    account.credit.receive(message, actions_.messages);
+    if (account.parked == 0) continue;
+    contenders_.clear();
+    for (const std::uint32_t pair : account.pairs)
+      if (pairs_[pair].parked_on_credit) contenders_.push_back(pair);
+    std::visit([&](auto& policy) { pump_contended(policy, now); }, policy_);
+  }
+}
+
+void Scheduler::arm(TimeNs at) {
+  if (at >= armed_ns_) return;
+  armed_ns_ = at;
+  actions_.timer_ns = at;
+}
+
+/// One timer serves every chunk, channel and pair: it is armed for the earliest time that can
+/// matter and looks at everything when it fires, which is about once a second.
+void Scheduler::timer(TimeNs now) {
+  armed_ns_ = never_ns;
+  TimeNs next = never_ns;
+  for (std::uint32_t c = 0; c < channels_.size(); ++c) {
+    ChannelState& state = channels_[c];
+    if (state.health.end_quarantine(now)) {
+      refresh_candidates(now, state.pair);
+      unpark(state.pair);
+      pump(now, state.pair);
+    }
+    for (std::uint32_t slot = state.first_in_flight; slot != no_id; slot = chunks_[slot].newer) {
+      if (chunks_[slot].cancelling) continue;
+      if (chunks_[slot].timeout_ns > now) {
+        next = std::min(next, chunks_[slot].timeout_ns);
+        break;
+      }
+      ++counters_.timeouts;
+      cancel_chunk(slot);
+      channel_error(now, c);
+    }
+    next = std::min(next, state.health.quarantine_end_ns());
+  }
+  for (std::uint32_t p = 0; p < pairs_.size(); ++p) {
+    PairState& pair = pairs_[p];
+    if (pair.unusable_since_ns == never_ns || pair.queue.empty()) continue;
+    stalled_.clear();
+    pair.queue.for_each(*this, [&](std::uint32_t slot) {
+      const TimeNs since = std::max(pair.unusable_since_ns, transfers_[slot].end.submitted_ns);
+      const TimeNs until = add_time(since, setup_.config.stall_timeout_ns);
+      if (until <= now)
+        stalled_.push_back(slot);
+      else
+        next = std::min(next, until);
+    });
+    for (const std::uint32_t slot : stalled_) begin_end(now, slot, TransferOutcome::no_route);
+  }
+  arm(next);
+}
+
+}  // namespace kvhaul
