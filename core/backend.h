@@ -3,7 +3,8 @@
 // Threading: one thread calls a backend, always the same. A backend may use threads of its own.
 // Blocking: only open(), register_segment(), wait() and the payload calls may block.
 // Order: chunks of one channel start in posting order; completions may arrive in any order.
-// Lifetime: buffers and pieces stay valid and unchanged from post() until the completion.
+// Lifetime: buffers and pieces stay valid and unchanged from post() until the completion. Targets of
+// chunks that are in flight together do not overlap. The cluster given to open() outlives the backend.
 // Exactly one completion follows every post, also after cancel() and when a channel dies; after it
 // the backend touches neither buffer again. tests/conformance checks each of these sentences.
 #pragma once

@@ -78,21 +78,15 @@ void EventLogWriter::difference(std::uint64_t value, std::uint64_t base) {
 }
 
 void EventLogWriter::flush() {
-  if (sink_ && !buffer_.empty()) {
-    sink_failed_ = sink_failed_ || !sink_(buffer_);
-    bytes_written_ += buffer_.size();
-    buffer_.clear();
-  }
-}
-
-void EventLogWriter::flush_if_full() {
-  if (buffer_.size() >= flush_bytes) [[unlikely]]
-    flush();
+  hash_.add(buffer_);
+  if (sink_) sink_failed_ = sink_failed_ || !sink_(buffer_);
+  buffer_.clear();
 }
 
 void EventLogWriter::begin(std::uint8_t kind, std::uint8_t flags, std::uint32_t scheduler,
                            TimeNs now) {
-  flush_if_full();
+  if (sink_ && buffer_.size() >= flush_bytes) [[unlikely]]
+    flush();
   ++records_;
   if (scheduler == memory_.scheduler) flags |= same_scheduler;
   if (now == memory_.now) flags |= same_time;
@@ -247,6 +241,9 @@ Result<void> EventLogWriter::close() {
   byte(static_cast<std::uint8_t>(LogRecord::end_of_log));
   number(records_);
   flush();
+  const std::uint64_t hash = hash_.value();
+  for (unsigned i = 0; i < 64; i += 8) byte(static_cast<std::uint8_t>(hash >> i));
+  flush();
   if (sink_failed_) return Error::failed("the event log could not be written to its end");
   return {};
 }
@@ -312,6 +309,7 @@ struct LoggedEvent {
   ChannelChange change;
   ControlMessage message;
   std::uint64_t records = 0;  // end_of_log
+  std::uint64_t hash = 0;     // end_of_log
 };
 
 constexpr TimeNs latest = TimeNs{1} << 60;       // 36 years; keeps sums of times in range
@@ -337,6 +335,8 @@ class LogVerifier {
       if (auto same = compare(); !same) return same.error();
       if (!report_.first_difference.empty()) return report_;
     }
+    if (event_.hash != expected_hash())
+      return damaged("the checksum at its end does not fit: the log has been changed");
     if (event_.records != writer_->records_)
       return damaged("its end mark counts " + std::to_string(event_.records) +
                      " records, but there are " + std::to_string(writer_->records_));
@@ -350,6 +350,15 @@ class LogVerifier {
 
   Error damaged(const std::string& what) const {
     return Error::bad_input(name_ + ": byte " + std::to_string(source_.offset()) + ": " + what);
+  }
+
+  /// Of everything before the checksum; what stands there has been written again, byte for byte.
+  std::uint64_t expected_hash() {
+    writer_->flush();
+    writer_->byte(static_cast<std::uint8_t>(LogRecord::end_of_log));
+    writer_->number(event_.records);
+    writer_->flush();
+    return writer_->hash_.value();
   }
 
   Result<void> read_head() {
@@ -390,6 +399,8 @@ class LogVerifier {
       const std::uint8_t kind = first & 0x0f;
       if (!in.failed() && kind == static_cast<std::uint8_t>(LogRecord::end_of_log)) {
         event_.records = in.varint();
+        event_.hash = 0;
+        for (unsigned i = 0; i < 64; i += 8) event_.hash |= std::uint64_t{in.byte()} << i;
         if (!in.failed()) return false;
       } else if (!in.failed()) {
         if (!is_event(kind))
@@ -507,7 +518,7 @@ class LogVerifier {
   /// Writes the event again, tells the scheduler, and writes its decisions.
   void replay() {
     ++report_.events;
-    writer_->buffer_.clear();
+    writer_->flush();  // what the last event left, or the head
     const std::uint32_t s = event_.scheduler;
     Scheduler& scheduler = schedulers_[s];
     switch (event_.kind) {

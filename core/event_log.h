@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "core/backend.h"
+#include "core/event_log_codec.h"
 #include "core/result.h"
 #include "core/scheduler.h"
 #include "core/scheduler_setup.h"
@@ -69,7 +70,6 @@ class EventLogWriter {
   /// Writes what is left and the end mark. Fails when any byte could not be written.
   Result<void> close();
 
-  std::uint64_t bytes_written() const { return bytes_written_; }
 
  private:
   friend class LogVerifier;
@@ -83,9 +83,9 @@ class EventLogWriter {
   Sink sink_;
   bool sink_failed_ = false;
   std::uint64_t records_ = 0;
-  std::uint64_t bytes_written_ = 0;
   std::vector<std::uint8_t> buffer_;
   detail::LogMemory memory_;
+  detail::StreamHash hash_;
 };
 
 /// A log that is written to a file. One that was not closed lacks its end mark, and is refused by

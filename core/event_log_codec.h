@@ -5,10 +5,12 @@
 #include <bit>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <type_traits>
 #include <vector>
 
+#include "core/random.h"
 #include "core/scheduler_setup.h"
 
 namespace kvhaul::detail {
@@ -124,6 +126,26 @@ inline void put_difference(std::vector<std::uint8_t>& out, std::uint64_t value, 
   put_varint(out, (static_cast<std::uint64_t>(signed_difference) << 1) ^
                       static_cast<std::uint64_t>(signed_difference >> 63));
 }
+
+/// Of a stream of bytes, however it is cut into calls.
+class StreamHash {
+ public:
+  void add(std::span<const std::uint8_t> bytes) {
+    for (const std::uint8_t byte : bytes) {
+      word_ |= static_cast<std::uint64_t>(byte) << (8 * filled_);
+      if (++filled_ < 8) continue;
+      hash_ = mix64(hash_ ^ word_);
+      word_ = 0;
+      filled_ = 0;
+    }
+  }
+  std::uint64_t value() const { return mix64(hash_ ^ word_ ^ filled_); }
+
+ private:
+  std::uint64_t hash_ = 0;
+  std::uint64_t word_ = 0;
+  unsigned filled_ = 0;
+};
 
 struct SetupWriter {
   std::vector<std::uint8_t>& out;

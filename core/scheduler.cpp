@@ -194,12 +194,14 @@ TransferId Scheduler::submit(TimeNs now, const TransferRequest& request) {
                                   ? add_time(now, setup_.config.default_slack_ns)
                                   : request.deadline_ns;
   transfer.hook.priority_class = static_cast<std::uint8_t>(request.priority);
+  transfer.hook.class_since_ns = now;
   ++open_transfers_;
   const bool first = pair.queue.push(*this, slot, now);
   const TransferId id = transfer.end.id;
   if (pair.candidates.empty() && pair.unusable_since_ns != never_ns)
     arm(add_time(now, setup_.config.stall_timeout_ns));
-  // Behind a head that has found no room there is nothing to do.
+  // Behind a head that has found no room there is nothing to do; a new head may find some.
+  if (first) unpark(request.pair);
   if (first || !pair.blocked) pump(now, request.pair);
   return id;
 }
@@ -575,6 +577,7 @@ void Scheduler::refresh_candidates(TimeNs now, std::uint32_t p) {
   PairState& pair = pairs_[p];
   pair.candidates.clear();
   pair.probing = 0;
+  pair.blocked = false;  // there may be room where there was none
   std::uint32_t tier = no_id;
   for (std::uint32_t i = 0; i < pair.channel_count; ++i) {
     const ChannelState& channel = channels_[pair.first_channel + i];

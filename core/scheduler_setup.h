@@ -18,7 +18,7 @@ struct SchedulerConfig {
   std::string policy = "least_finish";
   std::uint64_t seed = 1;
 
-  /// A waiting transfer rises one class after this. Mooncake's next-generation engine promotes
+  /// A transfer rises one class each time this has passed since its submission. Mooncake's next-generation engine promotes
   /// after 10 ms; ours waits longer because deadlines already order inside a class.
   TimeNs ageing_ns = 50 * ms_ns;
   /// Deadline of a transfer that has none: submission plus this, so that it cannot starve either.

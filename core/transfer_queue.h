@@ -1,8 +1,8 @@
 // The transfers of one pair that still have something to post, in the order they should go.
 //
-// Order: class first, then the earlier deadline, then the earlier submission. A transfer that has
-// waited for SchedulerConfig::ageing_ns in its class moves up one, so that no class starves; inside
-// a class deadlines do that by themselves, because time makes every deadline early.
+// Order: class first, then the earlier deadline, then the earlier submission. With every
+// SchedulerConfig::ageing_ns since its submission a transfer moves up one class, so that none starves;
+// inside a class deadlines do that by themselves, because time makes every deadline early.
 //
 // Entries are lazy: a transfer that is issued or gone stays in the heap until it comes to the top.
 // The queue knows transfers by slot number only and asks its Table about them.
@@ -31,9 +31,9 @@ struct TransferOrder {
 struct QueueHook {
   std::uint64_t sequence = 0;  // of submission; unique, never reused
   TimeNs deadline_ns = never_ns;
-  TimeNs class_since_ns = 0;
+  TimeNs class_since_ns = 0;                   // before push(): since submission
   std::uint32_t older = no_id, newer = no_id;  // waiting in the same class, by class_since_ns
-  std::uint8_t priority_class = 0;
+  std::uint8_t priority_class = 0;             // before push(): as submitted
   bool waiting = false;
 };
 
@@ -45,11 +45,13 @@ class TransferQueue {
 
   bool empty() const { return waiting_ == 0; }
 
-  /// The transfer's hook must hold its sequence, deadline and class. True when it is now the head.
+  /// The transfer's hook must hold its sequence, deadline, class and since when it has had it; a
+  /// transfer that was here before still does. True when it is now the head.
   bool push(Table& table, std::uint32_t slot, TimeNs now) {
     QueueHook& hook = table.hook(slot);
     hook.waiting = true;
-    hook.class_since_ns = now;
+    for (; hook.priority_class != 0 && now - hook.class_since_ns >= ageing_ns_; --hook.priority_class)
+      hook.class_since_ns += ageing_ns_;
     ++waiting_;
     enter(table, slot, hook);
     if (head_ == no_id && waiting_ > 1) return head(table, now) == slot;
@@ -72,7 +74,7 @@ class TransferQueue {
       return head_;
     if (waiting_ == 0) return no_id;
     promotion_ns_ = never_ns;
-    for (std::uint8_t c = 1; c < priority_count; ++c) promote(table, c, now);
+    for (std::uint8_t c = priority_count - 1; c > 0; --c) promote(table, c, now);
     return head_ = find_head(table);
   }
 
@@ -128,11 +130,17 @@ class TransferQueue {
     std::push_heap(heap.begin(), heap.end(), Entry::later);
     if (hook.priority_class != 0)
       promotion_ns_ = std::min(promotion_ns_, add_time(hook.class_since_ns, ageing_ns_));
-    std::uint32_t& newest = newest_[hook.priority_class];
-    hook.older = newest;
-    hook.newer = no_id;
-    (newest == no_id ? oldest_[hook.priority_class] : table.hook(newest).newer) = slot;
-    newest = slot;
+    // At the young end, but for a promotion that was noticed late.
+    std::uint32_t older = newest_[hook.priority_class];
+    std::uint32_t newer = no_id;
+    while (older != no_id && table.hook(older).class_since_ns > hook.class_since_ns) {
+      newer = older;
+      older = table.hook(older).older;
+    }
+    hook.older = older;
+    hook.newer = newer;
+    (older == no_id ? oldest_[hook.priority_class] : table.hook(older).newer) = slot;
+    (newer == no_id ? newest_[hook.priority_class] : table.hook(newer).older) = slot;
   }
 
   void unlink(Table& table, QueueHook& hook) {
@@ -151,7 +159,7 @@ class TransferQueue {
       }
       unlink(table, hook);
       hook.priority_class = static_cast<std::uint8_t>(from - 1);
-      hook.class_since_ns = now;
+      hook.class_since_ns = due;  // not now: whoever looks late does not make it wait longer
       enter(table, slot, hook);
     }
   }

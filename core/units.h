@@ -53,10 +53,6 @@ class ByteCost {
   }
   constexpr std::uint64_t q32() const { return q32_; }
   double bytes_per_s() const { return 1e9 * 4294967296.0 / static_cast<double>(q32_); }
-  /// The bytes that fit in a time, rounded down.
-  constexpr Bytes bytes_in(TimeNs time_ns) const {
-    return static_cast<Bytes>((static_cast<Wide>(time_ns) << 32) / q32_);
-  }
 
  private:
   std::uint64_t q32_ = 0;

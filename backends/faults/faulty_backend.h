@@ -1,0 +1,28 @@
+// A backend that plays a fault script on another one.
+//
+// The inner backend stays sound: exactly one completion still follows every post. A completion that
+// the script loses is made up for when the scheduler cancels the chunk. Control messages are not
+// touched.
+#pragma once
+
+#include <memory>
+
+#include "backends/faults/fault_script.h"
+#include "core/backend.h"
+
+namespace kvhaul::faults {
+
+struct FaultCounters {
+  std::uint64_t failed = 0, lost = 0, delayed = 0, corrupted = 0, degraded = 0, cut = 0;
+};
+
+class FaultyBackend : public Backend {
+ public:
+  /// What the script has done so far, in chunks.
+  virtual const FaultCounters& fault_counters() const = 0;
+};
+
+std::unique_ptr<FaultyBackend> make_faulty_backend(std::unique_ptr<Backend> inner,
+                                                   FaultScript script);
+
+}  // namespace kvhaul::faults

@@ -1,0 +1,301 @@
+// The backend contract (core/backend.h), sentence by sentence, against every backend.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+
+#include "core/channel_plan.h"
+#include "core/random.h"
+#include "tests/conformance/backends.h"
+#include "tests/support/setups.h"
+
+namespace kvhaul {
+namespace {
+
+constexpr Bytes segment_bytes = 4 * MiB;
+
+class Conformance : public ::testing::TestWithParam<test::BackendUnderTest> {
+ protected:
+  void SetUp() override {
+    if (!GetParam().missing.empty()) GTEST_SKIP() << GetParam().missing;
+    cluster_ = test::rail_cluster(2, 2);
+    backend_ = GetParam().make();
+    RoutePlan plan;
+    RouteCosts& rdma = plan.costs[static_cast<std::size_t>(RouteKind::rdma)];
+    rdma.fixed_ns = 2000;
+    rdma.post_ns = 100;
+    rdma.half_bandwidth_bytes = 10'000;
+    rdma.queues = 2;
+    const std::vector<std::pair<PlaceId, PlaceId>> pairs = {{place("node0/gpu0"), place("node1/gpu0")},
+                                                            {place("node0/gpu1"), place("node1/gpu1")}};
+    requests_ = plan_channels(cluster_, pairs, plan)->requests;
+    auto numbers = backend_->open(cluster_, requests_);
+    ASSERT_TRUE(numbers) << numbers.error().message;
+    numbers_ = *numbers;
+    for (const char* name : {"node0/gpu0", "node1/gpu0", "node0/gpu1", "node1/gpu1"}) {
+      const auto segment = backend_->register_segment(place(name), segment_bytes);
+      ASSERT_TRUE(segment) << segment.error().message;
+      segments_.push_back(*segment);
+    }
+  }
+
+  PlaceId place(const char* name) const { return *cluster_.find_place(name); }
+
+  ChunkPost piece(Bytes from, Bytes to, Bytes length) {
+    ChunkPost post;
+    post.chunk = next_chunk_++;
+    post.source_segment = segments_[0];
+    post.target_segment = segments_[1];
+    post.bytes = length;
+    post.piece_count = 1;
+    post.piece = {from, to, length};
+    return post;
+  }
+
+  void post(ChannelId channel, const ChunkPost& chunk) { backend_->post(channel, {&chunk, 1}); }
+
+  /// Runs until that many completions have come in all, or two seconds have passed.
+  void run_until(std::size_t completions) {
+    const TimeNs end = backend_->now() + 2 * s_ns;
+    while (seen_.size() < completions && backend_->now() < end) {
+      BackendEvents events;
+      backend_->progress(events);
+      seen_.insert(seen_.end(), events.completions.begin(), events.completions.end());
+      messages_.insert(messages_.end(), events.messages.begin(), events.messages.end());
+      if (seen_.size() < completions) backend_->wait(end);
+    }
+    ASSERT_EQ(seen_.size(), completions);
+  }
+
+  std::vector<std::byte> bytes_at(SegmentId segment, Bytes offset, Bytes length) {
+    std::vector<std::byte> bytes(length);
+    backend_->read(segment, offset, bytes);
+    return bytes;
+  }
+
+  Cluster cluster_;
+  std::unique_ptr<Backend> backend_;
+  std::vector<ChannelRequest> requests_;
+  std::vector<ChannelNumbers> numbers_;
+  std::vector<SegmentId> segments_;  // source and target of pair 0, then of pair 1
+  std::vector<Completion> seen_;
+  std::vector<ControlMessage> messages_;
+  ChunkId next_chunk_ = 1;
+};
+
+#define SKIP_WITHOUT_PAYLOAD() \
+  if (!backend_->moves_bytes()) GTEST_SKIP() << "this backend only takes time, it moves no bytes"
+
+TEST_P(Conformance, AdvertisesNumbersForEveryChannel) {
+  ASSERT_EQ(numbers_.size(), requests_.size());
+  for (const ChannelNumbers& numbers : numbers_) {
+    EXPECT_GT(numbers.bytes_per_s, 0);
+    EXPECT_GT(numbers.max_in_flight, 0u);
+    EXPECT_GT(numbers.max_chunk_bytes, 0u);
+    EXPECT_GE(numbers.fixed_ns, 0);
+  }
+  EXPECT_FALSE(backend_->description().empty());
+}
+
+TEST_P(Conformance, MovesAPieceAndNothingElse) {
+  SKIP_WITHOUT_PAYLOAD();
+  backend_->fill(segments_[0], 0, segment_bytes, 7);
+  backend_->fill(segments_[1], 0, segment_bytes, 8);
+  const auto before = bytes_at(segments_[1], 0, segment_bytes);
+  post(0, piece(1000, 5001, 777));
+  run_until(1);
+  EXPECT_EQ(seen_[0].outcome, Outcome::ok);
+  const auto source = bytes_at(segments_[0], 1000, 777);
+  const auto after = bytes_at(segments_[1], 0, segment_bytes);
+  EXPECT_TRUE(std::equal(source.begin(), source.end(), after.begin() + 5001));
+  EXPECT_TRUE(std::equal(after.begin(), after.begin() + 5001, before.begin()));
+  EXPECT_TRUE(std::equal(after.begin() + 5778, after.end(), before.begin() + 5778));
+}
+
+TEST_P(Conformance, MovesScatteredPiecesPackedOrNot) {
+  SKIP_WITHOUT_PAYLOAD();
+  backend_->fill(segments_[0], 0, segment_bytes, 7);
+  std::vector<Descriptor> pieces;
+  for (Bytes i = 0; i < 50; ++i) pieces.push_back({i * 8192, (49 - i) * 6000, 4096});
+  for (const bool packed : {false, true}) {
+    backend_->fill(segments_[1], 0, segment_bytes, 9);
+    ChunkPost chunk = piece(0, 0, 50 * 4096);
+    chunk.piece_count = 50;
+    chunk.pieces = pieces.data();
+    chunk.packed = packed;
+    post(0, chunk);
+    run_until(packed ? 2 : 1);
+    for (const Descriptor& p : pieces)
+      EXPECT_EQ(bytes_at(segments_[0], p.source_offset, p.length),
+                bytes_at(segments_[1], p.target_offset, p.length));
+  }
+}
+
+TEST_P(Conformance, ExactlyOneCompletionFollowsEveryPost) {
+  Random random(3);
+  std::map<ChunkId, int> count;
+  std::size_t posted = 0;
+  for (int round = 0; round < 40; ++round) {
+    const auto channel = static_cast<ChannelId>(random.below(requests_.size()));
+    std::vector<ChunkPost> batch;
+    for (std::uint64_t i = 0; i <= random.below(8); ++i) {
+      const Bytes length = random.between(1, 60'000);
+      // What is in flight on two channels must not overlap: each has a part of the target.
+      const Bytes part = segment_bytes / requests_.size();
+      batch.push_back(piece(random.below(segment_bytes - length),
+                            channel * part + random.below(part - length), length));
+    }
+    posted += batch.size();
+    backend_->post(channel, batch);
+    if (random.chance(0.5)) run_until(posted);
+  }
+  run_until(posted);
+  for (const Completion& completion : seen_) ++count[completion.chunk];
+  EXPECT_EQ(count.size(), posted);
+  EXPECT_TRUE(std::all_of(count.begin(), count.end(), [](const auto& c) { return c.second == 1; }));
+  backend_->wait(backend_->now() + 1 * ms_ns);
+  BackendEvents events;
+  backend_->progress(events);
+  EXPECT_TRUE(events.empty());
+}
+
+TEST_P(Conformance, ChunksOfAChannelStartInPostingOrder) {
+  std::vector<ChunkPost> batch;
+  for (int i = 0; i < 20; ++i) batch.push_back(piece(0, 0, i % 2 == 0 ? 200'000 : 100));
+  backend_->post(1, batch);
+  run_until(20);
+  std::sort(seen_.begin(), seen_.end(),
+            [](const Completion& a, const Completion& b) { return a.chunk < b.chunk; });
+  for (std::size_t i = 1; i < seen_.size(); ++i)
+    EXPECT_LE(seen_[i - 1].started_ns, seen_[i].started_ns);
+}
+
+TEST_P(Conformance, TimesFollowEachOther) {
+  const TimeNs before = backend_->now();
+  for (ChannelId c = 0; c < requests_.size(); ++c) post(c, piece(0, 100'000 * c, 100'000));
+  run_until(requests_.size());
+  for (const Completion& completion : seen_) {
+    EXPECT_LE(before, completion.posted_ns);
+    EXPECT_LE(completion.posted_ns, completion.started_ns);
+    EXPECT_LE(completion.started_ns, completion.done_ns);
+    EXPECT_LE(completion.done_ns, backend_->now());
+  }
+}
+
+TEST_P(Conformance, PostingReturnsBeforeAnythingMoves) {
+  // A full channel's worth; post() must take it all and progress() must not be needed in between.
+  std::vector<ChunkPost> batch;
+  for (std::uint32_t i = 0; i < numbers_[0].max_in_flight; ++i) batch.push_back(piece(0, 0, 4096));
+  backend_->post(0, batch);
+  run_until(batch.size());
+}
+
+TEST_P(Conformance, WhatDoesNotFitIsInvalidAndTouchesNothing) {
+  if (backend_->moves_bytes()) backend_->fill(segments_[1], 0, segment_bytes, 5);
+  const std::uint64_t sum = backend_->moves_bytes() ? backend_->checksum(segments_[1], 0, segment_bytes) : 0;
+  std::vector<ChunkPost> wrong = {piece(segment_bytes - 10, 0, 11), piece(0, segment_bytes, 1),
+                                  piece(~Bytes{0} - 4, 0, 8), piece(0, 0, 8), piece(0, 0, 8),
+                                  piece(0, 0, 0)};
+  wrong[3].target_segment = 1000;
+  wrong[4].bytes = 9;  // does not equal its piece
+  for (const ChunkPost& chunk : wrong) post(0, chunk);
+  run_until(wrong.size());
+  for (const Completion& completion : seen_) EXPECT_EQ(completion.outcome, Outcome::invalid);
+  if (!backend_->moves_bytes()) return;
+  EXPECT_EQ(backend_->checksum(segments_[1], 0, segment_bytes), sum);
+}
+
+TEST_P(Conformance, ACancelledChunkEndsOnceAndLeavesItsTargetAlone) {
+  std::vector<ChunkPost> batch;
+  // A full channel, so that some cannot have begun whatever the machine's speed.
+  for (std::uint32_t i = 0; i < numbers_[0].max_in_flight; ++i) batch.push_back(piece(0, 0, MiB));
+  backend_->post(0, batch);
+  for (const ChunkPost& chunk : batch) backend_->cancel(0, chunk.chunk);
+  run_until(batch.size());
+  std::size_t cancelled = 0;
+  for (const Completion& completion : seen_) {
+    EXPECT_TRUE(completion.outcome == Outcome::ok || completion.outcome == Outcome::cancelled);
+    cancelled += completion.outcome == Outcome::cancelled ? 1 : 0;
+  }
+  EXPECT_GT(cancelled, 0u);
+  if (!backend_->moves_bytes()) return;
+  backend_->fill(segments_[1], 0, MiB, 99);
+  const std::uint64_t sum = backend_->checksum(segments_[1], 0, MiB);
+  backend_->wait(backend_->now() + 20 * ms_ns);
+  EXPECT_EQ(backend_->checksum(segments_[1], 0, MiB), sum);
+}
+
+TEST_P(Conformance, TheChannelWorksOnAfterACancel) {
+  const ChunkPost first = piece(0, 0, MiB);
+  post(0, first);
+  backend_->cancel(0, first.chunk);
+  post(0, piece(0, 0, 1000));
+  run_until(2);
+  EXPECT_EQ(std::count_if(seen_.begin(), seen_.end(),
+                          [](const Completion& c) { return c.chunk == 2 && c.outcome == Outcome::ok; }),
+            1);
+}
+
+TEST_P(Conformance, CancellingWhatIsNotThereIsIgnored) {
+  backend_->cancel(0, 424242);
+  post(0, piece(0, 0, 1000));
+  run_until(1);
+  backend_->cancel(0, seen_[0].chunk);
+  BackendEvents events;
+  backend_->wait(backend_->now() + 1 * ms_ns);
+  backend_->progress(events);
+  EXPECT_TRUE(events.completions.empty());
+}
+
+TEST_P(Conformance, ControlMessagesArriveInOrder) {
+  for (std::uint64_t i = 0; i < 100; ++i) backend_->send({0, 1, 20, 0, i, 2 * i, 64});
+  const TimeNs end = backend_->now() + 2 * s_ns;
+  while (messages_.size() < 100 && backend_->now() < end) {
+    BackendEvents events;
+    backend_->progress(events);
+    messages_.insert(messages_.end(), events.messages.begin(), events.messages.end());
+    if (messages_.size() < 100) backend_->wait(end);
+  }
+  ASSERT_EQ(messages_.size(), 100u);
+  for (std::uint64_t i = 0; i < 100; ++i) {
+    EXPECT_EQ(messages_[i].value, i);
+    EXPECT_EQ(messages_[i].value2, 2 * i);
+    EXPECT_EQ(messages_[i].to, 1u);
+  }
+}
+
+TEST_P(Conformance, WaitEndsAtItsTimeAndTheClockNeverGoesBack) {
+  const TimeNs start = backend_->now();
+  backend_->wait(start + 3 * ms_ns);
+  EXPECT_GE(backend_->now(), start + 3 * ms_ns);
+  const TimeNs later = backend_->now();
+  backend_->wait(start);
+  EXPECT_GE(backend_->now(), later);
+  backend_->wait(never_ns);  // nothing is outstanding: returns
+}
+
+TEST_P(Conformance, PayloadCallsAgree) {
+  SKIP_WITHOUT_PAYLOAD();
+  const std::vector<std::byte> bytes(1001, std::byte{42});
+  backend_->write(segments_[2], 17, bytes);
+  EXPECT_EQ(bytes_at(segments_[2], 17, 1001), bytes);
+  backend_->fill(segments_[2], 0, 4096, 1);
+  backend_->fill(segments_[3], 8192, 4096, 1);
+  EXPECT_EQ(backend_->checksum(segments_[2], 0, 4096), backend_->checksum(segments_[3], 8192, 4096));
+  backend_->fill(segments_[3], 8192, 4096, 2);
+  EXPECT_NE(backend_->checksum(segments_[2], 0, 4096), backend_->checksum(segments_[3], 8192, 4096));
+}
+
+TEST_P(Conformance, MemoryThatIsNotThereIsSaidToBeMissing) {
+  SKIP_WITHOUT_PAYLOAD();
+  const auto segment = backend_->register_segment(place("node0/gpu0"), Bytes{1} << 55);
+  ASSERT_FALSE(segment);
+  EXPECT_EQ(segment.error().kind, ErrorKind::missing);
+  EXPECT_NE(segment.error().message.find("node0/gpu0"), std::string::npos);
+}
+
+INSTANTIATE_TEST_SUITE_P(AllBackends, Conformance, ::testing::ValuesIn(test::backends_under_test()),
+                         [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace kvhaul

@@ -1,0 +1,257 @@
+// Runs one world: the runtime and the schedulers of the product, on the emulated backend in virtual
+// time with real bytes, under the faults of the world, with a watcher in between.
+#include <algorithm>
+#include <set>
+
+#include "backends/emulated/emulated.h"
+#include "backends/faults/faulty_backend.h"
+#include "core/credit.h"
+#include "core/runtime.h"
+#include "tests/simulation/watcher.h"
+#include "tests/simulation/world.h"
+
+namespace kvhaul::simulation {
+namespace {
+
+/// Posts a re-sent chunk twice, as a scheduler would that lost track of its retries.
+class PostsTwice final : public Backend {
+ public:
+  explicit PostsTwice(Backend& inner) : inner_(inner) {}
+  std::string description() const override { return inner_.description(); }
+  bool moves_bytes() const override { return true; }
+  Result<std::vector<ChannelNumbers>> open(const Cluster& c, std::span<const ChannelRequest> r) override {
+    return inner_.open(c, r);
+  }
+  Result<SegmentId> register_segment(PlaceId p, Bytes b) override { return inner_.register_segment(p, b); }
+  void post(ChannelId channel, std::span<const ChunkPost> chunks) override {
+    for (const ChunkPost& chunk : chunks) {
+      inner_.post(channel, {&chunk, 1});
+      const auto key = std::pair(chunk.target_segment, chunk.all().front().target_offset);
+      if (seen_.insert(key).second) continue;
+      ChunkPost again = chunk;
+      again.chunk = next_++;
+      inner_.post(channel, {&again, 1});
+    }
+  }
+  void cancel(ChannelId channel, ChunkId chunk) override { inner_.cancel(channel, chunk); }
+  void send(const ControlMessage& message) override { inner_.send(message); }
+  void progress(BackendEvents& events) override {
+    inner_.progress(events);
+    std::erase_if(events.completions, [](const Completion& c) { return c.chunk >= first_extra; });
+  }
+  void wait(TimeNs until) override { inner_.wait(until); }
+  TimeNs now() const override { return inner_.now(); }
+  void fill(SegmentId s, Bytes o, Bytes l, std::uint64_t seed) override { inner_.fill(s, o, l, seed); }
+  std::uint64_t checksum(SegmentId s, Bytes o, Bytes l) override { return inner_.checksum(s, o, l); }
+  void read(SegmentId s, Bytes o, std::span<std::byte> into) override { inner_.read(s, o, into); }
+  void write(SegmentId s, Bytes o, std::span<const std::byte> from) override { inner_.write(s, o, from); }
+
+ private:
+  static constexpr ChunkId first_extra = ChunkId{1} << 62;
+  Backend& inner_;
+  ChunkId next_ = first_extra;
+  std::set<std::pair<SegmentId, Bytes>> seen_;
+};
+
+/// Asks for the works of a world at their times and checks what becomes of each.
+class Asker final : public RuntimeClient {
+ public:
+  Asker(const World& world, Watcher& watcher, Verdict& verdict)
+      : world_(world), watcher_(watcher), verdict_(verdict) {
+    for (std::size_t w = 0; w < world.works.size(); ++w) {
+      agenda_.emplace(world.works[w].at_ns, w);
+      if (world.works[w].cancel_ns != never_ns) cancels_.emplace(world.works[w].cancel_ns, w);
+    }
+    handles_.resize(world.works.size());
+    attempts_.assign(world.works.size(), 0);
+  }
+
+  void attach(Runtime& runtime) { runtime_ = &runtime; }
+
+  TimeNs next_ns() const override {
+    TimeNs next = agenda_.empty() ? never_ns : agenda_.begin()->first;
+    if (!cancels_.empty()) next = std::min(next, cancels_.begin()->first);
+    return next;
+  }
+
+  void run(TimeNs now) override {
+    for (; !agenda_.empty() && agenda_.begin()->first <= now; agenda_.erase(agenda_.begin()))
+      ask(now, agenda_.begin()->second);
+    for (; !cancels_.empty() && cancels_.begin()->first <= now; cancels_.erase(cancels_.begin())) {
+      const std::size_t work = cancels_.begin()->second;
+      if (!open_.count(work)) continue;
+      watcher_.cancelling(work);
+      runtime_->cancel(now, handles_[work]);
+    }
+  }
+
+  void transfer_ended(TimeNs now, const TransferEnd& end) override {
+    const std::size_t work = end.tag;
+    if (!open_.erase(work)) {
+      watcher_.blame("a transfer ended twice, or one that was never asked for");
+      return;
+    }
+    const TransferView& view = watcher_.view(work);
+    watcher_.ended(work);
+    if (end.posted_ns > end.started_ns || end.started_ns > end.done_ns || end.done_ns > end.reported_ns)
+      watcher_.blame("the times of an end do not follow each other");
+    if (end.reported_ns != now) watcher_.blame("an end was reported late");
+    switch (end.outcome) {
+      case TransferOutcome::delivered: delivered(now, work, view); break;
+      case TransferOutcome::cancelled:
+        ++verdict_.cancelled;
+        if (!view.ending) watcher_.blame("a transfer was cancelled that nobody cancelled");
+        break;
+      case TransferOutcome::failed:
+      case TransferOutcome::no_route:
+        ++verdict_.failed;
+        if (world_.script.faults.empty()) watcher_.blame("a transfer failed although nothing was wrong");
+        if (view.submitted_ns > world_.faults_end_ns + settle_ns())
+          watcher_.blame("a transfer failed long after the last fault");
+        break;
+    }
+  }
+
+  void message(TimeNs, const ControlMessage&) override {}
+  bool done() const override { return agenda_.empty() && open_.empty(); }
+
+  /// Time for channels to come back after the last fault: the longest quarantine, and a probe.
+  TimeNs settle_ns() const {
+    return 2 * world_.config.quarantine_max_ns + 40 * world_.config.timeout_floor_ns;
+  }
+
+ private:
+  static std::uint64_t seed_of(std::size_t work, std::size_t piece) { return 1000 * work + piece + 1; }
+
+  void ask(TimeNs now, std::size_t w) {
+    const Work& work = world_.works[w];
+    const auto [source, target] = world_.pairs[work.pair];
+    const SegmentId from = watcher_.segment_of(source);
+    const SegmentId to = watcher_.segment_of(target);
+    const auto pair = runtime_->find_pair(source, target);
+    TransferRequest request;
+    request.source_segment = from;
+    request.target_segment = to;
+    request.priority = work.priority;
+    request.deadline_ns = work.deadline_ns;
+    request.tag = w;
+    request.descriptors = work.pieces;
+    TransferView view;
+    view.work = w;
+    view.pair = work.pair;
+    view.order = next_order_++;
+    view.submitted_ns = view.fresh_ns = now;
+    view.deadline_ns =
+        work.deadline_ns == never_ns ? now + world_.config.default_slack_ns : work.deadline_ns;
+    view.priority = work.priority;
+    for (const Descriptor& piece : work.pieces) view.total += piece.length;
+    view.open = true;
+    watcher_.submitted(w, view);
+    open_.insert(w);
+    handles_[w] = runtime_->submit(now, *pair, request);
+  }
+
+  void delivered(TimeNs now, std::size_t w, const TransferView& view) {
+    if (view.landed_bytes != view.total) watcher_.blame("a transfer was reported delivered with bytes missing");
+    const Work& work = world_.works[w];
+    const SegmentId from = watcher_.segment_of(world_.pairs[work.pair].first);
+    const SegmentId to = watcher_.segment_of(world_.pairs[work.pair].second);
+    const bool right = std::all_of(work.pieces.begin(), work.pieces.end(), [&](const Descriptor& piece) {
+      return watcher_.checksum(from, piece.source_offset, piece.length) ==
+             watcher_.checksum(to, piece.target_offset, piece.length);
+    });
+    if (right) {
+      ++verdict_.delivered;
+      return;
+    }
+    const bool corrupting = std::any_of(world_.script.faults.begin(), world_.script.faults.end(),
+                                        [](const auto& f) { return f.kind == faults::FaultKind::corrupt; });
+    if (!corrupting) watcher_.blame("delivered bytes differ from the source");
+    // What a receiver does: ask again.
+    if (++attempts_[w] < 100) agenda_.emplace(now, w);
+  }
+
+  const World& world_;
+  Watcher& watcher_;
+  Verdict& verdict_;
+  Runtime* runtime_ = nullptr;
+  std::multimap<TimeNs, std::size_t> agenda_;
+  std::multimap<TimeNs, std::size_t> cancels_;
+  std::set<std::size_t> open_;
+  std::vector<TransferHandle> handles_;
+  std::vector<int> attempts_;
+  std::uint64_t next_order_ = 0;
+};
+
+void plant(PlantedBug bug, std::vector<SchedulerSetup>& setups) {
+  for (SchedulerSetup& setup : setups) {
+    if (bug == PlantedBug::ignores_lost_completions) setup.config.timeout_floor_ns = 1000 * s_ns;
+    if (bug == PlantedBug::starves_low_class) setup.config.ageing_ns = 1000 * s_ns;
+  }
+}
+
+}  // namespace
+
+Verdict simulate(const World& world, PlantedBug bug) {
+  Verdict verdict;
+  auto faulty = faults::make_faulty_backend(emulated::make_backend({}), world.script);
+  faults::FaultyBackend& player = *faulty;
+  Watcher watcher(world, std::move(faulty));
+  const auto numbers = watcher.open(world.cluster, world.plan.requests);
+  std::vector<SchedulerSetup> setups =
+      make_setups(world.cluster, world.plan.requests, world.plan.tiers, *numbers, world.config);
+  for (const SchedulerSetup& setup : setups) {
+    if (const auto ok = check_setup(setup); !ok) {
+      // A drawn credit may be too small for its senders; the user would be told so.
+      verdict.ok = ok.error().message.find("credit") != std::string::npos;
+      verdict.what = ok.error().message;
+      return verdict;
+    }
+    for (const SetupLedger& ledger : setup.ledgers)
+      watcher.set_credit_capacity(ledger.place, ledger.capacity_bytes);
+  }
+  plant(bug, setups);
+  std::set<PlaceId> places;
+  for (const auto& [source, target] : world.pairs) places.insert({source, target});
+  for (const PlaceId place : places) {
+    const SegmentId segment = *watcher.register_segment(place, 2 * world.segment_bytes);
+    watcher.fill(segment, 0, 2 * world.segment_bytes, 77 + place);
+  }
+
+  PostsTwice twice(watcher);
+  Backend& under = bug == PlantedBug::posts_twice_after_a_retry ? static_cast<Backend&>(twice) : watcher;
+  std::vector<std::uint8_t> log;
+  EventLogWriter recorder(setups, [&log](std::span<const std::uint8_t> bytes) {
+    log.insert(log.end(), bytes.begin(), bytes.end());
+    return true;
+  });
+  Runtime runtime(under, std::move(setups), &recorder);
+  Asker asker(world, watcher, verdict);
+  asker.attach(runtime);
+  const auto ran = runtime.run(asker);
+  if (!ran) watcher.blame(ran.error().message);
+  for (const Scheduler& scheduler : runtime.schedulers()) {
+    if (bug == PlantedBug::none && ran && !scheduler.idle())
+      watcher.blame("a scheduler is not idle after everything has ended");
+    verdict.chunks += scheduler.counters().chunks_posted;
+    verdict.resent += scheduler.counters().chunks_resent;
+  }
+  if (!recorder.close()) watcher.blame("the log could not be written");
+  const auto verified = verify_log(log, "log");
+  if (!verified)
+    watcher.blame("the log cannot be read: " + verified.error().message);
+  else if (!verified->identical)
+    watcher.blame("the log does not replay: " + verified->first_difference);
+  else if (verified->chunks != verdict.chunks)
+    watcher.blame("the replayed log posts another number of chunks");
+  verdict.log_bytes = log.size();
+  const faults::FaultCounters& played = player.fault_counters();
+  verdict.faults = played.failed + played.lost + played.delayed + played.corrupted + played.degraded + played.cut;
+  verdict.credit_messages = watcher.credit_messages();
+  verdict.end_ns = watcher.now();
+  verdict.what = watcher.first_blame();
+  verdict.ok = verdict.what.empty();
+  return verdict;
+}
+
+}  // namespace kvhaul::simulation

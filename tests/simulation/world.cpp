@@ -1,0 +1,218 @@
+#include "tests/simulation/world.h"
+
+#include <algorithm>
+#include <sstream>
+
+#include "core/policy/all.h"
+#include "core/random.h"
+#include "core/unit_text.h"
+
+namespace kvhaul::simulation {
+namespace {
+
+/// Each part of the world draws from a stream of its own, so that a change to one part leaves the
+/// others of an old seed as they were.
+enum Part : std::uint64_t { cluster_part = 1, plan_part, config_part, work_part, fault_part };
+
+double rate(Random& random, double low, double high) { return low + (high - low) * random.unit(); }
+
+Cluster draw_cluster(Random random) {
+  ClusterSpec spec;
+  const auto nodes = random.between(1, 4);
+  const auto gpus = static_cast<std::uint32_t>(random.between(1, 3));
+  const auto nics = static_cast<std::uint32_t>(random.between(1, 3));
+  const bool switches = random.chance(0.5);
+  const bool gpudirect = random.chance(0.8);
+  for (std::uint64_t n = 0; n < nodes; ++n) {
+    NodeSpec node;
+    node.type = "drawn";
+    const auto hosts = static_cast<std::uint32_t>(random.between(1, 2));
+    for (std::uint32_t h = 0; h < hosts; ++h) node.hosts.push_back({rate(random, 20e9, 200e9), GiB});
+    node.socket_bytes_per_s = rate(random, 5e9, 40e9);
+    node.gpudirect = gpudirect;
+    const std::uint32_t devices = std::max(gpus, nics);
+    if (switches)
+      for (std::uint32_t i = 0; i < devices; ++i)
+        node.pcie_switches.push_back({i % hosts, {rate(random, 20e9, 60e9), rate(random, 20e9, 60e9), 0}});
+    for (std::uint32_t i = 0; i < gpus; ++i) {
+      NodeSpec::Gpu gpu;
+      gpu.memory_bytes = GiB;
+      gpu.host = i % hosts;
+      if (switches) gpu.pcie_switch = i;
+      gpu.host_link = {rate(random, 10e9, 60e9), rate(random, 10e9, 60e9), 0};
+      if (random.chance(0.5)) gpu.nvlink = PortRates{rate(random, 50e9, 450e9), rate(random, 50e9, 450e9), 0};
+      node.gpus.push_back(gpu);
+    }
+    for (std::uint32_t i = 0; i < nics; ++i) {
+      NodeSpec::Nic nic;
+      nic.host = i % hosts;
+      if (switches) nic.pcie_switch = i;
+      nic.pcie = {60e9, 60e9, 0};
+      nic.wire = {rate(random, 5e9, 50e9), rate(random, 5e9, 50e9), 0};
+      nic.rail = i;
+      node.nics.push_back(nic);
+    }
+    spec.nodes.push_back({node, 0, false});
+  }
+  if (random.chance(0.3)) {
+    spec.fabric.nodes_per_leaf = 1;
+    spec.fabric.spines = static_cast<std::uint32_t>(random.between(1, 3));
+    spec.fabric.links_per_spine = static_cast<std::uint32_t>(random.between(1, 2));
+    spec.fabric.spine_bytes_per_s = rate(random, 10e9, 50e9);
+    spec.fabric.spine_latency_ns = 600;
+  }
+  return *build_cluster(spec);
+}
+
+std::vector<std::pair<PlaceId, PlaceId>> draw_pairs(const Cluster& cluster, Random random) {
+  std::vector<PlaceId> gpus;
+  for (PlaceId id = 0; id < cluster.places.size(); ++id)
+    if (cluster.places[id].kind == PlaceKind::gpu) gpus.push_back(id);
+  std::vector<std::pair<PlaceId, PlaceId>> pairs;
+  const auto wanted = random.between(1, 6);
+  // Half of the worlds send everything to one place: incast, where credits matter.
+  const bool incast = random.chance(0.5);
+  const PlaceId sink = gpus[random.below(gpus.size())];
+  for (std::uint64_t i = 0; i < 4 * wanted && pairs.size() < wanted; ++i) {
+    const PlaceId from = gpus[random.below(gpus.size())];
+    const PlaceId to = incast ? sink : gpus[random.below(gpus.size())];
+    if (from == to) continue;
+    if (std::find(pairs.begin(), pairs.end(), std::pair(from, to)) == pairs.end())
+      pairs.emplace_back(from, to);
+  }
+  if (pairs.empty()) pairs.emplace_back(gpus.front(), gpus.front());  // one GPU alone: staged
+  return pairs;
+}
+
+RoutePlan draw_route_plan(Random random) {
+  RoutePlan plan;
+  plan.order = {RouteKind::nvlink_copy, RouteKind::pcie_p2p, RouteKind::rdma, RouteKind::pcie_staged,
+                RouteKind::rdma_staged};
+  plan.pull = random.chance(0.3);
+  plan.rails = static_cast<std::uint32_t>(random.below(3));
+  for (RouteCosts& costs : plan.costs) {
+    costs.fixed_ns = static_cast<TimeNs>(random.between(0, 10'000));
+    costs.post_ns = static_cast<TimeNs>(random.between(0, 2'000));
+    costs.half_bandwidth_bytes = random.between(0, 100'000);
+    costs.queues = static_cast<std::uint32_t>(random.between(1, 3));
+    costs.max_in_flight = static_cast<std::uint32_t>(random.between(1, 16));
+    costs.max_chunk_bytes = random.between(1'000, 500'000);
+    costs.max_pieces = static_cast<std::uint32_t>(random.between(1, 64));
+    if (random.chance(0.5)) costs.pack = PackCosts{static_cast<TimeNs>(random.between(500, 9'000)), 500e9};
+  }
+  return plan;
+}
+
+SchedulerConfig draw_config(Random random) {
+  SchedulerConfig config;
+  config.policy = all_policies[random.below(all_policies.size())].name;
+  config.seed = random();
+  config.ageing_ns = static_cast<TimeNs>(random.between(50'000, 2'000'000));
+  config.default_slack_ns = static_cast<TimeNs>(random.between(50'000, 2'000'000));
+  config.chunk_bytes = random.chance(0.3) ? random.between(500, 50'000) : 0;
+  config.chunk_floor_bytes = random.between(1'000, 64 * KiB);
+  config.chunk_time_ns = static_cast<TimeNs>(random.between(1'000, 100'000));
+  config.channel_window_ns = static_cast<TimeNs>(random.between(1'000, 300'000));
+  config.link_window_ns = static_cast<TimeNs>(random.between(1'000, 1'000'000));
+  config.rate_time_constant_ns = static_cast<TimeNs>(random.between(10'000, 10'000'000));
+  config.credit_bytes = random.chance(0.5) ? random.between(20'000, 2'000'000) : 0;
+  config.timeout_floor_ns = static_cast<TimeNs>(random.between(1'000'000, 20'000'000));
+  config.timeout_factor = static_cast<std::uint32_t>(random.between(2, 10));
+  config.max_attempts = static_cast<std::uint32_t>(random.between(2, 10));
+  config.quarantine_errors = static_cast<std::uint32_t>(random.between(1, 4));
+  config.quarantine_ns = static_cast<TimeNs>(random.between(100'000, 5'000'000));
+  config.quarantine_max_ns = 20 * ms_ns;
+  config.stall_timeout_ns = static_cast<TimeNs>(random.between(20'000'000, 100'000'000));
+  return config;
+}
+
+void draw_works(World& world, Random random) {
+  const auto count = random.between(1, 120);
+  const TimeNs span = static_cast<TimeNs>(random.between(1, 20'000'000));
+  const bool one_class = random.chance(0.3);
+  std::vector<Bytes> target_end(world.cluster.places.size(), 0);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    Work work;
+    work.at_ns = static_cast<TimeNs>(random.below(static_cast<std::uint64_t>(span)));
+    work.pair = random.below(world.pairs.size());
+    if (!one_class) work.priority = static_cast<Priority>(random.below(priority_count));
+    if (random.chance(0.7)) work.deadline_ns = work.at_ns + static_cast<TimeNs>(random.below(5'000'000));
+    if (random.chance(0.1)) work.cancel_ns = work.at_ns + static_cast<TimeNs>(random.below(3'000'000));
+    const auto pieces = random.chance(0.5) ? 1 : random.between(2, 40);
+    const Bytes largest = pieces == 1 ? 150'000 : 8'000;
+    Bytes& target = target_end[world.pairs[work.pair].second];
+    Bytes source = random.below(100'000);
+    for (std::uint64_t p = 0; p < pieces; ++p) {
+      const Bytes length = random.between(1, largest);
+      work.pieces.push_back({source, target, length});
+      // Often contiguous on one side, sometimes on both.
+      source += length + (random.chance(0.5) ? random.below(5'000) : 0);
+      target += length + (random.chance(0.5) ? random.below(5'000) : 0);
+    }
+    for (const Descriptor& piece : work.pieces)
+      world.segment_bytes = std::max({world.segment_bytes, piece.source_offset + piece.length,
+                                      piece.target_offset + piece.length});
+    world.works.push_back(std::move(work));
+  }
+  // A place may send and receive: what it sends lies above what it receives.
+  for (Work& work : world.works)
+    for (Descriptor& piece : work.pieces) piece.source_offset += world.segment_bytes;
+  std::stable_sort(world.works.begin(), world.works.end(),
+                   [](const Work& a, const Work& b) { return a.at_ns < b.at_ns; });
+}
+
+void draw_faults(World& world, Random random) {
+  world.script.seed = random();
+  if (random.chance(0.3)) return;  // a third without any
+  const auto count = random.between(1, 5);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    faults::Fault fault;
+    fault.kind = static_cast<faults::FaultKind>(random.below(6));  // registrations always work here
+    const Route& route = world.plan.requests[random.below(world.plan.requests.size())].route;
+    if (!route.hops.empty() && random.chance(0.8))
+      fault.where = world.cluster.links[route.hops[random.below(route.hops.size())]].name;
+    fault.from_ns = static_cast<TimeNs>(random.below(20'000'000));
+    fault.until_ns = fault.from_ns + static_cast<TimeNs>(random.between(1, 10'000'000));
+    fault.probability = random.unit();
+    fault.delay_ns = static_cast<TimeNs>(random.below(5'000'000));
+    fault.factor = 0.05 + 0.95 * random.unit();
+    fault.silent = random.chance(0.4);
+    world.faults_end_ns = std::max(world.faults_end_ns, fault.until_ns + fault.delay_ns);
+    world.script.faults.push_back(fault);
+  }
+}
+
+}  // namespace
+
+World draw_world(std::uint64_t seed) {
+  const Random random(seed);
+  World world;
+  world.seed = seed;
+  world.cluster = draw_cluster(random.derived(cluster_part));
+  world.pairs = draw_pairs(world.cluster, random.derived(plan_part));
+  world.config = draw_config(random.derived(config_part));
+  // Where the drawn places have no road for the drawn order, the default order has one.
+  const RoutePlan plan = draw_route_plan(random.derived(plan_part).derived(1));
+  auto planned = plan_channels(world.cluster, world.pairs, plan);
+  std::erase_if(world.pairs, [&](const auto& pair) {
+    return !plan_channels(world.cluster, std::vector{pair}, plan);
+  });
+  if (!planned) {
+    if (world.pairs.empty()) return draw_world(mix64(seed));
+    planned = plan_channels(world.cluster, world.pairs, plan);
+  }
+  world.plan = *planned;
+  draw_works(world, random.derived(work_part));
+  draw_faults(world, random.derived(fault_part));
+  return world;
+}
+
+std::string World::describe() const {
+  std::ostringstream out;
+  out << cluster.nodes.size() << " nodes, " << pairs.size() << " pairs, " << plan.requests.size()
+      << " channels, policy " << config.policy << ", " << works.size() << " transfers, "
+      << script.faults.size() << " faults until " << duration_text(faults_end_ns);
+  return out.str();
+}
+
+}  // namespace kvhaul::simulation

@@ -1,0 +1,75 @@
+#include "core/cluster.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/support/setups.h"
+
+namespace kvhaul {
+namespace {
+
+using test::rail_cluster;
+using test::rail_node;
+
+TEST(Cluster, NamesPlacesAndLinksAfterWhereTheyAre) {
+  const Cluster cluster = rail_cluster(2, 2);
+  ASSERT_TRUE(cluster.find_place("node1/gpu1"));
+  EXPECT_TRUE(cluster.find_place("node0/host1"));
+  EXPECT_FALSE(cluster.find_place("node2/gpu0"));
+  const Gpu& gpu = cluster.gpu(*cluster.find_place("node1/gpu1"));
+  EXPECT_EQ(cluster.links[gpu.host_out].name, "node1/gpu1/pcie/out");
+  EXPECT_EQ(cluster.nics[3].name, "node1/nic1");
+}
+
+TEST(Cluster, EveryRailHasItsOwnLeaf) {
+  const Cluster cluster = rail_cluster(3, 4);
+  ASSERT_EQ(cluster.leaves.size(), 4u);
+  EXPECT_EQ(cluster.nics[1].leaf, cluster.nics[5].leaf);
+  EXPECT_NE(cluster.nics[0].leaf, cluster.nics[1].leaf);
+}
+
+TEST(Cluster, LeavesGroupNodesAndJoinThroughSpines) {
+  ClusterSpec spec;
+  for (int n = 0; n < 4; ++n) spec.nodes.push_back({rail_node(2), 0, false});
+  spec.fabric.nodes_per_leaf = 2;
+  spec.fabric.spines = 2;
+  spec.fabric.links_per_spine = 3;
+  spec.fabric.spine_bytes_per_s = 50e9;
+  const auto cluster = build_cluster(spec);
+  ASSERT_TRUE(cluster);
+  EXPECT_EQ(cluster->leaves.size(), 4u);  // 2 groups x 2 rails
+  EXPECT_EQ(cluster->leaves[0].up.size(), 2u);
+  EXPECT_EQ(cluster->leaves[0].up[1].size(), 3u);
+}
+
+void expect_refused(const ClusterSpec& spec, const std::string& words) {
+  const auto cluster = build_cluster(spec);
+  ASSERT_FALSE(cluster);
+  EXPECT_EQ(cluster.error().kind, ErrorKind::bad_input);
+  EXPECT_NE(cluster.error().message.find(words), std::string::npos) << cluster.error().message;
+}
+
+TEST(Cluster, RefusesPartsThatHangNowhere) {
+  ClusterSpec spec;
+  spec.nodes.push_back({rail_node(2), 0, false});
+  spec.nodes[0].spec.gpus[1].host = 7;
+  expect_refused(spec, "node0/gpu1: expected a host below 2, found 7");
+  spec.nodes[0].spec = rail_node(2);
+  spec.nodes[0].spec.nics[0].pcie_switch = 9;
+  expect_refused(spec, "node0/nic0: expected a PCIe switch below 2, found 9");
+}
+
+TEST(Cluster, RefusesRatesOfZero) {
+  ClusterSpec spec;
+  spec.nodes.push_back({rail_node(2), 0, false});
+  spec.nodes[0].spec.gpus[0].host_link.in_bytes_per_s = 0;
+  expect_refused(spec, "node0/gpu0 host link: expected a rate above zero");
+  spec.nodes[0].spec = rail_node(2);
+  spec.nodes[0].spec.socket_bytes_per_s = 0;
+  expect_refused(spec, "node0: expected a socket link rate");
+  spec.nodes[0].spec = rail_node(2);
+  spec.nodes[0].spec.hosts.clear();
+  expect_refused(spec, "node0: expected at least one host");
+}
+
+}  // namespace
+}  // namespace kvhaul

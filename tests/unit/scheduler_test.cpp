@@ -1,0 +1,396 @@
+// Stories about one scheduler: what goes in, what must come out.
+#include "core/scheduler.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/support/scheduler_driver.h"
+#include "tests/support/setups.h"
+
+namespace kvhaul {
+namespace {
+
+using test::one_pair;
+using test::pairs_on_one_link;
+using test::SchedulerDriver;
+
+TransferRequest with(Priority priority, TimeNs deadline_ns, std::uint32_t pair = 0) {
+  TransferRequest request;
+  request.pair = pair;
+  request.priority = priority;
+  request.deadline_ns = deadline_ns;
+  return request;
+}
+
+TEST(Scheduler, CutsATransferAndReportsItsEnd) {
+  SchedulerDriver d(one_pair(1));
+  const TransferId id = d.submit(2500);
+  // Chunks of 1000; the window of 2000 ns holds two of them.
+  ASSERT_EQ(d.in_flight.size(), 2u);
+  EXPECT_EQ(d.in_flight[1].post.piece, (Descriptor{1000, 1000, 1000}));
+  d.now = 1000;
+  d.end(0);
+  ASSERT_EQ(d.in_flight.size(), 2u);
+  EXPECT_EQ(d.in_flight[1].post.piece, (Descriptor{2000, 2000, 500}));
+  d.end(0);
+  EXPECT_TRUE(d.ends.empty());
+  d.now = 2500;
+  d.end(0);
+  ASSERT_EQ(d.ends.size(), 1u);
+  EXPECT_EQ(d.ends[0].id, id);
+  EXPECT_EQ(d.ends[0].outcome, TransferOutcome::delivered);
+  EXPECT_EQ(d.ends[0].chunks, 3u);
+  EXPECT_EQ(d.ends[0].reported_ns, 2500);
+  EXPECT_TRUE(d.scheduler.idle());
+}
+
+TEST(Scheduler, SpreadsOverChannelsByLeastExpectedFinish) {
+  SchedulerDriver d(one_pair(3));
+  d.submit(6000);
+  EXPECT_EQ(d.on(0), 2u);
+  EXPECT_EQ(d.on(1), 2u);
+  EXPECT_EQ(d.on(2), 2u);
+}
+
+TEST(Scheduler, LeavesASlowChannelAloneUntilTheFastOneIsFuller) {
+  SchedulerSetup setup = one_pair(2);
+  setup.channels[1].numbers.bytes_per_s = 0.25e9;  // 1000 B take 4000 ns instead of 1000
+  setup.config.channel_window_ns = 5000;
+  SchedulerDriver d(setup);
+  d.submit(5000);
+  // Expected finish on the fast one: 1000, 2000, 3000, 4000 (a tie: the lower id), then 5000 > 4000.
+  EXPECT_EQ(d.on(0), 4u);
+  EXPECT_EQ(d.on(1), 1u);
+}
+
+TEST(Scheduler, LearnsThatAChannelIsSlow) {
+  SchedulerSetup setup = one_pair(2);
+  setup.config.rate_time_constant_ns = 10'000;
+  SchedulerDriver d(setup);
+  d.submit(1'000'000);
+  // Channel 1 delivers at a tenth of its advertised rate.
+  for (int i = 0; i < 200; ++i) {
+    d.now += 1000;
+    const bool slow_one = i % 10 == 9;
+    const ChannelId channel = slow_one ? 1 : 0;
+    if (d.on(channel) == 0) continue;
+    const auto found = std::find_if(d.in_flight.begin(), d.in_flight.end(),
+                                    [&](const PostAction& p) { return p.channel == channel; });
+    const ChunkId chunk = found->post.chunk;
+    d.in_flight.erase(found);
+    d.complete({channel, Outcome::ok, chunk, d.now, d.now - (slow_one ? 10'000 : 1000), d.now});
+  }
+  // With the window of 2000 ns a channel always holds two chunks; the slow one no more than those,
+  // and the fast one is never left without.
+  EXPECT_EQ(d.on(0), 2u);
+  EXPECT_LE(d.on(1), 2u);
+  const auto& posted = d.scheduler.counters().chunks_posted;
+  EXPECT_GT(posted, 180u);
+}
+
+TEST(Scheduler, EarlierDeadlinesGoFirstInsideAClass) {
+  SchedulerDriver d(one_pair(1));
+  d.submit(2000);  // fills the window
+  d.submit(1000, with(Priority::normal, 9000));
+  d.submit(1000, with(Priority::normal, 5000));
+  d.end(0);
+  EXPECT_EQ(d.in_flight.back().post.piece.source_offset, 3000u);  // the one due at 5000
+}
+
+TEST(Scheduler, AHigherClassGoesBeforeAnyDeadline) {
+  SchedulerDriver d(one_pair(1));
+  d.submit(2000);
+  d.submit(1000, with(Priority::low, 1));
+  d.submit(1000, with(Priority::high, 1'000'000));
+  d.end(0);
+  EXPECT_EQ(d.in_flight.back().post.piece.source_offset, 3000u);
+}
+
+TEST(Scheduler, AnUrgentTransferOvertakesTheRestOfALongOne) {
+  SchedulerDriver d(one_pair(1));
+  d.submit(100'000, with(Priority::normal, 500'000));
+  d.submit(1000, with(Priority::normal, 1000));
+  d.end(0);
+  EXPECT_EQ(d.in_flight.back().post.piece.source_offset, 100'000u);
+}
+
+TEST(Scheduler, TheLowestClassDoesNotStarve) {
+  SchedulerSetup setup = one_pair(1);
+  setup.config.ageing_ns = 50'000;
+  setup.config.default_slack_ns = 100'000;
+  SchedulerDriver d(setup);
+  d.submit(2000);
+  const TransferId patient = d.submit(1000, with(Priority::low, never_ns));
+  bool done = false;
+  while (!done && d.now < 1'000'000) {
+    d.submit(1000, with(Priority::high, d.now + 200'000));  // an endless stream of urgent ones
+    d.now += 1000;
+    d.end(0);
+    for (const TransferEnd& end : d.ends) done = done || end.id == patient;
+  }
+  EXPECT_TRUE(done);
+  // Two promotions of 50 us; then its deadline (submission + 100 us) is later than those of the
+  // high ones, until theirs pass it: no later than slack + ageing.
+  EXPECT_LT(d.now, setup.config.default_slack_ns + 3 * setup.config.ageing_ns);
+}
+
+TEST(Scheduler, ASharedLinkServesTheMostUrgentPairFirst) {
+  SchedulerDriver d(pairs_on_one_link(3, 2000));
+  d.submit(2000, with(Priority::normal, 100'000, 0));  // fills the link's window
+  d.submit(1000, with(Priority::normal, 90'000, 1));
+  d.submit(1000, with(Priority::normal, 80'000, 2));
+  EXPECT_EQ(d.in_flight.size(), 2u);
+  d.end(0);
+  EXPECT_EQ(d.on(2), 1u);
+  EXPECT_EQ(d.on(1), 0u);
+  d.end(0);
+  EXPECT_EQ(d.on(1), 1u);
+}
+
+TEST(Scheduler, ASmallChunkDoesNotSlipPastAParkedLargeOne) {
+  SchedulerSetup setup = pairs_on_one_link(3, 2000);
+  setup.config.chunk_bytes = 1800;
+  SchedulerDriver d(setup);
+  d.submit(1800, with(Priority::normal, 100'000, 0));
+  d.submit(1800, with(Priority::normal, 50'000, 1));  // no room beside the first
+  d.submit(100, with(Priority::normal, 60'000, 2));   // would fit, but is less urgent
+  EXPECT_EQ(d.in_flight.size(), 1u);
+  d.submit(100, with(Priority::normal, 10'000, 2));   // more urgent than the one parked
+  EXPECT_EQ(d.on(2), 1u);
+}
+
+TEST(Scheduler, AFailedChunkGoesToAnotherChannel) {
+  SchedulerDriver d(one_pair(2));
+  d.submit(1000);
+  ASSERT_EQ(d.on(0), 1u);
+  d.end(0, Outcome::path_failed);
+  EXPECT_EQ(d.on(0), 0u);
+  EXPECT_EQ(d.on(1), 1u);
+  d.end(1);
+  ASSERT_EQ(d.ends.size(), 1u);
+  EXPECT_EQ(d.ends[0].resent_chunks, 1u);
+  EXPECT_EQ(d.ends[0].resent_bytes, 1000u);
+  EXPECT_EQ(d.ends[0].channels_used, 0b11u);
+}
+
+TEST(Scheduler, GivesUpAfterAllAttempts) {
+  SchedulerSetup setup = one_pair(1);
+  setup.config.max_attempts = 3;
+  setup.config.quarantine_errors = 100;
+  SchedulerDriver d(setup);
+  d.submit(1000);
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_EQ(d.on(0), 1u);
+    d.end(0, Outcome::retry);
+  }
+  ASSERT_EQ(d.ends.size(), 1u);
+  EXPECT_EQ(d.ends[0].outcome, TransferOutcome::failed);
+  EXPECT_TRUE(d.scheduler.idle());
+}
+
+TEST(Scheduler, AnInvalidPostFailsTheTransferAtOnce) {
+  SchedulerDriver d(one_pair(2));
+  d.submit(3000);
+  d.end(0, Outcome::invalid);
+  EXPECT_TRUE(d.ends.empty());  // the others are still in flight
+  EXPECT_FALSE(d.cancels.empty());
+  while (!d.in_flight.empty()) d.end(d.in_flight[0].channel, Outcome::cancelled);
+  ASSERT_EQ(d.ends.size(), 1u);
+  EXPECT_EQ(d.ends[0].outcome, TransferOutcome::failed);
+}
+
+TEST(Scheduler, QuarantinesProbesAndTakesBack) {
+  SchedulerSetup setup = one_pair(2);
+  setup.config.quarantine_errors = 2;
+  SchedulerDriver d(setup);
+  d.submit(1'000'000);
+  d.end(0, Outcome::path_failed);
+  d.end(0, Outcome::path_failed);
+  EXPECT_EQ(d.scheduler.counters().quarantines, 1u);
+  while (d.on(0) != 0) d.end(0);
+  d.end(1);
+  EXPECT_EQ(d.on(0), 0u);
+  // Not ready at t - 1, ready at t.
+  d.advance_to(setup.config.quarantine_ns - 1);
+  EXPECT_EQ(d.on(0), 0u);
+  d.advance_to(setup.config.quarantine_ns);
+  EXPECT_EQ(d.on(0), 1u);  // one probe
+  d.end(1);
+  EXPECT_EQ(d.on(0), 1u);
+  d.end(0);
+  EXPECT_EQ(d.scheduler.counters().readmissions, 1u);
+  EXPECT_EQ(d.on(0), 2u);
+}
+
+TEST(Scheduler, AFailedProbeDoublesTheQuarantine) {
+  SchedulerSetup setup = one_pair(2);
+  setup.config.quarantine_errors = 1;
+  SchedulerDriver d(setup);
+  d.submit(1'000'000);
+  d.end(0, Outcome::path_failed);
+  while (d.on(0) != 0) d.end(0);
+  d.advance_to(setup.config.quarantine_ns);
+  ASSERT_EQ(d.on(0), 1u);
+  d.end(0, Outcome::path_failed);
+  d.advance_to(3 * setup.config.quarantine_ns - 1);
+  EXPECT_EQ(d.on(0), 0u);
+  d.advance_to(3 * setup.config.quarantine_ns);
+  EXPECT_EQ(d.on(0), 1u);
+}
+
+TEST(Scheduler, ALostCompletionTimesOutAndIsSentAgain) {
+  SchedulerSetup setup = one_pair(2);
+  SchedulerDriver d(setup);
+  d.submit(1000);
+  ASSERT_EQ(d.on(0), 1u);
+  // Posted at 0; expected 1000 ns; timeout = floor + 8 x 1000.
+  const TimeNs timeout = setup.config.timeout_floor_ns + 8 * 1000;
+  d.advance_to(timeout - 1);
+  EXPECT_TRUE(d.cancels.empty());
+  d.advance_to(timeout);
+  ASSERT_EQ(d.cancels.size(), 1u);
+  EXPECT_EQ(d.on(1), 0u);  // not before the first one is known to be dead
+  d.end(0, Outcome::cancelled);
+  EXPECT_EQ(d.on(1), 1u);
+  d.end(1);
+  EXPECT_EQ(d.ends.at(0).outcome, TransferOutcome::delivered);
+  EXPECT_EQ(d.scheduler.counters().timeouts, 1u);
+}
+
+TEST(Scheduler, ADoubledOrLateCompletionIsDropped) {
+  SchedulerDriver d(one_pair(1));
+  d.submit(2000);
+  const PostAction first = d.in_flight[0];
+  d.end(0);
+  d.complete({0, Outcome::ok, first.post.chunk, 0, 0, 0});
+  d.complete({0, Outcome::ok, 0xdeadbeef, 0, 0, 0});
+  EXPECT_EQ(d.scheduler.counters().unexpected, 2u);
+  EXPECT_TRUE(d.ends.empty());
+  d.end(0);
+  EXPECT_EQ(d.ends.size(), 1u);
+}
+
+TEST(Scheduler, ALinkThatGoesDownIsLeftAtOnce) {
+  SchedulerDriver d(one_pair(2));
+  d.submit(4000);
+  ASSERT_EQ(d.on(0), 2u);
+  d.link(0, false);
+  EXPECT_EQ(d.cancels.size(), 2u);
+  d.end(0, Outcome::cancelled);
+  d.end(0, Outcome::cancelled);
+  while (d.on(1) != 0) d.end(1);
+  ASSERT_EQ(d.ends.size(), 1u);
+  EXPECT_EQ(d.ends[0].resent_chunks, 2u);
+  // Back up: probed with the next chunk before it is trusted.
+  d.link(0, true);
+  d.submit(4000);
+  EXPECT_EQ(d.on(0), 1u);
+}
+
+TEST(Scheduler, AFallbackTierIsUsedOnlyWhileNothingBetterWorks) {
+  SchedulerSetup setup = one_pair(2);
+  setup.channels[1].tier = 1;
+  SchedulerDriver d(setup);
+  d.submit(10'000);
+  EXPECT_EQ(d.on(1), 0u);
+  d.link(0, false);
+  d.end(0, Outcome::cancelled);
+  EXPECT_GT(d.on(1), 0u);
+  d.end(0, Outcome::cancelled);
+  while (!d.in_flight.empty()) d.end(1);
+  ASSERT_EQ(d.ends.size(), 1u);
+  EXPECT_EQ(d.ends[0].fallback_tier, 1u);
+}
+
+TEST(Scheduler, FailsWhatHasNoRouteForTooLong) {
+  SchedulerSetup setup = one_pair(1);
+  SchedulerDriver d(setup);
+  d.link(0, false);
+  d.submit(1000);
+  d.advance_to(setup.config.stall_timeout_ns - 1);
+  EXPECT_TRUE(d.ends.empty());
+  d.advance_to(setup.config.stall_timeout_ns);
+  ASSERT_EQ(d.ends.size(), 1u);
+  EXPECT_EQ(d.ends[0].outcome, TransferOutcome::no_route);
+  EXPECT_TRUE(d.scheduler.idle());
+}
+
+TEST(Scheduler, CancelLeavesNothingBehind) {
+  SchedulerDriver d(one_pair(2));
+  const TransferId id = d.submit(10'000);
+  const TransferId other = d.submit(1000);
+  d.cancel(id);
+  EXPECT_EQ(d.cancels.size(), 4u);
+  EXPECT_TRUE(d.ends.empty());  // its chunks may still write
+  for (int i = 0; i < 2; ++i) {
+    d.end(0, Outcome::cancelled);
+    d.end(1, Outcome::cancelled);
+  }
+  ASSERT_EQ(d.ends.size(), 1u);
+  EXPECT_EQ(d.ends[0].outcome, TransferOutcome::cancelled);
+  while (!d.in_flight.empty()) d.end(d.in_flight[0].channel);
+  EXPECT_EQ(d.ends.back().id, other);
+  EXPECT_TRUE(d.scheduler.idle());
+  d.cancel(id);  // ended: ignored
+  EXPECT_EQ(d.ends.size(), 2u);
+}
+
+TEST(Scheduler, ACancelThatComesTooLateIsADelivery) {
+  SchedulerDriver d(one_pair(1));
+  const TransferId id = d.submit(500);
+  d.cancel(id);
+  d.end(0);  // it had landed
+  ASSERT_EQ(d.ends.size(), 1u);
+  EXPECT_EQ(d.ends[0].outcome, TransferOutcome::delivered);
+}
+
+TEST(Scheduler, HoldsToItsCredit) {
+  SchedulerSetup setup = one_pair(4);
+  setup.accounts[0] = {1, 9, 3000, 1500, true};
+  SchedulerDriver d(setup);
+  d.submit(10'000);
+  EXPECT_EQ(d.in_flight.size(), 3u);
+  ASSERT_EQ(d.messages.size(), 1u);
+  EXPECT_EQ(d.messages[0].kind, static_cast<std::uint32_t>(CreditMessage::ask));
+  EXPECT_EQ(d.messages[0].to, 9u);
+  d.scheduler.credit(d.now, {9, 0, static_cast<std::uint32_t>(CreditMessage::grant), 1, 2000, 0, 64});
+  EXPECT_EQ(d.scheduler.actions().posts.size(), 2u);
+}
+
+TEST(Scheduler, PacksScatteredPiecesWhereThatIsCheaper) {
+  SchedulerSetup setup = one_pair(1);
+  setup.channels[0].numbers.post_ns = 5000;
+  setup.channels[0].numbers.pack = PackCosts{1000, 100e9};
+  setup.config.chunk_bytes = 100'000;
+  setup.config.channel_window_ns = 1 * ms_ns;
+  SchedulerDriver d(setup);
+  std::vector<Descriptor> pieces;
+  for (Bytes i = 0; i < 64; ++i) pieces.push_back({i * 8192, i * 4096, 4096});
+  TransferRequest request;
+  request.pair = 0;
+  request.descriptors = pieces;
+  d.scheduler.submit(0, request);
+  const auto& posts = d.scheduler.actions().posts;
+  ASSERT_FALSE(posts.empty());
+  EXPECT_TRUE(posts[0].post.packed);
+  EXPECT_EQ(posts[0].post.piece_count, 24u);  // 24 x 4096 = 98,304 bytes fit into a chunk
+  EXPECT_EQ(posts[0].post.all()[1], (Descriptor{8192, 4096, 4096}));
+}
+
+TEST(Scheduler, ManyPiecesWithoutPackingKeepTheirOrderAndBorders) {
+  SchedulerSetup setup = one_pair(1);
+  setup.config.channel_window_ns = 1 * ms_ns;
+  SchedulerDriver d(setup);
+  const std::vector<Descriptor> pieces = {{0, 500, 400}, {1000, 1500, 400}, {2000, 2500, 2300}};
+  TransferRequest request;
+  request.pair = 0;
+  request.descriptors = pieces;
+  d.scheduler.submit(0, request);
+  const auto& posts = d.scheduler.actions().posts;
+  ASSERT_EQ(posts.size(), 4u);
+  EXPECT_EQ(posts[0].post.piece_count, 2u);
+  EXPECT_EQ(posts[1].post.piece, (Descriptor{2000, 2500, 1000}));
+  EXPECT_EQ(posts[3].post.piece, (Descriptor{4000, 4500, 300}));
+}
+
+}  // namespace
+}  // namespace kvhaul
