@@ -3,10 +3,11 @@
 // Threading: one thread calls a backend, always the same. A backend may use threads of its own.
 // Blocking: only open(), register_segment(), wait() and the payload calls may block.
 // Order: chunks of one channel start in posting order; completions may arrive in any order.
-// Lifetime: buffers and pieces stay valid and unchanged from post() until the completion. Targets of
-// chunks that are in flight together do not overlap. The cluster given to open() outlives the backend.
-// Exactly one completion follows every post, also after cancel() and when a channel dies; after it
-// the backend touches neither buffer again. tests/conformance checks each of these sentences.
+// Lifetime: buffers and pieces stay valid and unchanged from post() until the completion. Targets
+// of chunks that are in flight together do not overlap. The cluster given to open() outlives the
+// backend. Exactly one completion follows every post, also after cancel() and when a channel dies;
+// after it the backend touches neither buffer again. tests/conformance checks each of these
+// sentences.
 #pragma once
 
 #include <cstddef>
@@ -29,21 +30,21 @@ namespace kvhaul {
 struct ChannelRequest {
   Route route;
   RouteCosts costs;
-  NodeId owner = 0;       // the pushing node, or the pulling one
-  bool pull = false;      // the owner is at the target end and reads
+  NodeId owner = 0;   // the pushing node, or the pulling one
+  bool pull = false;  // the owner is at the target end and reads
 };
 
 /// All a scheduler ever learns about a channel. Units in the names; costs as in RouteCosts.
 struct ChannelNumbers {
-  TimeNs fixed_ns = 0;              // latency of the links on the way included
-  TimeNs post_ns = 0;               // per piece
-  double bytes_per_s = 0;           // 0: nothing moves (a hand-off)
+  TimeNs fixed_ns = 0;     // latency of the links on the way included
+  TimeNs post_ns = 0;      // per piece
+  double bytes_per_s = 0;  // 0: nothing moves (a hand-off)
   Bytes half_bandwidth_bytes = 0;
   std::uint32_t max_in_flight = 1;  // chunks
   Bytes max_chunk_bytes = 0;
-  std::uint32_t max_pieces = 256;   // in one chunk
+  std::uint32_t max_pieces = 256;  // in one chunk
   std::uint32_t stages = 1;
-  std::uint32_t distance = 0;       // of the NICs from the memory; 0 is nearest (Route::distance)
+  std::uint32_t distance = 0;  // of the NICs from the memory; 0 is nearest (Route::distance)
   std::optional<PackCosts> pack;
 
   friend bool operator==(const ChannelNumbers&, const ChannelNumbers&) = default;
@@ -56,9 +57,9 @@ struct ChunkPost {
   SegmentId target_segment = 0;
   Bytes bytes = 0;
   std::uint32_t piece_count = 0;
-  bool packed = false;                   // gather, move as one, scatter; else one write per piece
-  Descriptor piece;                      // the piece, when there is one
-  const Descriptor* pieces = nullptr;    // piece_count of them otherwise
+  bool packed = false;                 // gather, move as one, scatter; else one write per piece
+  Descriptor piece;                    // the piece, when there is one
+  const Descriptor* pieces = nullptr;  // piece_count of them otherwise
 
   std::span<const Descriptor> all() const {
     return piece_count == 1 ? std::span(&piece, 1) : std::span(pieces, piece_count);
@@ -83,6 +84,7 @@ struct Completion {
   TimeNs posted_ns = 0;   // when post() was called
   TimeNs started_ns = 0;  // when the channel began to move it
   TimeNs done_ns = 0;     // when the last byte had landed, as far as the backend can tell
+  Bytes bytes = 0;        // of the chunk, as posted
 };
 
 struct ChannelChange {

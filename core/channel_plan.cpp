@@ -7,8 +7,8 @@ namespace {
 
 Error no_route(const Cluster& cluster, PlaceId source, PlaceId target,
                const std::vector<Route>& routes, const RoutePlan& plan) {
-  std::string message = "no usable route from " + cluster.places[source].name + " to " +
-                        cluster.places[target].name;
+  std::string message =
+      "no usable route from " + cluster.places[source].name + " to " + cluster.places[target].name;
   if (routes.empty()) return Error::bad_input(message + ": nothing joins the two");
   constexpr std::size_t most = 4;
   for (std::size_t i = 0; i < routes.size() && i < most; ++i) {

@@ -15,8 +15,8 @@ namespace kvhaul {
 struct RoutePlan {
   /// Kinds in order of preference. The first one with a usable route is tier 0 of a pair, the next
   /// ones are fallbacks, used only while no better tier works, and named in the result.
-  std::vector<RouteKind> order = {RouteKind::handoff,    RouteKind::nvlink_copy,
-                                  RouteKind::pcie_p2p,   RouteKind::rdma,
+  std::vector<RouteKind> order = {RouteKind::handoff,     RouteKind::nvlink_copy,
+                                  RouteKind::pcie_p2p,    RouteKind::rdma,
                                   RouteKind::pcie_staged, RouteKind::rdma_staged};
   /// At most so many routes of one kind for a pair, nearest first; 0: all (every rail).
   std::uint32_t rails = 0;

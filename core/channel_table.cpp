@@ -22,11 +22,13 @@ ChannelTable::ChannelTable(const SchedulerSetup& setup)
       channel_window_ns_(setup.config.channel_window_ns),
       link_window_ns_(setup.config.link_window_ns),
       rate_time_constant_ns_(setup.config.rate_time_constant_ns) {
-  for (const SetupLink& from : setup.links) links_.push_back({ByteCost::from_rate(from.bytes_per_s)});
+  for (const SetupLink& from : setup.links)
+    links_.push_back({ByteCost::from_rate(from.bytes_per_s)});
   for (const SetupChannel& from : setup.channels) {
     Rate rate;
     // A hand-off moves nothing and costs nothing per byte.
-    if (from.numbers.bytes_per_s > 0) rate.advertised = ByteCost::from_rate(from.numbers.bytes_per_s);
+    if (from.numbers.bytes_per_s > 0)
+      rate.advertised = ByteCost::from_rate(from.numbers.bytes_per_s);
     rate.min_q32 = rate.advertised.q32() / 4;
     rate.max_q32 = rate.advertised.q32() * 64;
     rates_.push_back(rate);
@@ -45,9 +47,8 @@ ChannelTable::ChannelTable(const SchedulerSetup& setup)
       if (!whole_pair_crosses(setup, from.pair, link)) add(link);
     channel.own_links = channel.link_count;
     for (std::uint32_t i = 0; i < 2; ++i)
-      channel.near_links[i] = i < channel.own_links
-                                  ? channel.links[i]
-                                  : static_cast<std::uint16_t>(setup.links.size());
+      channel.near_links[i] =
+          i < channel.own_links ? channel.links[i] : static_cast<std::uint16_t>(setup.links.size());
     for (const std::uint32_t link : from.links)
       if (whole_pair_crosses(setup, from.pair, link)) add(link);
     channels_.push_back(channel);
@@ -57,7 +58,8 @@ ChannelTable::ChannelTable(const SchedulerSetup& setup)
 bool ChannelTable::all_idle() const {
   return std::all_of(channels_.begin(), channels_.end(),
                      [](const Channel& c) { return c.in_flight == 0 && c.queued_ns == 0; }) &&
-         std::all_of(links_.begin(), links_.end(), [](const Link& l) { return l.in_flight == 0; }) &&
+         std::all_of(links_.begin(), links_.end(),
+                     [](const Link& l) { return l.in_flight == 0; }) &&
          std::all_of(link_queued_ns_.begin(), link_queued_ns_.end(),
                      [](TimeNs queued) { return queued == 0; });
 }

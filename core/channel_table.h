@@ -59,8 +59,8 @@ class ChannelTable {
       TimeNs queued = std::max(common, c.queued_ns);
       queued = std::max(queued, link_queued[c.near_links[0]]);
       queued = std::max(queued, link_queued[c.near_links[1]]);
-      for (std::uint32_t k = 2; k < c.own_links; ++k) [[unlikely]]
-        queued = std::max(queued, link_queued[c.links[k]]);
+      for (std::uint32_t k = 2; k < c.own_links; ++k)
+        [[unlikely]] queued = std::max(queued, link_queued[c.links[k]]);
       const TimeNs service = std::max(c.cost.of(charge.bytes), charge.post_ns);
       const auto expected = static_cast<std::uint64_t>(c.fixed_ns + queued + service * stages);
       least = std::min(least, (expected << 16) | i);
@@ -160,7 +160,7 @@ class ChannelTable {
     std::uint32_t in_flight = 0;
     std::uint32_t max_in_flight = 0;
     std::uint16_t stages = 1;
-    std::uint8_t own_links = 0;   // the first of `links`; the rest are crossed by the whole pair
+    std::uint8_t own_links = 0;  // the first of `links`; the rest are crossed by the whole pair
     std::uint8_t link_count = 0;
     std::uint16_t links[max_links] = {};
     std::uint16_t near_links[2] = {};  // the first two own links, or the link that is never loaded

@@ -41,9 +41,8 @@ class Builder {
     node.gpudirect = spec.gpudirect;
     node.peer_to_peer = spec.peer_to_peer;
     // Domains of its own are numbered after the shared ones, so that the two never meet.
-    node.nvlink_domain = entry.shares_nvlink
-                             ? entry.nvlink_domain
-                             : static_cast<std::uint32_t>(0x80000000u + n);
+    node.nvlink_domain =
+        entry.shares_nvlink ? entry.nvlink_domain : static_cast<std::uint32_t>(0x80000000u + n);
 
     if (spec.hosts.empty()) return Error::bad_input(node.name + ": expected at least one host");
     for (std::size_t h = 0; h < spec.hosts.size(); ++h) {
@@ -102,9 +101,9 @@ class Builder {
     for (std::size_t from = 0; from < hosts; ++from)
       for (std::size_t to = 0; to < hosts; ++to)
         if (from != to)
-          node.socket[from][to] = add_link(
-              node.name + "/socket" + std::to_string(from) + "-" + std::to_string(to),
-              LinkKind::socket, spec.socket_bytes_per_s, spec.socket_latency_ns);
+          node.socket[from][to] =
+              add_link(node.name + "/socket" + std::to_string(from) + "-" + std::to_string(to),
+                       LinkKind::socket, spec.socket_bytes_per_s, spec.socket_latency_ns);
     return {};
   }
 
@@ -152,8 +151,8 @@ class Builder {
                             from.pcie.latency_ns);
     nic.pcie_in = add_link(nic.name + "/pcie/in", LinkKind::pcie, from.pcie.in_bytes_per_s,
                            from.pcie.latency_ns);
-    nic.tx = add_link(nic.name + "/tx", LinkKind::nic, from.wire.out_bytes_per_s,
-                      from.wire.latency_ns);
+    nic.tx =
+        add_link(nic.name + "/tx", LinkKind::nic, from.wire.out_bytes_per_s, from.wire.latency_ns);
     nic.rx = add_link(nic.name + "/rx", LinkKind::nic, from.wire.in_bytes_per_s, 0);
     node.nics.push_back(static_cast<std::uint32_t>(cluster_.nics.size()));
     cluster_.nics.push_back(std::move(nic));
@@ -185,8 +184,7 @@ class Builder {
       leaf.up.emplace_back();
       leaf.down.emplace_back();
       for (std::uint32_t k = 0; k < fabric.links_per_spine; ++k) {
-        const std::string name =
-            leaf.name + "/spine" + std::to_string(s) + "/" + std::to_string(k);
+        const std::string name = leaf.name + "/spine" + std::to_string(s) + "/" + std::to_string(k);
         leaf.up.back().push_back(
             add_link(name + "/up", LinkKind::fabric, fabric.spine_bytes_per_s, 0));
         leaf.down.back().push_back(
@@ -204,13 +202,20 @@ class Builder {
 
 std::string_view link_kind_name(LinkKind kind) {
   switch (kind) {
-    case LinkKind::pcie: return "pcie";
-    case LinkKind::c2c: return "c2c";
-    case LinkKind::dram: return "dram";
-    case LinkKind::socket: return "socket";
-    case LinkKind::nvlink: return "nvlink";
-    case LinkKind::nic: return "nic";
-    case LinkKind::fabric: return "fabric";
+    case LinkKind::pcie:
+      return "pcie";
+    case LinkKind::c2c:
+      return "c2c";
+    case LinkKind::dram:
+      return "dram";
+    case LinkKind::socket:
+      return "socket";
+    case LinkKind::nvlink:
+      return "nvlink";
+    case LinkKind::nic:
+      return "nic";
+    case LinkKind::fabric:
+      return "fabric";
   }
   return "?";
 }

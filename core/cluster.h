@@ -83,19 +83,20 @@ struct NodeSpec {
 
 /// Two tiers at most: leaves, and spines above them. With rails every rail has leaves of its own.
 struct FabricSpec {
-  bool rails = true;                 // NIC i of every node on the leaf of rail i
-  std::uint32_t nodes_per_leaf = 0;  // 0: all nodes on one leaf (per rail)
-  std::uint32_t spines = 0;          // 0: leaves are not joined
-  std::uint32_t links_per_spine = 1; // parallel links between one leaf and one spine
-  double spine_bytes_per_s = 0;      // of each of those, each way
-  TimeNs leaf_latency_ns = 0;        // added by crossing one leaf
-  TimeNs spine_latency_ns = 0;       // added by going up and down again
+  bool rails = true;                  // NIC i of every node on the leaf of rail i
+  std::uint32_t nodes_per_leaf = 0;   // 0: all nodes on one leaf (per rail)
+  std::uint32_t spines = 0;           // 0: leaves are not joined
+  std::uint32_t links_per_spine = 1;  // parallel links between one leaf and one spine
+  double spine_bytes_per_s = 0;       // of each of those, each way
+  TimeNs leaf_latency_ns = 0;         // added by crossing one leaf
+  TimeNs spine_latency_ns = 0;        // added by going up and down again
 };
 
 struct ClusterSpec {
   struct NodeEntry {
     NodeSpec spec;
-    std::uint32_t nvlink_domain = 0;  // nodes of equal number share an NVLink switch; else their own
+    std::uint32_t nvlink_domain =
+        0;  // nodes of equal number share an NVLink switch; else their own
     bool shares_nvlink = false;
   };
   std::vector<NodeEntry> nodes;
@@ -131,19 +132,19 @@ struct Node {
   std::string name;  // "node0"
   std::string type;
   std::vector<PlaceId> hosts;
-  std::vector<LinkId> dram;                   // by host
-  std::vector<std::vector<LinkId>> socket;    // [from host][to host]; no_id on the diagonal
+  std::vector<LinkId> dram;                 // by host
+  std::vector<std::vector<LinkId>> socket;  // [from host][to host]; no_id on the diagonal
   std::vector<PcieSwitch> pcie_switches;
   std::vector<Gpu> gpus;
-  std::vector<std::uint32_t> nics;            // indices into Cluster::nics
+  std::vector<std::uint32_t> nics;  // indices into Cluster::nics
   std::uint32_t nvlink_domain = 0;
   bool gpudirect = true;
   bool peer_to_peer = true;
 };
 
 struct Leaf {
-  std::string name;                       // "leaf-rail3"
-  std::vector<std::vector<LinkId>> up;    // [spine][parallel link]
+  std::string name;                     // "leaf-rail3"
+  std::vector<std::vector<LinkId>> up;  // [spine][parallel link]
   std::vector<std::vector<LinkId>> down;
 };
 
@@ -159,7 +160,9 @@ struct Cluster {
 
   /// The place of that name, or nothing.
   std::optional<PlaceId> find_place(std::string_view name) const;
-  const Gpu& gpu(PlaceId place) const { return nodes[places[place].node].gpus[places[place].index]; }
+  const Gpu& gpu(PlaceId place) const {
+    return nodes[places[place].node].gpus[places[place].index];
+  }
 };
 
 /// Builds the links and names of a specification. Errors (bad_input) name the node and the part: a

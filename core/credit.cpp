@@ -30,7 +30,8 @@ void CreditAccount::receive(const ControlMessage& message, std::vector<ControlMe
       limit_ = std::min(limit_, message.value);
       release(out);
       break;
-    default: break;  // the other kinds go the other way
+    default:
+      break;  // the other kinds go the other way
   }
 }
 
@@ -50,13 +51,17 @@ CreditLedger::CreditLedger(NodeId self, const SetupLedger& setup) : self_(self),
 }
 
 void CreditLedger::receive(const ControlMessage& message, std::vector<ControlMessage>& out) {
-  const auto sender = std::lower_bound(
-      senders_.begin(), senders_.end(), message.from,
-      [](const Sender& entry, NodeId node) { return entry.node < node; });
+  const auto sender =
+      std::lower_bound(senders_.begin(), senders_.end(), message.from,
+                       [](const Sender& entry, NodeId node) { return entry.node < node; });
   if (sender == senders_.end() || sender->node != message.from) return;
   switch (static_cast<CreditMessage>(message.kind)) {
-    case CreditMessage::ask: sender->hungry = true; break;
-    case CreditMessage::sated: sender->hungry = false; break;
+    case CreditMessage::ask:
+      sender->hungry = true;
+      break;
+    case CreditMessage::sated:
+      sender->hungry = false;
+      break;
     case CreditMessage::release: {
       const Bytes returned = std::min<Bytes>(message.value, sender->granted);
       sender->granted -= returned;
@@ -64,7 +69,8 @@ void CreditLedger::receive(const ControlMessage& message, std::vector<ControlMes
       if (sender->granted <= sender->shrink_to) sender->shrink_to = 0;
       break;
     }
-    default: return;
+    default:
+      return;
   }
   rebalance(out);
 }
@@ -72,8 +78,8 @@ void CreditLedger::receive(const ControlMessage& message, std::vector<ControlMes
 void CreditLedger::shrink(Sender& sender, Bytes to, std::vector<ControlMessage>& out) {
   if (sender.shrink_to != 0 || sender.granted <= to) return;
   sender.shrink_to = to;
-  out.push_back({self_, sender.node, static_cast<std::uint32_t>(CreditMessage::shrink), setup_.place,
-                 to, 0, 64});
+  out.push_back({self_, sender.node, static_cast<std::uint32_t>(CreditMessage::shrink),
+                 setup_.place, to, 0, 64});
 }
 
 void CreditLedger::rebalance(std::vector<ControlMessage>& out) {

@@ -1,9 +1,9 @@
 // Receiver credits: how much may be in flight towards one place, shared between its senders.
 //
 // Every sender starts with an equal share of the place's credit and keeps what it has, so that two
-// nodes talking alone never exchange a message about it. A sender that runs into its limit asks; the
-// receiver then takes back what the idle ones hold and gives it to the ones that asked. Messages
-// travel through the backend at its cost, in order for each pair of nodes.
+// nodes talking alone never exchange a message about it. A sender that runs into its limit asks;
+// the receiver then takes back what the idle ones hold and gives it to the ones that asked.
+// Messages travel through the backend at its cost, in order for each pair of nodes.
 //
 //   sender -> receiver   ask       I am held back by credit       (kind 1)
 //                        sated     I am no longer                 (kind 2)
@@ -56,8 +56,8 @@ class CreditAccount {
 
   NodeId self_;
   SetupAccount setup_;
-  Bytes granted_;        // what the ledger counts as ours
-  Bytes limit_;          // granted_, or less while a shrink is being obeyed
+  Bytes granted_;  // what the ledger counts as ours
+  Bytes limit_;    // granted_, or less while a shrink is being obeyed
   Bytes in_flight_ = 0;
   bool asked_ = false;
 };

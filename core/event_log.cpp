@@ -24,7 +24,8 @@ constexpr std::uint8_t same_time = 0x20;
 constexpr std::uint8_t single_piece = 0x40;
 // complete: ok, of a chunk that is where the log saw it posted
 constexpr std::uint8_t as_posted = 0x40;
-// post: the chunk and the offsets are what the last submission of this scheduler leads one to expect
+// post: the chunk and the offsets are what the last submission of this scheduler leads one to
+// expect
 constexpr std::uint8_t next_generation = 0x10;
 constexpr std::uint8_t whole_single_transfer = 0x20;
 constexpr std::uint8_t packed_flag = 0x40;
@@ -181,10 +182,9 @@ void EventLogWriter::decisions(const Actions& actions, DecisionMark& mark) {
     detail::LogMemory::Chunk* chunk = remember(memory.chunks, slot);
     const bool next = chunk != nullptr && (generation == 0 || chunk->generation + 1 == generation);
     const bool whole = post.piece_count == 1 && post.piece == memory_.first && !post.packed;
-    byte(static_cast<std::uint8_t>(static_cast<std::uint8_t>(LogRecord::post) |
-                                   (next ? next_generation : 0) |
-                                   (whole ? whole_single_transfer : 0) |
-                                   (post.packed ? packed_flag : 0)));
+    byte(static_cast<std::uint8_t>(
+        static_cast<std::uint8_t>(LogRecord::post) | (next ? next_generation : 0) |
+        (whole ? whole_single_transfer : 0) | (post.packed ? packed_flag : 0)));
     number(action.channel);
     number(slot);
     if (!next) number(generation);
@@ -233,7 +233,8 @@ void EventLogWriter::decisions(const Actions& actions, DecisionMark& mark) {
   if (actions.timer_ns != never_ns) {
     ++records_;
     byte(static_cast<std::uint8_t>(LogRecord::arm));
-    difference(static_cast<std::uint64_t>(actions.timer_ns), static_cast<std::uint64_t>(memory_.now));
+    difference(static_cast<std::uint64_t>(actions.timer_ns),
+               static_cast<std::uint64_t>(memory_.now));
   }
 }
 
@@ -254,8 +255,7 @@ Result<std::unique_ptr<EventLogWriter>> create_log_file(const std::string& path,
   const std::shared_ptr<std::FILE> file(std::fopen(path.c_str(), "wb"), [](std::FILE* f) {
     if (f != nullptr) std::fclose(f);
   });
-  if (!file)
-    return Error::bad_input(path + ": cannot be created: " + std::strerror(errno));
+  if (!file) return Error::bad_input(path + ": cannot be created: " + std::strerror(errno));
   return std::make_unique<EventLogWriter>(setups, [file](std::span<const std::uint8_t> bytes) {
     return std::fwrite(bytes.data(), 1, bytes.size(), file.get()) == bytes.size() &&
            std::fflush(file.get()) == 0;
@@ -312,8 +312,8 @@ struct LoggedEvent {
   std::uint64_t hash = 0;     // end_of_log
 };
 
-constexpr TimeNs latest = TimeNs{1} << 60;       // 36 years; keeps sums of times in range
-constexpr Bytes longest = Bytes{1} << 44;        // 16 TiB in one piece or transfer
+constexpr TimeNs latest = TimeNs{1} << 60;  // 36 years; keeps sums of times in range
+constexpr Bytes longest = Bytes{1} << 44;   // 16 TiB in one piece or transfer
 
 bool is_event(std::uint8_t kind) { return kind >= 1 && kind <= 6; }
 
@@ -345,7 +345,8 @@ class LogVerifier {
   }
 
  private:
-  /// What stands before the next event was written by `writer_`, too, so its memory is the reader's.
+  /// What stands before the next event was written by `writer_`, too, so its memory is the
+  /// reader's.
   const detail::LogMemory& memory() const { return writer_->memory_; }
 
   Error damaged(const std::string& what) const {
@@ -382,7 +383,8 @@ class LogVerifier {
       }
       if (setups.empty()) return damaged("the head names no scheduler");
       for (const SchedulerSetup& setup : setups)
-        if (auto ok = check_setup(setup); !ok) return damaged("the head is damaged: " + ok.error().message);
+        if (auto ok = check_setup(setup); !ok)
+          return damaged("the head is damaged: " + ok.error().message);
       source_.skip(static_cast<std::size_t>(in.at() - bytes.data()));
       writer_ = std::make_unique<EventLogWriter>(setups, nullptr);
       for (SchedulerSetup& setup : setups) schedulers_.emplace_back(std::move(setup));
@@ -407,7 +409,8 @@ class LogVerifier {
           return damaged("expected an event, found a record of kind " + std::to_string(kind));
         decode(in, first);
         if (!in.failed()) return true;
-        if (in.malformed()) return damaged("a damaged " + std::string(kind_name(event_.kind)) + " event");
+        if (in.malformed())
+          return damaged("a damaged " + std::string(kind_name(event_.kind)) + " event");
       }
       if (!source_.read_more()) return damaged("the log is truncated: it has no end mark");
     }
@@ -428,9 +431,13 @@ class LogVerifier {
       event_.now += static_cast<TimeNs>(step);
     }
     switch (event_.kind) {
-      case LogRecord::submit: return decode_submit(in, (first & single_piece) != 0);
-      case LogRecord::cancel: event_.transfer = read_id(in); return;
-      case LogRecord::complete: return decode_complete(in, (first & as_posted) != 0);
+      case LogRecord::submit:
+        return decode_submit(in, (first & single_piece) != 0);
+      case LogRecord::cancel:
+        event_.transfer = read_id(in);
+        return;
+      case LogRecord::complete:
+        return decode_complete(in, (first & as_posted) != 0);
       case LogRecord::channel_change:
         event_.change.channel = static_cast<ChannelId>(in.varint());
         event_.change.up = in.byte() != 0;
@@ -444,7 +451,8 @@ class LogVerifier {
         event_.message.value = in.varint();
         if (event_.message.value > Bytes{1} << 60) in.reject();
         return;
-      default: return;
+      default:
+        return;
     }
   }
 
@@ -483,8 +491,9 @@ class LogVerifier {
       piece.target_offset = in.difference(expected.target_offset);
       piece.length = in.difference(expected.length);
       total += piece.length;
-      if (!in.failed() && (piece.length == 0 || piece.length > longest || total > longest ||
-                           piece.source_offset > Bytes{1} << 60 || piece.target_offset > Bytes{1} << 60))
+      if (!in.failed() &&
+          (piece.length == 0 || piece.length > longest || total > longest ||
+           piece.source_offset > Bytes{1} << 60 || piece.target_offset > Bytes{1} << 60))
         return in.reject();
       event_.pieces.push_back(piece);
       expected = {piece.source_offset + piece.length, piece.target_offset + piece.length,
@@ -563,8 +572,8 @@ class LogVerifier {
     }
     const auto stands = source_.rest();
     const std::size_t size = std::min(stands.size(), made.size());
-    const auto [mine, theirs] = std::mismatch(made.begin(), made.begin() + static_cast<std::ptrdiff_t>(size),
-                                              stands.begin());
+    const auto [mine, theirs] = std::mismatch(
+        made.begin(), made.begin() + static_cast<std::ptrdiff_t>(size), stands.begin());
     (void)theirs;
     if (mine != made.begin() + static_cast<std::ptrdiff_t>(size)) {
       describe(static_cast<std::size_t>(mine - made.begin()));
@@ -582,23 +591,31 @@ class LogVerifier {
   }
 
   void describe(std::size_t at) {
-    report_.first_difference =
-        name_ + ": event " + std::to_string(report_.events) + " (" +
-        std::string(kind_name(event_.kind)) + " at " + std::to_string(event_.now) + " ns, scheduler " +
-        std::to_string(event_.scheduler) + "): the recorded decisions differ from the ones made now, " +
-        std::to_string(at) + " bytes after the event began (byte " +
-        std::to_string(source_.offset() + at) + " of the log)";
+    report_.first_difference = name_ + ": event " + std::to_string(report_.events) + " (" +
+                               std::string(kind_name(event_.kind)) + " at " +
+                               std::to_string(event_.now) + " ns, scheduler " +
+                               std::to_string(event_.scheduler) +
+                               "): the recorded decisions differ from the ones made now, " +
+                               std::to_string(at) + " bytes after the event began (byte " +
+                               std::to_string(source_.offset() + at) + " of the log)";
   }
 
   static std::string_view kind_name(LogRecord kind) {
     switch (kind) {
-      case LogRecord::submit: return "submit";
-      case LogRecord::cancel: return "cancel";
-      case LogRecord::complete: return "completion";
-      case LogRecord::channel_change: return "channel change";
-      case LogRecord::credit: return "credit";
-      case LogRecord::timer: return "timer";
-      default: return "other";
+      case LogRecord::submit:
+        return "submit";
+      case LogRecord::cancel:
+        return "cancel";
+      case LogRecord::complete:
+        return "completion";
+      case LogRecord::channel_change:
+        return "channel change";
+      case LogRecord::credit:
+        return "credit";
+      case LogRecord::timer:
+        return "timer";
+      default:
+        return "other";
     }
   }
 

@@ -4,8 +4,8 @@
 // feeds them the events and compares the decisions byte for byte. The format, its version and what
 // an unreadable one looks like are in docs/event-log.md.
 //
-// What most chunks have in common is predicted and costs a flag instead of bytes: an hour of serving
-// streamed layer by layer is about 25 bytes per chunk.
+// What most chunks have in common is predicted and costs a flag instead of bytes: an hour of
+// serving streamed layer by layer is about 25 bytes per chunk.
 #pragma once
 
 #include <cstdint>
@@ -37,8 +37,8 @@ struct LogMemory {
     TimeNs posted_ns = 0;
   };
   struct Scheduler {
-    std::vector<Chunk> chunks;                       // by slot
-    std::vector<std::uint32_t> transfer_generations; // by slot
+    std::vector<Chunk> chunks;                        // by slot
+    std::vector<std::uint32_t> transfer_generations;  // by slot
   };
   std::vector<Scheduler> schedulers;
   std::uint32_t scheduler = 0;
@@ -69,7 +69,6 @@ class EventLogWriter {
 
   /// Writes what is left and the end mark. Fails when any byte could not be written.
   Result<void> close();
-
 
  private:
   friend class LogVerifier;

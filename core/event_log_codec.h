@@ -121,7 +121,8 @@ class Cursor {
   bool malformed_ = false;
 };
 
-inline void put_difference(std::vector<std::uint8_t>& out, std::uint64_t value, std::uint64_t base) {
+inline void put_difference(std::vector<std::uint8_t>& out, std::uint64_t value,
+                           std::uint64_t base) {
   const auto signed_difference = static_cast<std::int64_t>(value - base);
   put_varint(out, (static_cast<std::uint64_t>(signed_difference) << 1) ^
                       static_cast<std::uint64_t>(signed_difference >> 63));

@@ -6,22 +6,32 @@ namespace kvhaul {
 
 std::string_view transfer_outcome_name(TransferOutcome outcome) {
   switch (outcome) {
-    case TransferOutcome::delivered: return "delivered";
-    case TransferOutcome::cancelled: return "cancelled";
-    case TransferOutcome::failed: return "failed";
-    case TransferOutcome::no_route: return "no_route";
+    case TransferOutcome::delivered:
+      return "delivered";
+    case TransferOutcome::cancelled:
+      return "cancelled";
+    case TransferOutcome::failed:
+      return "failed";
+    case TransferOutcome::no_route:
+      return "no_route";
   }
   return "?";
 }
 
 std::string_view outcome_name(Outcome outcome) {
   switch (outcome) {
-    case Outcome::ok: return "ok";
-    case Outcome::retry: return "retry";
-    case Outcome::corrupted: return "corrupted";
-    case Outcome::path_failed: return "path_failed";
-    case Outcome::cancelled: return "cancelled";
-    case Outcome::invalid: return "invalid";
+    case Outcome::ok:
+      return "ok";
+    case Outcome::retry:
+      return "retry";
+    case Outcome::corrupted:
+      return "corrupted";
+    case Outcome::path_failed:
+      return "path_failed";
+    case Outcome::cancelled:
+      return "cancelled";
+    case Outcome::invalid:
+      return "invalid";
   }
   return "?";
 }

@@ -23,8 +23,8 @@ bool packing_is_cheaper(const ChannelNumbers& channel, Bytes bytes, std::size_t 
   if (!channel.pack || pieces < 2 || channel.bytes_per_s <= 0) return false;
   // One representative chunk: as many average pieces as a chunk holds.
   const double piece = static_cast<double>(bytes) / static_cast<double>(pieces);
-  const double count = std::clamp(static_cast<double>(chunk_bytes) / piece, 1.0,
-                                  static_cast<double>(pieces));
+  const double count =
+      std::clamp(static_cast<double>(chunk_bytes) / piece, 1.0, static_cast<double>(pieces));
   const double size = count * piece;
   const double half = static_cast<double>(channel.half_bandwidth_bytes);
   const double post = static_cast<double>(channel.post_ns);

@@ -10,16 +10,20 @@ namespace kvhaul {
 namespace {
 
 constexpr std::array<std::string_view, route_kind_count> kind_names = {
-    "pcie_staged", "pcie_p2p", "nvlink_copy", "nvlink_load_store", "handoff", "rdma", "rdma_staged"};
+    "pcie_staged", "pcie_p2p", "nvlink_copy", "nvlink_load_store",
+    "handoff",     "rdma",     "rdma_staged"};
 
 /// How far apart two devices of a node are, in nvidia-smi's words.
 enum class Distance : std::uint32_t { same_switch = 0, same_host = 1, across_sockets = 2 };
 
 std::string_view distance_text(Distance distance) {
   switch (distance) {
-    case Distance::same_switch: return "under the same PCIe switch";
-    case Distance::same_host: return "on the same NUMA host";
-    case Distance::across_sockets: return "across the socket link";
+    case Distance::same_switch:
+      return "under the same PCIe switch";
+    case Distance::same_host:
+      return "on the same NUMA host";
+    case Distance::across_sockets:
+      return "across the socket link";
   }
   return "?";
 }
@@ -67,13 +71,20 @@ class Finder {
   /// The order in which roads are preferred where several kinds exist: fewer copies, less CPU.
   static int rank(RouteKind kind) {
     switch (kind) {
-      case RouteKind::handoff: return 0;
-      case RouteKind::nvlink_copy: return 1;
-      case RouteKind::nvlink_load_store: return 2;
-      case RouteKind::pcie_p2p: return 3;
-      case RouteKind::rdma: return 4;
-      case RouteKind::pcie_staged: return 5;
-      case RouteKind::rdma_staged: return 6;
+      case RouteKind::handoff:
+        return 0;
+      case RouteKind::nvlink_copy:
+        return 1;
+      case RouteKind::nvlink_load_store:
+        return 2;
+      case RouteKind::pcie_p2p:
+        return 3;
+      case RouteKind::rdma:
+        return 4;
+      case RouteKind::pcie_staged:
+        return 5;
+      case RouteKind::rdma_staged:
+        return 6;
     }
     return 7;
   }
@@ -213,8 +224,8 @@ class Finder {
     for (const std::uint32_t a : from_node.nics)
       for (const std::uint32_t b : to_node.nics) add_rdma_pair(a, b);
     if (from_node.nics.empty() || to_node.nics.empty())
-      refuse(add(RouteKind::rdma, "", {}), "no NIC in " + (from_node.nics.empty() ? from_node.name
-                                                                                 : to_node.name));
+      refuse(add(RouteKind::rdma, "", {}),
+             "no NIC in " + (from_node.nics.empty() ? from_node.name : to_node.name));
   }
 
   void add_rdma_pair(std::uint32_t a, std::uint32_t b) {
@@ -234,9 +245,9 @@ class Finder {
     const std::string pair = nic_a.name + " " + nic_b.name;
     if (!joined) {
       // One line for the whole cross-rail square would hide which pair was meant; users filter.
-      refuse(add(RouteKind::rdma, pair, {}),
-             "rails " + std::to_string(nic_a.rail) + " and " + std::to_string(nic_b.rail) +
-                 " are not joined by a spine");
+      refuse(add(RouteKind::rdma, pair, {}), "rails " + std::to_string(nic_a.rail) + " and " +
+                                                 std::to_string(nic_b.rail) +
+                                                 " are not joined by a spine");
       return;
     }
     add_rdma_direct(nic_a, nic_b, wire, switch_ns, pair);
@@ -272,7 +283,8 @@ class Finder {
     route.latency_ns = switch_ns;
     route.distance = static_cast<std::uint32_t>(near_a) + static_cast<std::uint32_t>(near_b);
     const Node* without = nullptr;
-    if (cluster_.places[source_].kind == PlaceKind::gpu && !from_node.gpudirect) without = &from_node;
+    if (cluster_.places[source_].kind == PlaceKind::gpu && !from_node.gpudirect)
+      without = &from_node;
     if (cluster_.places[target_].kind == PlaceKind::gpu && !to_node.gpudirect) without = &to_node;
     if (without)
       refuse(route, "no GPUDirect RDMA in " + without->name);
@@ -359,7 +371,8 @@ std::vector<Route> find_routes(const Cluster& cluster, PlaceId source, PlaceId t
 TimeNs unloaded_ns(const Route& route, const RouteCosts& costs, Bytes bytes) {
   const TimeNs before_wire = route.latency_ns + costs.fixed_ns + costs.post_ns;
   if (route.hops.empty()) return before_wire;
-  const TimeNs stage = ByteCost::from_rate(route.bytes_per_s).of(bytes + costs.half_bandwidth_bytes);
+  const TimeNs stage =
+      ByteCost::from_rate(route.bytes_per_s).of(bytes + costs.half_bandwidth_bytes);
   return before_wire + route.stages * stage;
 }
 

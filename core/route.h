@@ -18,8 +18,8 @@ enum class RouteKind : std::uint8_t {
   nvlink_copy,        // peer copy by a copy engine
   nvlink_load_store,  // a kernel loads and stores the other GPU's memory
   handoff,            // no copy: the block table changes hands
-  rdma,               // NIC to NIC, GPU memory read and written by the NICs (GPUDirect) or host memory
-  rdma_staged,        // NIC to NIC through host memory at both ends
+  rdma,         // NIC to NIC, GPU memory read and written by the NICs (GPUDirect) or host memory
+  rdma_staged,  // NIC to NIC through host memory at both ends
 };
 inline constexpr std::size_t route_kind_count = 7;
 std::string_view route_kind_name(RouteKind kind);
@@ -27,8 +27,8 @@ std::optional<RouteKind> find_route_kind(std::string_view name);
 
 /// Packing scattered pieces into one staging buffer on the sender and back again on the receiver.
 struct PackCosts {
-  TimeNs fixed_ns = 0;      // one kernel launch, each side
-  double bytes_per_s = 0;   // of one kernel; both sides run at this rate
+  TimeNs fixed_ns = 0;     // one kernel launch, each side
+  double bytes_per_s = 0;  // of one kernel; both sides run at this rate
 
   friend bool operator==(const PackCosts&, const PackCosts&) = default;
 };
@@ -47,11 +47,11 @@ struct RouteCosts {
   TimeNs fixed_ns = 0;
   TimeNs post_ns = 0;
   Bytes half_bandwidth_bytes = 0;
-  std::uint32_t queues = 1;         // channels opened on each route: queue pairs, streams
+  std::uint32_t queues = 1;           // channels opened on each route: queue pairs, streams
   std::uint32_t max_in_flight = 128;  // chunks a channel takes at a time
   Bytes max_chunk_bytes = GiB;
-  std::uint32_t max_pieces = 256;   // in one chunk
-  std::optional<PackCosts> pack;    // none: this route cannot pack
+  std::uint32_t max_pieces = 256;  // in one chunk
+  std::optional<PackCosts> pack;   // none: this route cannot pack
 };
 using RouteCostTable = std::array<RouteCosts, route_kind_count>;  // by RouteKind
 
@@ -67,7 +67,7 @@ struct Route {
   LinkId bottleneck = no_id;
   std::uint32_t distance = 0;  // how far the NICs are from their GPUs; 0 is nearest
   bool usable = true;
-  std::string reason;        // why it is usable, or why it is not
+  std::string reason;  // why it is usable, or why it is not
 };
 
 /// How a NIC is chosen where a fabric offers several equal paths between two leaves.

@@ -65,6 +65,7 @@ void Runtime::deliver_events(TimeNs now, RuntimeClient& client) {
     schedulers_[s].channel_change(now, change);
     after_event(s);
   }
+  if (!events_.completions.empty()) client.chunks_ended(events_.completions);
   for (const Completion& completion : events_.completions) {
     const std::uint32_t s = scheduler_of_channel_[completion.channel];
     if (log_ != nullptr) log_->complete(s, now, completion);
@@ -131,7 +132,8 @@ void Runtime::carry_out() {
     Actions& actions = schedulers_[s].actions();
     post(actions);
     // After the posts: a chunk may be cancelled in the same breath.
-    for (const CancelAction& cancel : actions.cancels) backend_.cancel(cancel.channel, cancel.chunk);
+    for (const CancelAction& cancel : actions.cancels)
+      backend_.cancel(cancel.channel, cancel.chunk);
     for (const ControlMessage& message : actions.messages) backend_.send(message);
     actions.clear();
     logged_[s] = {};

@@ -14,8 +14,8 @@
 
 namespace kvhaul {
 
-/// Who asks for transfers: the serving side of a replay, a test, a benchmark. Its members are called
-/// from Runtime::run(), and may call the runtime's submit(), cancel() and send().
+/// Who asks for transfers: the serving side of a replay, a test, a benchmark. Its members are
+/// called from Runtime::run(), and may call the runtime's submit(), cancel() and send().
 class RuntimeClient {
  public:
   virtual ~RuntimeClient() = default;
@@ -23,6 +23,8 @@ class RuntimeClient {
   virtual TimeNs next_ns() const = 0;
   /// Does everything that is due at `now`.
   virtual void run(TimeNs now) = 0;
+  /// What ended on the channels since the last call, before the schedulers hear of it. For meters.
+  virtual void chunks_ended(std::span<const Completion> /*completions*/) {}
   virtual void transfer_ended(TimeNs now, const TransferEnd& end) = 0;
   /// A message of a kind from first_client_message up, sent by this client on some node.
   virtual void message(TimeNs now, const ControlMessage& message) = 0;
@@ -74,12 +76,12 @@ class Runtime {
   Backend& backend_;
   EventLogWriter* log_;
   std::vector<Scheduler> schedulers_;
-  std::vector<TimeNs> timers_ns_;                   // by scheduler
-  std::vector<DecisionMark> logged_;                // by scheduler; how far the log has got
-  std::vector<std::uint32_t> scheduler_of_channel_; // by ChannelId
+  std::vector<TimeNs> timers_ns_;                    // by scheduler
+  std::vector<DecisionMark> logged_;                 // by scheduler; how far the log has got
+  std::vector<std::uint32_t> scheduler_of_channel_;  // by ChannelId
   BackendEvents events_;
-  std::vector<ChunkPost> batch_;                    // scratch of post()
-  std::vector<TransferEnd> ends_;                   // scratch of deliver_ends()
+  std::vector<ChunkPost> batch_;   // scratch of post()
+  std::vector<TransferEnd> ends_;  // scratch of deliver_ends()
 };
 
 }  // namespace kvhaul

@@ -166,14 +166,14 @@ TransferId Scheduler::submit(TimeNs now, const TransferRequest& request) {
     for (const Descriptor& piece : transfer.several) transfer.total_bytes += piece.length;
   }
 
-  const Bytes wanted =
-      setup_.config.chunk_bytes != 0
-          ? setup_.config.chunk_bytes
-          : std::visit(
-                [&](const auto& policy) {
-                  return policy.chunk_bytes(pair.numbers, transfer.total_bytes, transfer.piece_count);
-                },
-                policy_);
+  const Bytes wanted = setup_.config.chunk_bytes != 0
+                           ? setup_.config.chunk_bytes
+                           : std::visit(
+                                 [&](const auto& policy) {
+                                   return policy.chunk_bytes(pair.numbers, transfer.total_bytes,
+                                                             transfer.piece_count);
+                                 },
+                                 policy_);
   transfer.chunk_bytes = std::clamp<Bytes>(wanted, 1, pair.numbers.max_chunk_bytes);
 
   transfer.end = TransferEnd{};
@@ -183,10 +183,10 @@ TransferId Scheduler::submit(TimeNs now, const TransferRequest& request) {
   transfer.end.pieces = transfer.piece_count;
   transfer.end.bytes = transfer.total_bytes;
   transfer.end.submitted_ns = now;
-  transfer.packed = transfer.piece_count > 1 &&
-                    packing_is_cheaper(setup_.channels[pair.first_channel].numbers,
-                                       transfer.total_bytes, transfer.piece_count,
-                                       transfer.chunk_bytes);
+  transfer.packed =
+      transfer.piece_count > 1 &&
+      packing_is_cheaper(setup_.channels[pair.first_channel].numbers, transfer.total_bytes,
+                         transfer.piece_count, transfer.chunk_bytes);
   transfer.end.packed = transfer.packed;
 
   transfer.hook.sequence = next_sequence_++;
@@ -355,7 +355,8 @@ Scheduler::Step Scheduler::post_next(Policy& policy, TimeNs now, std::uint32_t p
     channel = idle_probe(pair);
   if (channel == no_id) {
     if (pair.candidates.empty()) return Step::blocked;
-    const ChannelTable::Charge charge = table_.charge(pair.candidates[0], range.bytes, range.writes);
+    const ChannelTable::Charge charge =
+        table_.charge(pair.candidates[0], range.bytes, range.writes);
     channel = policy.choose(Choice{table_, p, pair.candidates, charge});
     if (again != no_id && channel == chunks_[again].channel && pair.candidates.size() > 1)
       channel = choose_another(pair, channel, charge);
@@ -406,9 +407,9 @@ void Scheduler::emit(TimeNs now, Transfer& transfer, std::uint32_t slot, std::ui
 
   table_.posted(channel, charged, service);
   const TimeNs expected = table_.expected_ns(channel, 0);
-  state.last_timeout_ns = std::max(
-      state.last_timeout_ns,
-      now + setup_.config.timeout_floor_ns + setup_.config.timeout_factor * expected);
+  state.last_timeout_ns =
+      std::max(state.last_timeout_ns,
+               now + setup_.config.timeout_floor_ns + setup_.config.timeout_factor * expected);
   chunk.channel = channel;
   chunk.service_ns = service;
   chunk.timeout_ns = state.last_timeout_ns;
@@ -417,7 +418,8 @@ void Scheduler::emit(TimeNs now, Transfer& transfer, std::uint32_t slot, std::ui
   ++chunk.attempts;
   chunk.older = state.last_in_flight;
   chunk.newer = no_id;
-  (state.last_in_flight == no_id ? state.first_in_flight : chunks_[state.last_in_flight].newer) = slot;
+  (state.last_in_flight == no_id ? state.first_in_flight : chunks_[state.last_in_flight].newer) =
+      slot;
   state.last_in_flight = slot;
 
   posted_ += charged;

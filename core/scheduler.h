@@ -54,10 +54,10 @@ struct SchedulerCounters {
   std::uint64_t chunks_posted = 0;
   std::uint64_t chunks_resent = 0;
   std::uint64_t timeouts = 0;
-  std::uint64_t errors = 0;        // completions that were neither ok nor asked for
+  std::uint64_t errors = 0;  // completions that were neither ok nor asked for
   std::uint64_t quarantines = 0;
   std::uint64_t readmissions = 0;
-  std::uint64_t unexpected = 0;    // completions of chunks that were not in flight
+  std::uint64_t unexpected = 0;  // completions of chunks that were not in flight
 };
 
 class Scheduler {
@@ -112,7 +112,7 @@ class Scheduler {
     bool in_flight = false;
     bool cancelling = false;
     Range range;
-    TimeNs service_ns = 0;          // what it added to its channel's queue
+    TimeNs service_ns = 0;  // what it added to its channel's queue
     TimeNs timeout_ns = never_ns;
   };
   static_assert(sizeof(Chunk) == 64);
@@ -129,16 +129,18 @@ class Scheduler {
     Bytes chunk_bytes = 0;
     Bytes total_bytes = 0;
     Bytes delivered_bytes = 0;
-    Descriptor single;                  // the piece, when there is one
+    Descriptor single;  // the piece, when there is one
     SegmentId source_segment = 0;
     SegmentId target_segment = 0;
     bool open = false;
-    bool ending = false;                // cancelled or failed; ends when nothing is in flight
+    bool ending = false;  // cancelled or failed; ends when nothing is in flight
     bool packed = false;
     std::vector<Descriptor> several;
     TransferEnd end;
 
-    const Descriptor& piece(std::uint32_t i) const { return piece_count == 1 ? single : several[i]; }
+    const Descriptor& piece(std::uint32_t i) const {
+      return piece_count == 1 ? single : several[i];
+    }
     bool unissued() const { return next_piece < piece_count || retry_chunk != no_id; }
   };
 
@@ -157,14 +159,14 @@ class Scheduler {
     std::uint32_t first_channel = 0;
     std::uint32_t channel_count = 0;
     std::uint32_t account = 0;
-    std::uint32_t parked_link = no_id;       // held back by this link's window
+    std::uint32_t parked_link = no_id;  // held back by this link's window
     bool parked_on_credit = false;
-    bool blocked = false;                    // the head found no room when it was last tried
-    std::uint32_t probing = 0;               // channels on probation that are worth a probe
-    std::uint32_t best_tier = no_id;         // of the candidates
-    TimeNs unusable_since_ns = never_ns;     // no channel worked since then
+    bool blocked = false;                 // the head found no room when it was last tried
+    std::uint32_t probing = 0;            // channels on probation that are worth a probe
+    std::uint32_t best_tier = no_id;      // of the candidates
+    TimeNs unusable_since_ns = never_ns;  // no channel worked since then
     PairNumbers numbers;
-    std::vector<std::uint32_t> candidates;   // usable channels of the best tier that has any
+    std::vector<std::uint32_t> candidates;  // usable channels of the best tier that has any
     TransferQueue<Scheduler> queue;
   };
 
@@ -247,9 +249,9 @@ class Scheduler {
 
   Actions actions_;
   SchedulerCounters counters_;
-  std::vector<std::uint32_t> contenders_;      // scratch of pump_after_release()
-  std::vector<std::uint32_t> others_;          // scratch of choose_another()
-  std::vector<std::uint32_t> stalled_;         // scratch of timer()
+  std::vector<std::uint32_t> contenders_;  // scratch of pump_after_release()
+  std::vector<std::uint32_t> others_;      // scratch of choose_another()
+  std::vector<std::uint32_t> stalled_;     // scratch of timer()
 };
 
 }  // namespace kvhaul

@@ -75,8 +75,8 @@ class SetupMaker {
     for (std::size_t i = 0; i < requests_.size(); ++i) {
       if (requests_[i].owner != setup.node) continue;
       const Route& route = requests_[i].route;
-      const auto [account, new_account] = account_of.try_emplace(
-          route.target, static_cast<std::uint32_t>(setup.accounts.size()));
+      const auto [account, new_account] =
+          account_of.try_emplace(route.target, static_cast<std::uint32_t>(setup.accounts.size()));
       if (new_account) {
         const Share share = share_of(route.target);
         setup.accounts.push_back({route.target, cluster_.places[route.target].node, share.initial,
@@ -217,7 +217,8 @@ Result<void> check_setup(const SchedulerSetup& setup) {
         (previous->numbers.post_ns != channel.numbers.post_ns ||
          previous->numbers.half_bandwidth_bytes != channel.numbers.half_bandwidth_bytes ||
          previous->numbers.stages != channel.numbers.stages))
-      return wrong("channels of one pair and tier differ in post cost, half-bandwidth size or stages");
+      return wrong(
+          "channels of one pair and tier differ in post cost, half-bandwidth size or stages");
     previous = &channel;
   }
   if (!ids.empty() && *ids.rbegin() - *ids.begin() > 10'000'000)

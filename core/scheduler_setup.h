@@ -18,8 +18,9 @@ struct SchedulerConfig {
   std::string policy = "least_finish";
   std::uint64_t seed = 1;
 
-  /// A transfer rises one class each time this has passed since its submission. Mooncake's next-generation engine promotes
-  /// after 10 ms; ours waits longer because deadlines already order inside a class.
+  /// A transfer rises one class each time this has passed since its submission. Mooncake's
+  /// next-generation engine promotes after 10 ms; ours waits longer because deadlines already order
+  /// inside a class.
   TimeNs ageing_ns = 50 * ms_ns;
   /// Deadline of a transfer that has none: submission plus this, so that it cannot starve either.
   TimeNs default_slack_ns = 100 * ms_ns;
@@ -96,8 +97,8 @@ struct SetupAccount {
 struct SetupLedger {
   PlaceId place = no_id;
   Bytes capacity_bytes = 0;
-  Bytes min_share_bytes = 0;     // no sender is ever asked to go below it
-  std::vector<NodeId> senders;   // ascending; each starts with capacity / senders
+  Bytes min_share_bytes = 0;    // no sender is ever asked to go below it
+  std::vector<NodeId> senders;  // ascending; each starts with capacity / senders
 
   friend bool operator==(const SetupLedger&, const SetupLedger&) = default;
 };

@@ -53,8 +53,8 @@ struct TransferEnd {
   TransferOutcome outcome = TransferOutcome::delivered;
   std::uint8_t fallback_tier = 0;  // the worst tier of channel it used; 0 is the preferred road
   std::uint32_t pair = 0;
-  std::uint32_t chunks = 0;        // posted, re-sent ones included
-  std::uint32_t pieces = 0;        // descriptors after coalescing
+  std::uint32_t chunks = 0;  // posted, re-sent ones included
+  std::uint32_t pieces = 0;  // descriptors after coalescing
   std::uint32_t resent_chunks = 0;
   bool packed = false;
   std::uint64_t channels_used = 0;  // bit i: channel i of the pair (the 64th stands for all above)

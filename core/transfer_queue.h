@@ -1,8 +1,8 @@
 // The transfers of one pair that still have something to post, in the order they should go.
 //
 // Order: class first, then the earlier deadline, then the earlier submission. With every
-// SchedulerConfig::ageing_ns since its submission a transfer moves up one class, so that none starves;
-// inside a class deadlines do that by themselves, because time makes every deadline early.
+// SchedulerConfig::ageing_ns since its submission a transfer moves up one class, so that none
+// starves; inside a class deadlines do that by themselves, because time makes every deadline early.
 //
 // Entries are lazy: a transfer that is issued or gone stays in the heap until it comes to the top.
 // The queue knows transfers by slot number only and asks its Table about them.
@@ -50,7 +50,8 @@ class TransferQueue {
   bool push(Table& table, std::uint32_t slot, TimeNs now) {
     QueueHook& hook = table.hook(slot);
     hook.waiting = true;
-    for (; hook.priority_class != 0 && now - hook.class_since_ns >= ageing_ns_; --hook.priority_class)
+    for (; hook.priority_class != 0 && now - hook.class_since_ns >= ageing_ns_;
+         --hook.priority_class)
       hook.class_since_ns += ageing_ns_;
     ++waiting_;
     enter(table, slot, hook);
@@ -144,8 +145,10 @@ class TransferQueue {
   }
 
   void unlink(Table& table, QueueHook& hook) {
-    (hook.older == no_id ? oldest_[hook.priority_class] : table.hook(hook.older).newer) = hook.newer;
-    (hook.newer == no_id ? newest_[hook.priority_class] : table.hook(hook.newer).older) = hook.older;
+    (hook.older == no_id ? oldest_[hook.priority_class] : table.hook(hook.older).newer) =
+        hook.newer;
+    (hook.newer == no_id ? newest_[hook.priority_class] : table.hook(hook.newer).older) =
+        hook.older;
   }
 
   void promote(Table& table, std::uint8_t from, TimeNs now) {

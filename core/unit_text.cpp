@@ -14,16 +14,20 @@ struct Unit {
   double factor;
 };
 
-constexpr std::array byte_units = {
-    Unit{"B", 1},           Unit{"KiB", 1024.0}, Unit{"MiB", 1048576.0}, Unit{"GiB", 1073741824.0},
-    Unit{"TiB", 1099511627776.0}, Unit{"KB", 1e3},     Unit{"MB", 1e6},        Unit{"GB", 1e9},
-    Unit{"TB", 1e12}};
-constexpr std::array rate_units = {
-    Unit{"B/s", 1},      Unit{"KB/s", 1e3},    Unit{"MB/s", 1e6},    Unit{"GB/s", 1e9},
-    Unit{"TB/s", 1e12},  Unit{"Kb/s", 125.0},  Unit{"Mb/s", 125e3},  Unit{"Gb/s", 125e6},
-    Unit{"Tb/s", 125e9}};
-constexpr std::array time_units = {Unit{"ns", 1},   Unit{"us", 1e3},  Unit{"ms", 1e6},
-                                   Unit{"s", 1e9},  Unit{"min", 6e10}, Unit{"h", 3.6e12}};
+constexpr std::array byte_units = {Unit{"B", 1},
+                                   Unit{"KiB", 1024.0},
+                                   Unit{"MiB", 1048576.0},
+                                   Unit{"GiB", 1073741824.0},
+                                   Unit{"TiB", 1099511627776.0},
+                                   Unit{"KB", 1e3},
+                                   Unit{"MB", 1e6},
+                                   Unit{"GB", 1e9},
+                                   Unit{"TB", 1e12}};
+constexpr std::array rate_units = {Unit{"B/s", 1},      Unit{"KB/s", 1e3},   Unit{"MB/s", 1e6},
+                                   Unit{"GB/s", 1e9},   Unit{"TB/s", 1e12},  Unit{"Kb/s", 125.0},
+                                   Unit{"Mb/s", 125e3}, Unit{"Gb/s", 125e6}, Unit{"Tb/s", 125e9}};
+constexpr std::array time_units = {Unit{"ns", 1},  Unit{"us", 1e3},   Unit{"ms", 1e6},
+                                   Unit{"s", 1e9}, Unit{"min", 6e10}, Unit{"h", 3.6e12}};
 
 Error expected(const char* what, std::string_view found) {
   std::string shown(found.substr(0, 40));
@@ -31,7 +35,8 @@ Error expected(const char* what, std::string_view found) {
   return Error::bad_input(std::string("expected ") + what + ", found '" + shown + "'");
 }
 
-Result<double> parse_with_unit(std::string_view text, std::span<const Unit> units, const char* what) {
+Result<double> parse_with_unit(std::string_view text, std::span<const Unit> units,
+                               const char* what) {
   double number = 0;
   const char* end = text.data() + text.size();
   const auto [rest, status] = std::from_chars(text.data(), end, number);
@@ -121,7 +126,8 @@ std::string duration_text(TimeNs time_ns) {
   if (magnitude < 120e9) return number_text(ns / 1e9) + " s";
   const auto minutes = static_cast<long long>(ns / 6e10);
   if (minutes < 60)
-    return std::to_string(minutes) + " min " + number_text((ns - 6e10 * static_cast<double>(minutes)) / 1e9, 2) + " s";
+    return std::to_string(minutes) + " min " +
+           number_text((ns - 6e10 * static_cast<double>(minutes)) / 1e9, 2) + " s";
   return std::to_string(minutes / 60) + " h " + std::to_string(minutes % 60) + " min";
 }
 

@@ -26,13 +26,15 @@ class LeastFinish {
   /// sum is least at S / n = sqrt(S h / (c k - 1)); with one channel of one stage nothing is gained
   /// by cutting, and only the time limit, which keeps urgent transfers from waiting, cuts at all.
   Bytes chunk_bytes(const PairNumbers& pair, Bytes transfer_bytes, std::size_t /*pieces*/) const {
-    const Bytes most = std::max<Bytes>(
-        std::min(pair.max_chunk_bytes, static_cast<Bytes>(pair.bytes_per_s * 1e-9 *
-                                                          static_cast<double>(config_.chunk_time_ns))),
-        std::min(config_.chunk_floor_bytes, pair.max_chunk_bytes));
+    const Bytes most =
+        std::max<Bytes>(std::min(pair.max_chunk_bytes,
+                                 static_cast<Bytes>(pair.bytes_per_s * 1e-9 *
+                                                    static_cast<double>(config_.chunk_time_ns))),
+                        std::min(config_.chunk_floor_bytes, pair.max_chunk_bytes));
     const double drain = static_cast<double>(pair.parallel_channels) * pair.stages - 1;
     if (drain <= 0 && transfer_bytes <= most) return transfer_bytes;
-    const Bytes fewest = (transfer_bytes + config_.chunks_per_transfer - 1) / config_.chunks_per_transfer;
+    const Bytes fewest =
+        (transfer_bytes + config_.chunks_per_transfer - 1) / config_.chunks_per_transfer;
     const double overhead = std::max(static_cast<double>(pair.half_bandwidth_bytes),
                                      static_cast<double>(pair.post_ns) * 1e-9 * pair.bytes_per_s);
     Bytes chunk = transfer_bytes;

@@ -1,10 +1,11 @@
 // What a policy decides, and all it may look at: how large the chunks of a transfer are, and which
-// channel takes the next one. Order between transfers is not a policy's business (transfer_queue.h).
+// channel takes the next one. Order between transfers is not a policy's business
+// (transfer_queue.h).
 //
-// A policy is a small value class with the members below; there is no base class, so the scheduler's
-// inner loop calls it directly. To add one: write core/policy/my_policy.h beside the others and add
-// the class to AnyPolicy in all.h. It is then known by its name in scenarios, on the command line, in
-// the tests that run over every policy and in `kvhaul list`.
+// A policy is a small value class with the members below; there is no base class, so the
+// scheduler's inner loop calls it directly. To add one: write core/policy/my_policy.h beside the
+// others and add the class to AnyPolicy in all.h. It is then known by its name in scenarios, on the
+// command line, in the tests that run over every policy and in `kvhaul list`.
 //
 //   static constexpr std::string_view name, summary;
 //   explicit MyPolicy(const SchedulerSetup&);
@@ -30,8 +31,8 @@ struct PairNumbers {
   std::uint32_t stages = 1;
   /// How many channels can run at full rate side by side before a link they all share is full.
   std::uint32_t parallel_channels = 1;
-  std::uint32_t max_pieces = 1;    // in one chunk, on every channel of the pair
-  Bytes max_chunk_bytes = 0;       // no channel of the pair takes more, nor does the credit
+  std::uint32_t max_pieces = 1;  // in one chunk, on every channel of the pair
+  Bytes max_chunk_bytes = 0;     // no channel of the pair takes more, nor does the credit
 };
 
 struct Choice {

@@ -28,7 +28,7 @@ class SchedulerDriver {
                                     [&](const PostAction& p) { return p.channel == channel; });
     const PostAction post = *found;
     in_flight.erase(found);
-    complete({channel, outcome, post.post.chunk, now, now, now});
+    complete({channel, outcome, post.post.chunk, now, now, now, 0});
   }
 
   void complete(const Completion& completion) {
@@ -55,8 +55,9 @@ class SchedulerDriver {
   }
 
   std::size_t on(ChannelId channel) const {
-    return static_cast<std::size_t>(std::count_if(
-        in_flight.begin(), in_flight.end(), [&](const PostAction& p) { return p.channel == channel; }));
+    return static_cast<std::size_t>(
+        std::count_if(in_flight.begin(), in_flight.end(),
+                      [&](const PostAction& p) { return p.channel == channel; }));
   }
 
   Scheduler scheduler;

@@ -27,7 +27,8 @@ inline SchedulerSetup one_pair(std::uint32_t channels) {
   SchedulerSetup setup;
   setup.pairs.push_back({0, 1, 0});
   setup.accounts.push_back({1, 0, Bytes{1} << 60, Bytes{1} << 60, false});
-  for (std::uint32_t c = 0; c < channels; ++c) setup.channels.push_back({c, 0, 0, plain_channel(), {}});
+  for (std::uint32_t c = 0; c < channels; ++c)
+    setup.channels.push_back({c, 0, 0, plain_channel(), {}});
   setup.config.chunk_bytes = 1000;
   setup.config.channel_window_ns = 2000;
   setup.config.link_window_ns = 8000;

@@ -1,8 +1,8 @@
 #include "core/credit.h"
 
-#include <gtest/gtest.h>
-
 #include <deque>
+
+#include <gtest/gtest.h>
 
 #include "core/random.h"
 
@@ -16,7 +16,8 @@ struct Incast {
     SetupLedger setup{7, capacity, capacity / (2 * senders), {}};
     for (NodeId n = 1; n <= senders; ++n) {
       setup.senders.push_back(n);
-      accounts.emplace_back(n, SetupAccount{7, 0, capacity / senders, setup.min_share_bytes, senders > 1});
+      accounts.emplace_back(
+          n, SetupAccount{7, 0, capacity / senders, setup.min_share_bytes, senders > 1});
     }
     ledger.emplace(0, setup);
   }
@@ -136,7 +137,8 @@ TEST(Credit, CapacityHoldsUnderAnyInterleaving) {
             if (--open[s] == 0) account.drained(out);
           }
           break;
-        default: incast.deliver(static_cast<std::uint32_t>(random.below(200)));
+        default:
+          incast.deliver(static_cast<std::uint32_t>(random.below(200)));
       }
       incast.collect(out);
       ASSERT_LE(incast.in_flight(), incast.capacity) << "seed " << seed << " step " << step;

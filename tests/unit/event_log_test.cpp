@@ -1,9 +1,9 @@
 #include "core/event_log.h"
 
-#include <gtest/gtest.h>
-
 #include <filesystem>
 #include <fstream>
+
+#include <gtest/gtest.h>
 
 #include "tests/support/setups.h"
 
@@ -39,7 +39,13 @@ std::vector<std::uint8_t> recorded_run() {
   TimeNs now = 20'000;
   for (std::size_t i = 0; i < in_flight.size(); ++i) {
     const PostAction post = in_flight[i];
-    const Completion done{post.channel, i == 3 ? Outcome::path_failed : Outcome::ok, post.post.chunk, now, now, now + 5};
+    const Completion done{post.channel,
+                          i == 3 ? Outcome::path_failed : Outcome::ok,
+                          post.post.chunk,
+                          now,
+                          now,
+                          now + 5,
+                          0};
     now += 10;
     writer.complete(0, now, done);
     scheduler.complete(now, done);
@@ -88,17 +94,20 @@ TEST(EventLog, ADecisionThatDiffersIsNamed) {
     auto damaged = log;
     damaged[log.size() - back] ^= 0x01;
     const auto report = verify_log(damaged, "run.log");
-    named = report && report->first_difference.find("differ from the ones made now") != std::string::npos;
+    named = report &&
+            report->first_difference.find("differ from the ones made now") != std::string::npos;
   }
   EXPECT_TRUE(named);
 }
 
 TEST(EventLog, SaysWhatAFileIsWhenItIsNoLog) {
   const std::string text = "arrival_s,input_tokens,output_tokens\n";
-  const auto report = verify_log(std::span(reinterpret_cast<const std::uint8_t*>(text.data()), text.size()), "t.csv");
+  const auto report = verify_log(
+      std::span(reinterpret_cast<const std::uint8_t*>(text.data()), text.size()), "t.csv");
   ASSERT_FALSE(report);
-  EXPECT_EQ(report.error().message,
-            "t.csv: byte 0: expected a log written by 'kvhaul replay --record', found something else");
+  EXPECT_EQ(
+      report.error().message,
+      "t.csv: byte 0: expected a log written by 'kvhaul replay --record', found something else");
 }
 
 TEST(EventLog, RefusesAnotherVersion) {
@@ -106,13 +115,15 @@ TEST(EventLog, RefusesAnotherVersion) {
   log[11] = 9;
   const auto report = verify_log(log, "run.log");
   ASSERT_FALSE(report);
-  EXPECT_NE(report.error().message.find("expected log format version 1, found version 9"), std::string::npos);
+  EXPECT_NE(report.error().message.find("expected log format version 1, found version 9"),
+            std::string::npos);
 }
 
 TEST(EventLog, FilesAreReadInPieces) {
   const auto log = recorded_run();
   const auto path = std::filesystem::temp_directory_path() / "kvhaul-event-log-test.log";
-  std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(log.data()), static_cast<std::streamsize>(log.size()));
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(log.data()), static_cast<std::streamsize>(log.size()));
   const auto report = verify_log(path.string());
   ASSERT_TRUE(report) << report.error().message;
   EXPECT_TRUE(report->identical);

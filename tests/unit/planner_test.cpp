@@ -88,7 +88,8 @@ TEST(ChunkSize, NeverAboveWhatAChannelTakes) {
     const AnyPolicy policy = *make_policy(setup);
     PairNumbers pair = ndr();
     pair.max_chunk_bytes = 10'000;
-    const Bytes chunk = std::visit([&](const auto& p) { return p.chunk_bytes(pair, GiB, 1); }, policy);
+    const Bytes chunk =
+        std::visit([&](const auto& p) { return p.chunk_bytes(pair, GiB, 1); }, policy);
     EXPECT_LE(chunk, 10'000u) << name.name;
     EXPECT_GT(chunk, 0u) << name.name;
   }

@@ -1,8 +1,8 @@
 #include "core/route.h"
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
+
+#include <gtest/gtest.h>
 
 #include "core/channel_plan.h"
 #include "tests/support/setups.h"
@@ -18,7 +18,8 @@ std::vector<Route> routes(const Cluster& cluster, const char* from, const char* 
 }
 
 const Route* find(const std::vector<Route>& all, const std::string& name) {
-  const auto found = std::find_if(all.begin(), all.end(), [&](const Route& r) { return r.name == name; });
+  const auto found =
+      std::find_if(all.begin(), all.end(), [&](const Route& r) { return r.name == name; });
   return found == all.end() ? nullptr : &*found;
 }
 
@@ -32,9 +33,10 @@ TEST(Routes, TheNearestNicComesFirst) {
   const Cluster cluster = rail_cluster(2, 4);
   const auto all = routes(cluster, "node0/gpu2", "node1/gpu2");
   EXPECT_EQ(all[0].name, "rdma node0/nic2 node1/nic2");
-  EXPECT_EQ(hop_names(cluster, all[0]),
-            (std::vector<std::string>{"node0/gpu2/pcie/out", "node0/nic2/pcie/in", "node0/nic2/tx",
-                                      "node1/nic2/rx", "node1/nic2/pcie/out", "node1/gpu2/pcie/in"}));
+  EXPECT_EQ(
+      hop_names(cluster, all[0]),
+      (std::vector<std::string>{"node0/gpu2/pcie/out", "node0/nic2/pcie/in", "node0/nic2/tx",
+                                "node1/nic2/rx", "node1/nic2/pcie/out", "node1/gpu2/pcie/in"}));
   // 40 GB/s is the wire, the narrowest of 50, 50, 40, 40, 50, 50.
   EXPECT_DOUBLE_EQ(all[0].bytes_per_s, 40e9);
   EXPECT_EQ(cluster.links[all[0].bottleneck].name, "node0/nic2/tx");
@@ -180,7 +182,8 @@ TEST(ChannelPlan, SaysWhatIsWrongWhenNothingIsUsable) {
       {*cluster.find_place("node0/gpu0"), *cluster.find_place("node1/gpu0")}};
   const auto plan = plan_channels(cluster, pairs, {});
   ASSERT_FALSE(plan);
-  EXPECT_NE(plan.error().message.find("no NIC in node0"), std::string::npos) << plan.error().message;
+  EXPECT_NE(plan.error().message.find("no NIC in node0"), std::string::npos)
+      << plan.error().message;
 }
 
 }  // namespace

@@ -57,7 +57,8 @@ TEST(Scheduler, LeavesASlowChannelAloneUntilTheFastOneIsFuller) {
   setup.config.channel_window_ns = 5000;
   SchedulerDriver d(setup);
   d.submit(5000);
-  // Expected finish on the fast one: 1000, 2000, 3000, 4000 (a tie: the lower id), then 5000 > 4000.
+  // Expected finish on the fast one: 1000, 2000, 3000, 4000 (a tie: the lower id), then 5000 >
+  // 4000.
   EXPECT_EQ(d.on(0), 4u);
   EXPECT_EQ(d.on(1), 1u);
 }
@@ -77,7 +78,7 @@ TEST(Scheduler, LearnsThatAChannelIsSlow) {
                                     [&](const PostAction& p) { return p.channel == channel; });
     const ChunkId chunk = found->post.chunk;
     d.in_flight.erase(found);
-    d.complete({channel, Outcome::ok, chunk, d.now, d.now - (slow_one ? 10'000 : 1000), d.now});
+    d.complete({channel, Outcome::ok, chunk, d.now, d.now - (slow_one ? 10'000 : 1000), d.now, 0});
   }
   // With the window of 2000 ns a channel always holds two chunks; the slow one no more than those,
   // and the fast one is never left without.
@@ -154,7 +155,7 @@ TEST(Scheduler, ASmallChunkDoesNotSlipPastAParkedLargeOne) {
   d.submit(1800, with(Priority::normal, 50'000, 1));  // no room beside the first
   d.submit(100, with(Priority::normal, 60'000, 2));   // would fit, but is less urgent
   EXPECT_EQ(d.in_flight.size(), 1u);
-  d.submit(100, with(Priority::normal, 10'000, 2));   // more urgent than the one parked
+  d.submit(100, with(Priority::normal, 10'000, 2));  // more urgent than the one parked
   EXPECT_EQ(d.on(2), 1u);
 }
 
@@ -261,8 +262,8 @@ TEST(Scheduler, ADoubledOrLateCompletionIsDropped) {
   d.submit(2000);
   const PostAction first = d.in_flight[0];
   d.end(0);
-  d.complete({0, Outcome::ok, first.post.chunk, 0, 0, 0});
-  d.complete({0, Outcome::ok, 0xdeadbeef, 0, 0, 0});
+  d.complete({0, Outcome::ok, first.post.chunk, 0, 0, 0, 0});
+  d.complete({0, Outcome::ok, 0xdeadbeef, 0, 0, 0, 0});
   EXPECT_EQ(d.scheduler.counters().unexpected, 2u);
   EXPECT_TRUE(d.ends.empty());
   d.end(0);
@@ -352,7 +353,8 @@ TEST(Scheduler, HoldsToItsCredit) {
   ASSERT_EQ(d.messages.size(), 1u);
   EXPECT_EQ(d.messages[0].kind, static_cast<std::uint32_t>(CreditMessage::ask));
   EXPECT_EQ(d.messages[0].to, 9u);
-  d.scheduler.credit(d.now, {9, 0, static_cast<std::uint32_t>(CreditMessage::grant), 1, 2000, 0, 64});
+  d.scheduler.credit(d.now,
+                     {9, 0, static_cast<std::uint32_t>(CreditMessage::grant), 1, 2000, 0, 64});
   EXPECT_EQ(d.scheduler.actions().posts.size(), 2u);
 }
 

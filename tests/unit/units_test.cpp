@@ -1,8 +1,9 @@
+#include "core/units.h"
+
 #include <gtest/gtest.h>
 
 #include "core/random.h"
 #include "core/unit_text.h"
-#include "core/units.h"
 
 namespace kvhaul {
 namespace {
@@ -35,7 +36,8 @@ TEST(ParseBytes, ReadsBinaryAndDecimalUnits) {
 }
 
 TEST(ParseBytes, RefusesBareNumbersAndNonsense) {
-  for (const char* text : {"64", "", "KiB", "64 kib", "-1 KiB", "nan KiB", "1e30 TiB", "64 KiB/s", "64  KiB"}) {
+  for (const char* text :
+       {"64", "", "KiB", "64 kib", "-1 KiB", "nan KiB", "1e30 TiB", "64 KiB/s", "64  KiB"}) {
     const auto result = parse_bytes(text);
     ASSERT_FALSE(result) << text;
     EXPECT_EQ(result.error().kind, ErrorKind::bad_input);
