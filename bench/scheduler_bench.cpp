@@ -4,9 +4,9 @@
 //
 //   items_per_second   chunks from submission to completion
 //   allocations        calls of operator new per chunk in steady state
-#include <benchmark/benchmark.h>
-
 #include <vector>
+
+#include <benchmark/benchmark.h>
 
 #include "bench/allocation_counter.h"
 #include "core/scheduler.h"
@@ -40,7 +40,8 @@ SchedulerSetup make_setup(const std::string& policy, std::uint32_t pairs, std::u
       setup.channels.push_back(channel);
     }
   }
-  for (std::uint32_t r = 0; r < rails + pairs; ++r) setup.links.push_back({r < rails ? 47e9 : 55e9});
+  for (std::uint32_t r = 0; r < rails + pairs; ++r)
+    setup.links.push_back({r < rails ? 47e9 : 55e9});
   return setup;
 }
 
@@ -51,8 +52,9 @@ class NullBackend {
   void post(TimeNs now, Actions& actions) {
     for (const PostAction& action : actions.posts)
       ring_[tail_++ % ring_.size()] = {
-          {action.channel, Outcome::ok, action.post.chunk, now, now, now},
-          static_cast<TimeNs>(static_cast<double>(action.post.bytes + half_bandwidth_bytes) / 47.0)};
+          {action.channel, Outcome::ok, action.post.chunk, now, now, now, 0},
+          static_cast<TimeNs>(static_cast<double>(action.post.bytes + half_bandwidth_bytes) /
+                              47.0)};
     actions.clear();
   }
   std::size_t in_flight() const { return tail_ - head_; }

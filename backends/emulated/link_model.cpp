@@ -21,7 +21,8 @@ constexpr TimeNs ns_at(std::int64_t time_ps) { return (time_ps + 999) / 1000; }
 }  // namespace
 
 LinkModel::LinkModel(const Cluster& cluster, std::span<const ChannelRequest> requests) {
-  for (const kvhaul::Link& link : cluster.links) links_.push_back({ps_per_byte_q32(link.bytes_per_s)});
+  for (const kvhaul::Link& link : cluster.links)
+    links_.push_back({ps_per_byte_q32(link.bytes_per_s)});
   posters_free_ps_.assign(cluster.places.size(), 0);
   for (const ChannelRequest& request : requests) {
     const ChannelNumbers numbers = numbers_of(request.route, request.costs);
@@ -117,7 +118,9 @@ void LinkModel::advance(TimeNs now, std::vector<Landing>& landings) {
     if (event.use != entry.use) continue;  // cancelled meanwhile
     Channel& channel = channels_[entry.channel];
     switch (event.step) {
-      case Step::start: start(channel, event.ticket, event.at_ps); break;
+      case Step::start:
+        start(channel, event.ticket, event.at_ps);
+        break;
       case Step::leave:
         channel.serving = no_id;
         if (entry.done_ps > event.at_ps) {

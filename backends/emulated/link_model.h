@@ -11,8 +11,8 @@
 //
 // A link shared by several channels serves them in the order in which their chunks come to it, so
 // two busy channels get half each and no link ever carries more than its rate. That is a coarse
-// picture of contention (no max-min sharing, no congestion control); the SimGrid backend has a finer
-// one. Where nothing is shared both give the same times.
+// picture of contention (no max-min sharing, no congestion control); the SimGrid backend has a
+// finer one. Where nothing is shared both give the same times.
 //
 // Time inside is picoseconds, so that rounding to nanoseconds does not add up over a run.
 #pragma once
@@ -48,8 +48,8 @@ class LinkModel {
   using TimePs = std::int64_t;  // 106 days
 
   struct Channel {
-    std::vector<std::uint32_t> links;       // into links_, repeated crossings repeated
-    std::vector<std::uint32_t> queue;       // tickets, oldest at `head`
+    std::vector<std::uint32_t> links;  // into links_, repeated crossings repeated
+    std::vector<std::uint32_t> queue;  // tickets, oldest at `head`
     std::size_t head = 0;
     std::uint32_t serving = no_id;
     std::uint32_t poster = 0;
@@ -68,11 +68,11 @@ class LinkModel {
   };
   struct Ticket {
     ChannelId channel = 0;
-    std::uint32_t use = 0;      // counts the posts under this ticket; an event of an older one is void
+    std::uint32_t use = 0;  // counts the posts under this ticket; an event of an older one is void
     bool packed = false;
     Bytes bytes = 0;
     Bytes charged_bytes = 0;
-    TimePs ready_ps = 0;        // the posting thread is through with it
+    TimePs ready_ps = 0;  // the posting thread is through with it
     TimePs started_ps = 0;
     TimePs done_ps = 0;
   };

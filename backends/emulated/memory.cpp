@@ -1,7 +1,6 @@
 #include "backends/emulated/memory.h"
 
 #include <cstring>
-#include <new>
 
 #include "core/unit_text.h"
 
@@ -13,7 +12,7 @@ Result<SegmentId> Memory::add(const std::string& place_name, Bytes bytes) {
   if (with_bytes_) {
     // Zeroed on purpose: it touches every page now, so that no page fault falls into a measurement
     // and a machine with too little memory says so here.
-    segment.bytes.reset(new (std::nothrow) std::byte[bytes]);
+    segment.bytes = make_buffer(bytes);
     if (!segment.bytes)
       return Error::missing(place_name + ": this machine cannot give " + bytes_text(bytes) +
                             " of host memory for the emulated place; use '--payload none' or a "

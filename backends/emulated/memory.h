@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "backends/emulated/buffer.h"
 #include "core/backend.h"
 
 namespace kvhaul::emulated {
@@ -27,7 +28,7 @@ class Memory {
  private:
   struct Segment {
     Bytes size = 0;
-    std::unique_ptr<std::byte[]> bytes;
+    Buffer bytes;
   };
   bool inside(SegmentId segment, Bytes offset, Bytes length) const;
 

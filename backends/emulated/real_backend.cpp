@@ -1,12 +1,13 @@
 // The emulated backend in real time: worker threads copy real bytes.
 //
-// Each channel belongs to one worker, which copies its chunks in posting order. Unthrottled, a chunk
-// is done when it is copied. Throttled, the link model is run by the wall clock beside the workers,
-// and a chunk is done when it is both copied and due, so that its links seem to have their rates.
+// Each channel belongs to one worker, which copies its chunks in posting order. Unthrottled, a
+// chunk is done when it is copied. Throttled, the link model is run by the wall clock beside the
+// workers, and a chunk is done when it is both copied and due, so that its links seem to have their
+// rates.
 //
 // Threads: the owner's thread calls every member; workers touch a ticket only while it is theirs,
-// from the moment it is in their queue to the moment it is in `copied_`. Both hand-overs are under a
-// mutex.
+// from the moment it is in their queue to the moment it is in `copied_`. Both hand-overs are under
+// a mutex.
 #include "backends/emulated/real_backend.h"
 
 #include <algorithm>
@@ -78,7 +79,7 @@ class RealBackend final : public Backend {
       const std::lock_guard lock(worker.mutex);
       for (const ChunkPost& chunk : chunks) {
         if (!memory_.holds(chunk)) {
-          ended_.push_back({channel, Outcome::invalid, chunk.chunk, now, now, now});
+          ended_.push_back({channel, Outcome::invalid, chunk.chunk, now, now, now, chunk.bytes});
           continue;
         }
         const std::uint32_t ticket = new_ticket();
@@ -104,7 +105,8 @@ class RealBackend final : public Backend {
         worker.queue.erase(waiting);
       }
       if (links_) links_->cancel(ticket, now());
-      ended_.push_back({channel, Outcome::cancelled, chunk, entry.posted_ns, now(), now()});
+      ended_.push_back(
+          {channel, Outcome::cancelled, chunk, entry.posted_ns, now(), now(), entry.chunk.bytes});
       free_ticket(ticket);
       return;
     }
@@ -213,7 +215,7 @@ class RealBackend final : public Backend {
 
   void complete(Ticket& entry, BackendEvents& events) {
     events.completions.push_back({entry.channel, Outcome::ok, entry.chunk.chunk, entry.posted_ns,
-                                  entry.started_ns, entry.done_ns});
+                                  entry.started_ns, entry.done_ns, entry.chunk.bytes});
     free_ticket(entry.number);
   }
 

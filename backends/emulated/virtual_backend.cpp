@@ -40,7 +40,7 @@ class VirtualBackend final : public Backend {
   void post(ChannelId channel, std::span<const ChunkPost> chunks) override {
     for (const ChunkPost& chunk : chunks) {
       if (!memory_.holds(chunk)) {
-        ended_.push_back({channel, Outcome::invalid, chunk.chunk, now_, now_, now_});
+        ended_.push_back({channel, Outcome::invalid, chunk.chunk, now_, now_, now_, chunk.bytes});
         continue;
       }
       const std::uint32_t ticket = new_ticket();
@@ -54,7 +54,8 @@ class VirtualBackend final : public Backend {
       const Ticket& entry = tickets_[ticket];
       if (!entry.in_use || entry.channel != channel || entry.chunk.chunk != chunk) continue;
       if (!links_->cancel(ticket, now_)) return;  // it will land
-      ended_.push_back({channel, Outcome::cancelled, chunk, entry.posted_ns, now_, now_});
+      ended_.push_back(
+          {channel, Outcome::cancelled, chunk, entry.posted_ns, now_, now_, entry.chunk.bytes});
       free_ticket(ticket);
       return;
     }
@@ -74,7 +75,7 @@ class VirtualBackend final : public Backend {
       const Ticket& entry = tickets_[landing.ticket];
       if (memory_.with_bytes()) memory_.move(entry.chunk);
       events.completions.push_back({entry.channel, Outcome::ok, entry.chunk.chunk, entry.posted_ns,
-                                    landing.started_ns, landing.done_ns});
+                                    landing.started_ns, landing.done_ns, entry.chunk.bytes});
       free_ticket(landing.ticket);
     }
   }

@@ -23,12 +23,12 @@ enum class FaultKind : std::uint8_t {
 
 struct Fault {
   FaultKind kind = FaultKind::fail;
-  /// A link, a node or a device ("node0/nic3/tx", "node0/nic3", "node0"): every channel that crosses
-  /// a link of that name or below it. For fail_registration: a place. Empty: everything.
+  /// A link, a node or a device ("node0/nic3/tx", "node0/nic3", "node0"): every channel that
+  /// crosses a link of that name or below it. For fail_registration: a place. Empty: everything.
   std::string where;
   TimeNs from_ns = 0;
   TimeNs until_ns = never_ns;
-  double probability = 1;           // per chunk, for the first four kinds
+  double probability = 1;  // per chunk, for the first four kinds
   TimeNs delay_ns = 250 * us_ns;
   double factor = 1;
   bool silent = false;

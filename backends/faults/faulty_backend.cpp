@@ -59,7 +59,8 @@ class Player final : public FaultyBackend {
     if (entry.inner_done || !entry.forwarded) {
       // Nothing is under way any more: what is missing is only the word.
       drop_held(channel, chunk);
-      ready_.push_back({channel, Outcome::cancelled, chunk, entry.posted_ns, now(), now()});
+      ready_.push_back(
+          {channel, Outcome::cancelled, chunk, entry.posted_ns, now(), now(), entry.bytes});
       outstanding_.erase(found);
       return;
     }
@@ -114,12 +115,13 @@ class Player final : public FaultyBackend {
     std::vector<std::size_t> faults;  // that can touch it
     int down = 0;                     // how many `down` faults hold it
     int silent_down = 0;
-    TimeNs degraded_free_ns = 0;      // when a degraded chunk before has left
+    TimeNs degraded_free_ns = 0;  // when a degraded chunk before has left
   };
 
   /// A chunk between post() and its completion, and what the script has drawn for it.
   struct Outstanding {
     TimeNs posted_ns = 0;
+    Bytes bytes = 0;
     bool forwarded = false;
     bool inner_done = false;
     bool lost = false;
@@ -150,6 +152,7 @@ class Player final : public FaultyBackend {
     Channel& channel = channels_[id];
     Outstanding entry;
     entry.posted_ns = time;
+    entry.bytes = chunk.bytes;
     entry.target_segment = chunk.target_segment;
     entry.first_piece = chunk.all().empty() ? Descriptor{} : chunk.all().front();
     bool fails = false;
@@ -159,12 +162,23 @@ class Player final : public FaultyBackend {
       if (fault.kind == FaultKind::down || !active(fault, time)) continue;
       if (fault.kind != FaultKind::degrade && !random_.chance(fault.probability)) continue;
       switch (fault.kind) {
-        case FaultKind::fail: fails = true, fails_after = fault.delay_ns; break;
-        case FaultKind::lose: entry.lost = true; break;
-        case FaultKind::delay: entry.delay_ns += fault.delay_ns; break;
-        case FaultKind::corrupt: entry.corrupt = true; break;
-        case FaultKind::degrade: entry.factor *= fault.factor; break;
-        default: break;
+        case FaultKind::fail:
+          fails = true, fails_after = fault.delay_ns;
+          break;
+        case FaultKind::lose:
+          entry.lost = true;
+          break;
+        case FaultKind::delay:
+          entry.delay_ns += fault.delay_ns;
+          break;
+        case FaultKind::corrupt:
+          entry.corrupt = true;
+          break;
+        case FaultKind::degrade:
+          entry.factor *= fault.factor;
+          break;
+        default:
+          break;
       }
     }
     if (channel.silent_down > 0) {
@@ -173,7 +187,8 @@ class Player final : public FaultyBackend {
     } else if (channel.down > 0 || fails) {
       ++(fails ? counters_.failed : counters_.cut);
       const TimeNs at = add_time(time, fails ? fails_after : 0);
-      held_.emplace(at, Completion{id, Outcome::path_failed, chunk.chunk, time, time, at});
+      held_.emplace(at,
+                    Completion{id, Outcome::path_failed, chunk.chunk, time, time, at, chunk.bytes});
     } else {
       entry.forwarded = true;
     }
@@ -230,8 +245,8 @@ class Player final : public FaultyBackend {
 
   /// One byte of the first piece, at a place that the seed decides.
   void damage(const Outstanding& entry) {
-    const Bytes offset =
-        entry.first_piece.target_offset + random_.below(std::max<Bytes>(1, entry.first_piece.length));
+    const Bytes offset = entry.first_piece.target_offset +
+                         random_.below(std::max<Bytes>(1, entry.first_piece.length));
     std::byte value{};
     inner_->read(entry.target_segment, offset, {&value, 1});
     value ^= std::byte{0x40};
@@ -297,7 +312,7 @@ class Player final : public FaultyBackend {
   std::map<Key, Outstanding> outstanding_;
   std::multimap<TimeNs, Completion> held_;  // by the time at which they are told
   std::vector<Completion> ready_;
-  std::vector<TimeNs> changes_at_;          // of links, ascending
+  std::vector<TimeNs> changes_at_;  // of links, ascending
   std::size_t next_change_ = 0;
   BackendEvents inner_events_;
   FaultCounters counters_;
@@ -306,8 +321,7 @@ class Player final : public FaultyBackend {
 }  // namespace
 
 bool lies_in(std::string_view name, std::string_view where) {
-  return where.empty() || name == where ||
-         (name.starts_with(where) && name[where.size()] == '/');
+  return where.empty() || name == where || (name.starts_with(where) && name[where.size()] == '/');
 }
 
 std::unique_ptr<FaultyBackend> make_faulty_backend(std::unique_ptr<Backend> inner,

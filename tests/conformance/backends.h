@@ -24,12 +24,15 @@ inline void PrintTo(const BackendUnderTest& backend, std::ostream* out) { *out <
 inline std::vector<BackendUnderTest> backends_under_test() {
   using emulated::make_backend;
   using emulated::Options;
-  const auto with_options = [](Options options) { return [options] { return make_backend(options); }; };
+  const auto with_options = [](Options options) {
+    return [options] { return make_backend(options); };
+  };
   return {
       {"EmulatedVirtual", with_options({}), ""},
       {"EmulatedVirtualNoPayload", with_options({.payload = false}), ""},
       {"EmulatedReal", with_options({.real_time = true, .workers = 2}), ""},
-      {"EmulatedRealThrottled", with_options({.real_time = true, .throttle = true, .workers = 2}), ""},
+      {"EmulatedRealThrottled", with_options({.real_time = true, .throttle = true, .workers = 2}),
+       ""},
       {"FaultsWithoutFaults", [] { return faults::make_faulty_backend(make_backend({}), {}); }, ""},
   };
 }

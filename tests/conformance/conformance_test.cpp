@@ -1,8 +1,8 @@
 // The backend contract (core/backend.h), sentence by sentence, against every backend.
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <map>
+
+#include <gtest/gtest.h>
 
 #include "core/channel_plan.h"
 #include "core/random.h"
@@ -26,8 +26,8 @@ class Conformance : public ::testing::TestWithParam<test::BackendUnderTest> {
     rdma.post_ns = 100;
     rdma.half_bandwidth_bytes = 10'000;
     rdma.queues = 2;
-    const std::vector<std::pair<PlaceId, PlaceId>> pairs = {{place("node0/gpu0"), place("node1/gpu0")},
-                                                            {place("node0/gpu1"), place("node1/gpu1")}};
+    const std::vector<std::pair<PlaceId, PlaceId>> pairs = {
+        {place("node0/gpu0"), place("node1/gpu0")}, {place("node0/gpu1"), place("node1/gpu1")}};
     requests_ = plan_channels(cluster_, pairs, plan)->requests;
     auto numbers = backend_->open(cluster_, requests_);
     ASSERT_TRUE(numbers) << numbers.error().message;
@@ -179,6 +179,7 @@ TEST_P(Conformance, TimesFollowEachOther) {
     EXPECT_LE(completion.posted_ns, completion.started_ns);
     EXPECT_LE(completion.started_ns, completion.done_ns);
     EXPECT_LE(completion.done_ns, backend_->now());
+    EXPECT_EQ(completion.bytes, 100'000u);
   }
 }
 
@@ -192,9 +193,13 @@ TEST_P(Conformance, PostingReturnsBeforeAnythingMoves) {
 
 TEST_P(Conformance, WhatDoesNotFitIsInvalidAndTouchesNothing) {
   if (backend_->moves_bytes()) backend_->fill(segments_[1], 0, segment_bytes, 5);
-  const std::uint64_t sum = backend_->moves_bytes() ? backend_->checksum(segments_[1], 0, segment_bytes) : 0;
-  std::vector<ChunkPost> wrong = {piece(segment_bytes - 10, 0, 11), piece(0, segment_bytes, 1),
-                                  piece(~Bytes{0} - 4, 0, 8), piece(0, 0, 8), piece(0, 0, 8),
+  const std::uint64_t sum =
+      backend_->moves_bytes() ? backend_->checksum(segments_[1], 0, segment_bytes) : 0;
+  std::vector<ChunkPost> wrong = {piece(segment_bytes - 10, 0, 11),
+                                  piece(0, segment_bytes, 1),
+                                  piece(~Bytes{0} - 4, 0, 8),
+                                  piece(0, 0, 8),
+                                  piece(0, 0, 8),
                                   piece(0, 0, 0)};
   wrong[3].target_segment = 1000;
   wrong[4].bytes = 9;  // does not equal its piece
@@ -231,9 +236,10 @@ TEST_P(Conformance, TheChannelWorksOnAfterACancel) {
   backend_->cancel(0, first.chunk);
   post(0, piece(0, 0, 1000));
   run_until(2);
-  EXPECT_EQ(std::count_if(seen_.begin(), seen_.end(),
-                          [](const Completion& c) { return c.chunk == 2 && c.outcome == Outcome::ok; }),
-            1);
+  EXPECT_EQ(
+      std::count_if(seen_.begin(), seen_.end(),
+                    [](const Completion& c) { return c.chunk == 2 && c.outcome == Outcome::ok; }),
+      1);
 }
 
 TEST_P(Conformance, CancellingWhatIsNotThereIsIgnored) {
@@ -281,9 +287,11 @@ TEST_P(Conformance, PayloadCallsAgree) {
   EXPECT_EQ(bytes_at(segments_[2], 17, 1001), bytes);
   backend_->fill(segments_[2], 0, 4096, 1);
   backend_->fill(segments_[3], 8192, 4096, 1);
-  EXPECT_EQ(backend_->checksum(segments_[2], 0, 4096), backend_->checksum(segments_[3], 8192, 4096));
+  EXPECT_EQ(backend_->checksum(segments_[2], 0, 4096),
+            backend_->checksum(segments_[3], 8192, 4096));
   backend_->fill(segments_[3], 8192, 4096, 2);
-  EXPECT_NE(backend_->checksum(segments_[2], 0, 4096), backend_->checksum(segments_[3], 8192, 4096));
+  EXPECT_NE(backend_->checksum(segments_[2], 0, 4096),
+            backend_->checksum(segments_[3], 8192, 4096));
 }
 
 TEST_P(Conformance, MemoryThatIsNotThereIsSaidToBeMissing) {
