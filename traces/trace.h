@@ -1,11 +1,24 @@
 // Request traces: one interface over every format, read as a stream.
 //
 // A reader gives requests in file order, one at a time, and holds no more than one of them (and the
-// few lines its format needs to look ahead). What it drops, clips or finds odd is counted and can be
-// printed: nothing is left out silently. docs/traces.md has a page per format with its traps.
+// few lines its format needs to look ahead): memory does not grow with the file. What it drops,
+// clips or finds odd is counted and can be printed: nothing is left out silently. docs/traces.md
+// has a section per format with its traps.
+//
+//   Result<TraceReaderPtr> trace = open_trace(path, TraceFormat::mooncake);
+//   if (!trace) return trace.error();
+//   TraceRequest request;
+//   for (;;) {
+//     Result<bool> more = (*trace)->next(request);
+//     if (!more) return more.error();
+//     if (!*more) break;
+//     use(request);
+//   }
+//   std::puts(describe_counts((*trace)->counts()).c_str());
 #pragma once
 
 #include <cstdint>
+#include <iosfwd>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,14 +30,20 @@
 
 namespace kvhaul {
 
+/// The longest input or output a trace may name; the sum of two still fits in 32 bits.
+inline constexpr std::uint32_t trace_tokens_max = 2'147'483'647;
+
 struct TraceRequest {
-  TimeNs arrival_ns = 0;  // since the first request of the trace; never below the one before
-  std::uint32_t input_tokens = 0;
+  /// Since the start of the trace (in the formats of others: their first request); never below the
+  /// one before.
+  TimeNs arrival_ns = 0;
+  std::uint32_t input_tokens = 0;  // above 0
   std::uint32_t output_tokens = 0;
   /// Identities of the leading blocks of TraceInfo::block_tokens tokens, chained: equal ids mean
-  /// equal tokens up to the end of that block. Empty where the format has none.
+  /// equal tokens up to the end of that block. Never more than the input has blocks (the last one
+  /// may be partial); empty where the format has none.
   std::vector<std::uint64_t> prefix_blocks;
-  std::uint64_t line = 0;  // where it stands in the file, from 1
+  std::uint64_t line = 0;  // where it stands in the file, from 1; 0: not from a file
 };
 
 enum class TraceFormat : std::uint8_t {
@@ -44,34 +63,46 @@ std::string_view trace_format_summary(TraceFormat format);
 std::optional<TraceFormat> find_trace_format(std::string_view name);
 
 struct TraceInfo {
-  TraceFormat format = TraceFormat::kvhaul;
-  std::uint32_t block_tokens = 0;  // of prefix_blocks; 0: the trace knows no prefixes
-  bool has_arrivals = true;        // false: all arrive at once, lengths only
+  TraceFormat format = TraceFormat::kvhaul;  // kvhaul also for generated and merged traces
+  std::uint32_t block_tokens = 0;            // of prefix_blocks; 0: the trace knows no prefixes
+  bool has_arrivals = true;                  // false: all arrive at once, lengths only
 };
 
-/// What became of the rows so far. rows = requests + zero_input.
+/// What became of the rows so far. rows = requests + zero_input + left_out.
 struct TraceCounts {
   std::uint64_t rows = 0;
   std::uint64_t requests = 0;
   std::uint64_t zero_input = 0;    // dropped: nothing to prefill (failed requests of BurstGPT)
+  std::uint64_t left_out = 0;      // dropped: outside a cut, or ServeGen knows no lengths for it
   std::uint64_t zero_output = 0;   // given out, to be reported as failed
   std::uint64_t out_of_order = 0;  // arrived before the row above it; given its time
-  std::uint64_t odd_prefix = 0;    // number of prefix ids does not fit the input length
+  std::uint64_t odd_prefix = 0;    // number of prefix ids does not fit the input; surplus ids cut
+  std::uint64_t spread = 0;        // moved from the time of their batch into the gap after it
+  std::uint64_t clipped = 0;       // input or output shortened to fit the model's context
 };
+/// One line for people: "19,366 rows, 19,366 requests", then whatever else is not zero.
+std::string describe_counts(const TraceCounts& counts);
 
 class TraceReader {
  public:
   virtual ~TraceReader() = default;
   virtual const TraceInfo& info() const = 0;
-  virtual const TraceCounts& counts() const = 0;
-  /// False at the end of the trace. Errors (bad_input) name file, line, what was expected and what
-  /// was found. After an error or the end, the reader gives nothing more.
+  /// Of all rows read so far; a reader that looks ahead has read more than it gave.
+  virtual TraceCounts counts() const = 0;
+  /// False at the end of the trace. Errors (bad_input; failed where the disk does) are one line
+  /// that names file, line, what was expected and what was found. After an error or the end, the
+  /// reader gives nothing more. A file without any row is an error. Every field of `request` is
+  /// set; pass the same one each time, and its vector is reused.
   virtual Result<bool> next(TraceRequest& request) = 0;
 };
+using TraceReaderPtr = std::unique_ptr<TraceReader>;
 
 /// Opens a trace. Without a format it is sniffed from the first line, where that is unambiguous;
 /// formats that look alike (mooncake and qwen) are an error that names the candidates.
-Result<std::unique_ptr<TraceReader>> open_trace(const std::string& path,
-                                                std::optional<TraceFormat> format);
+Result<TraceReaderPtr> open_trace(const std::string& path, std::optional<TraceFormat> format);
+
+/// The same over bytes that are already open; `name` is what errors call them.
+Result<TraceReaderPtr> read_trace(std::unique_ptr<std::istream> bytes, std::string name,
+                                  std::optional<TraceFormat> format);
 
 }  // namespace kvhaul

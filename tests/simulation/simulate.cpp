@@ -19,10 +19,13 @@ class PostsTwice final : public Backend {
   explicit PostsTwice(Backend& inner) : inner_(inner) {}
   std::string description() const override { return inner_.description(); }
   bool moves_bytes() const override { return true; }
-  Result<std::vector<ChannelNumbers>> open(const Cluster& c, std::span<const ChannelRequest> r) override {
+  Result<std::vector<ChannelNumbers>> open(const Cluster& c,
+                                           std::span<const ChannelRequest> r) override {
     return inner_.open(c, r);
   }
-  Result<SegmentId> register_segment(PlaceId p, Bytes b) override { return inner_.register_segment(p, b); }
+  Result<SegmentId> register_segment(PlaceId p, Bytes b) override {
+    return inner_.register_segment(p, b);
+  }
   void post(ChannelId channel, std::span<const ChunkPost> chunks) override {
     for (const ChunkPost& chunk : chunks) {
       inner_.post(channel, {&chunk, 1});
@@ -41,10 +44,16 @@ class PostsTwice final : public Backend {
   }
   void wait(TimeNs until) override { inner_.wait(until); }
   TimeNs now() const override { return inner_.now(); }
-  void fill(SegmentId s, Bytes o, Bytes l, std::uint64_t seed) override { inner_.fill(s, o, l, seed); }
-  std::uint64_t checksum(SegmentId s, Bytes o, Bytes l) override { return inner_.checksum(s, o, l); }
+  void fill(SegmentId s, Bytes o, Bytes l, std::uint64_t seed) override {
+    inner_.fill(s, o, l, seed);
+  }
+  std::uint64_t checksum(SegmentId s, Bytes o, Bytes l) override {
+    return inner_.checksum(s, o, l);
+  }
   void read(SegmentId s, Bytes o, std::span<std::byte> into) override { inner_.read(s, o, into); }
-  void write(SegmentId s, Bytes o, std::span<const std::byte> from) override { inner_.write(s, o, from); }
+  void write(SegmentId s, Bytes o, std::span<const std::byte> from) override {
+    inner_.write(s, o, from);
+  }
 
  private:
   static constexpr ChunkId first_extra = ChunkId{1} << 62;
@@ -93,11 +102,14 @@ class Asker final : public RuntimeClient {
     }
     const TransferView& view = watcher_.view(work);
     watcher_.ended(work);
-    if (end.posted_ns > end.started_ns || end.started_ns > end.done_ns || end.done_ns > end.reported_ns)
+    if (end.posted_ns > end.started_ns || end.started_ns > end.done_ns ||
+        end.done_ns > end.reported_ns)
       watcher_.blame("the times of an end do not follow each other");
     if (end.reported_ns != now) watcher_.blame("an end was reported late");
     switch (end.outcome) {
-      case TransferOutcome::delivered: delivered(now, work, view); break;
+      case TransferOutcome::delivered:
+        delivered(now, work, view);
+        break;
       case TransferOutcome::cancelled:
         ++verdict_.cancelled;
         if (!view.ending) watcher_.blame("a transfer was cancelled that nobody cancelled");
@@ -105,7 +117,8 @@ class Asker final : public RuntimeClient {
       case TransferOutcome::failed:
       case TransferOutcome::no_route:
         ++verdict_.failed;
-        if (world_.script.faults.empty()) watcher_.blame("a transfer failed although nothing was wrong");
+        if (world_.script.faults.empty())
+          watcher_.blame("a transfer failed although nothing was wrong");
         if (view.submitted_ns > world_.faults_end_ns + settle_ns())
           watcher_.blame("a transfer failed long after the last fault");
         break;
@@ -121,7 +134,9 @@ class Asker final : public RuntimeClient {
   }
 
  private:
-  static std::uint64_t seed_of(std::size_t work, std::size_t piece) { return 1000 * work + piece + 1; }
+  static std::uint64_t seed_of(std::size_t work, std::size_t piece) {
+    return 1000 * work + piece + 1;
+  }
 
   void ask(TimeNs now, std::size_t w) {
     const Work& work = world_.works[w];
@@ -152,20 +167,23 @@ class Asker final : public RuntimeClient {
   }
 
   void delivered(TimeNs now, std::size_t w, const TransferView& view) {
-    if (view.landed_bytes != view.total) watcher_.blame("a transfer was reported delivered with bytes missing");
+    if (view.landed_bytes != view.total)
+      watcher_.blame("a transfer was reported delivered with bytes missing");
     const Work& work = world_.works[w];
     const SegmentId from = watcher_.segment_of(world_.pairs[work.pair].first);
     const SegmentId to = watcher_.segment_of(world_.pairs[work.pair].second);
-    const bool right = std::all_of(work.pieces.begin(), work.pieces.end(), [&](const Descriptor& piece) {
-      return watcher_.checksum(from, piece.source_offset, piece.length) ==
-             watcher_.checksum(to, piece.target_offset, piece.length);
-    });
+    const bool right =
+        std::all_of(work.pieces.begin(), work.pieces.end(), [&](const Descriptor& piece) {
+          return watcher_.checksum(from, piece.source_offset, piece.length) ==
+                 watcher_.checksum(to, piece.target_offset, piece.length);
+        });
     if (right) {
       ++verdict_.delivered;
       return;
     }
-    const bool corrupting = std::any_of(world_.script.faults.begin(), world_.script.faults.end(),
-                                        [](const auto& f) { return f.kind == faults::FaultKind::corrupt; });
+    const bool corrupting =
+        std::any_of(world_.script.faults.begin(), world_.script.faults.end(),
+                    [](const auto& f) { return f.kind == faults::FaultKind::corrupt; });
     if (!corrupting) watcher_.blame("delivered bytes differ from the source");
     // What a receiver does: ask again.
     if (++attempts_[w] < 100) agenda_.emplace(now, w);
@@ -219,7 +237,8 @@ Verdict simulate(const World& world, PlantedBug bug) {
   }
 
   PostsTwice twice(watcher);
-  Backend& under = bug == PlantedBug::posts_twice_after_a_retry ? static_cast<Backend&>(twice) : watcher;
+  Backend& under =
+      bug == PlantedBug::posts_twice_after_a_retry ? static_cast<Backend&>(twice) : watcher;
   std::vector<std::uint8_t> log;
   EventLogWriter recorder(setups, [&log](std::span<const std::uint8_t> bytes) {
     log.insert(log.end(), bytes.begin(), bytes.end());
@@ -246,7 +265,8 @@ Verdict simulate(const World& world, PlantedBug bug) {
     watcher.blame("the replayed log posts another number of chunks");
   verdict.log_bytes = log.size();
   const faults::FaultCounters& played = player.fault_counters();
-  verdict.faults = played.failed + played.lost + played.delayed + played.corrupted + played.degraded + played.cut;
+  verdict.faults = played.failed + played.lost + played.delayed + played.corrupted +
+                   played.degraded + played.cut;
   verdict.credit_messages = watcher.credit_messages();
   verdict.end_ns = watcher.now();
   verdict.what = watcher.first_blame();

@@ -53,14 +53,18 @@ void Watcher::post(ChannelId channel, std::span<const ChunkPost> chunks) {
     }
     TransferView& view = views_[work];
     const Route& route = world_.plan.requests[channel].route;
-    if (route.source != world_.pairs[view.pair].first || route.target != world_.pairs[view.pair].second)
+    if (route.source != world_.pairs[view.pair].first ||
+        route.target != world_.pairs[view.pair].second)
       blame("a chunk was posted to a channel between other places");
-    if (!view.open || view.ending) blame("a chunk was posted for a transfer that has ended or is cancelled");
+    if (!view.open || view.ending)
+      blame("a chunk was posted for a transfer that has ended or is cancelled");
 
     const ChannelNumbers& numbers = numbers_[channel];
-    if (++in_flight_[channel] > numbers.max_in_flight) blame("more chunks in flight than a channel takes");
+    if (++in_flight_[channel] > numbers.max_in_flight)
+      blame("more chunks in flight than a channel takes");
     if (chunk.bytes > numbers.max_chunk_bytes) blame("a chunk is larger than its channel takes");
-    if (chunk.piece_count > numbers.max_pieces) blame("a chunk has more pieces than its channel takes");
+    if (chunk.piece_count > numbers.max_pieces)
+      blame("a chunk has more pieces than its channel takes");
     Bytes sum = 0;
     for (const Descriptor& piece : chunk.all()) sum += piece.length;
     if (sum != chunk.bytes) blame("the pieces of a chunk do not add up to its bytes");
@@ -70,7 +74,8 @@ void Watcher::post(ChannelId channel, std::span<const ChunkPost> chunks) {
       blame("more in flight towards a place than its credit");
 
     view.issued += chunk.bytes;
-    if (view.issued > view.total) blame("more bytes of a transfer in flight and landed than it has");
+    if (view.issued > view.total)
+      blame("more bytes of a transfer in flight and landed than it has");
     check_order(view);
 
     Chunk entry;
@@ -81,13 +86,16 @@ void Watcher::post(ChannelId channel, std::span<const ChunkPost> chunks) {
     // The scheduler expects at most a full window and two chunks at the slowest rate it can learn
     // (a 64th of what is advertised); then the floor.
     const double slowest = 64.0 / numbers.bytes_per_s * 1e9;
-    const double charged = static_cast<double>(std::max<Bytes>(numbers.max_chunk_bytes, chunk.bytes)) +
-                           static_cast<double>(numbers.max_pieces) * static_cast<double>(numbers.half_bandwidth_bytes);
-    const double expected = static_cast<double>(numbers.fixed_ns + world_.config.channel_window_ns) +
-                            3.0 * numbers.max_in_flight *
-                                (charged * slowest + static_cast<double>(numbers.max_pieces * numbers.post_ns));
+    const double charged =
+        static_cast<double>(std::max<Bytes>(numbers.max_chunk_bytes, chunk.bytes)) +
+        static_cast<double>(numbers.max_pieces) * static_cast<double>(numbers.half_bandwidth_bytes);
+    const double expected =
+        static_cast<double>(numbers.fixed_ns + world_.config.channel_window_ns) +
+        3.0 * numbers.max_in_flight *
+            (charged * slowest + static_cast<double>(numbers.max_pieces * numbers.post_ns));
     entry.limit_ns = now() + world_.config.timeout_floor_ns +
-                     static_cast<TimeNs>(std::min(1e15, world_.config.timeout_factor * expected)) + 1;
+                     static_cast<TimeNs>(std::min(1e15, world_.config.timeout_factor * expected)) +
+                     1;
     limits_.insert({entry.limit_ns, {channel, chunk.chunk}});
     if (!chunks_.emplace(std::pair(channel, chunk.chunk), entry).second)
       blame("a chunk id was posted twice");
@@ -95,8 +103,9 @@ void Watcher::post(ChannelId channel, std::span<const ChunkPost> chunks) {
   }
 }
 
-/// A more urgent transfer of the same pair does not wait while a less urgent one is posted. Urgent is
-/// who has the higher class, ageing counted, then the earlier deadline, then the earlier submission.
+/// A more urgent transfer of the same pair does not wait while a less urgent one is posted. Urgent
+/// is who has the higher class, ageing counted, then the earlier deadline, then the earlier
+/// submission.
 void Watcher::check_order(const TransferView& posted) {
   const TimeNs time = now();
   const auto order = [&](const TransferView& v) {
@@ -105,7 +114,8 @@ void Watcher::check_order(const TransferView& posted) {
     return std::tuple(climbed, v.deadline_ns, v.order);
   };
   for (const auto& [work, other] : views_) {
-    if (!other.open || other.ending || other.pair != posted.pair || other.issued >= other.total) continue;
+    if (!other.open || other.ending || other.pair != posted.pair || other.issued >= other.total)
+      continue;
     // What is posted now may have been decided earlier in this very instant.
     if (work == posted.work || other.fresh_ns >= time) continue;
     if (order(other) >= order(posted)) continue;
@@ -162,7 +172,8 @@ void Watcher::progress(BackendEvents& events) {
         const Bytes end = piece.target_offset + piece.length;
         auto next = view.landed.lower_bound(piece.target_offset);
         const bool overlaps_next = next != view.landed.end() && next->first < end;
-        const bool overlaps_last = next != view.landed.begin() && std::prev(next)->second > piece.target_offset;
+        const bool overlaps_last =
+            next != view.landed.begin() && std::prev(next)->second > piece.target_offset;
         if (overlaps_next || overlaps_last) blame("bytes landed twice");
         view.landed[piece.target_offset] = end;
         view.landed_bytes += piece.length;

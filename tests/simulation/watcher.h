@@ -18,15 +18,15 @@ namespace kvhaul::simulation {
 struct TransferView {
   std::size_t work = 0;
   std::size_t pair = 0;
-  std::uint64_t order = 0;     // of submission in its pair
+  std::uint64_t order = 0;  // of submission in its pair
   TimeNs submitted_ns = 0;
-  TimeNs fresh_ns = 0;         // when it last began to have something to post
+  TimeNs fresh_ns = 0;  // when it last began to have something to post
   TimeNs deadline_ns = never_ns;
   Priority priority = Priority::normal;
   Bytes total = 0;
-  Bytes issued = 0;            // in flight or landed
+  Bytes issued = 0;  // in flight or landed
   bool open = false;
-  bool ending = false;         // cancelled; nothing of it may be posted any more
+  bool ending = false;            // cancelled; nothing of it may be posted any more
   std::map<Bytes, Bytes> landed;  // by target offset: end
   Bytes landed_bytes = 0;
 };
@@ -46,10 +46,16 @@ class Watcher final : public Backend {
   void progress(BackendEvents& events) override;
   void wait(TimeNs until_ns) override { inner_->wait(until_ns); }
   TimeNs now() const override { return inner_->now(); }
-  void fill(SegmentId s, Bytes o, Bytes l, std::uint64_t seed) override { inner_->fill(s, o, l, seed); }
-  std::uint64_t checksum(SegmentId s, Bytes o, Bytes l) override { return inner_->checksum(s, o, l); }
+  void fill(SegmentId s, Bytes o, Bytes l, std::uint64_t seed) override {
+    inner_->fill(s, o, l, seed);
+  }
+  std::uint64_t checksum(SegmentId s, Bytes o, Bytes l) override {
+    return inner_->checksum(s, o, l);
+  }
   void read(SegmentId s, Bytes o, std::span<std::byte> into) override { inner_->read(s, o, into); }
-  void write(SegmentId s, Bytes o, std::span<const std::byte> from) override { inner_->write(s, o, from); }
+  void write(SegmentId s, Bytes o, std::span<const std::byte> from) override {
+    inner_->write(s, o, from);
+  }
 
   // The client tells what it asks for.
   void submitted(std::size_t work, const TransferView& view);
@@ -81,13 +87,13 @@ class Watcher final : public Backend {
   const World& world_;
   std::unique_ptr<Backend> inner_;
   std::vector<ChannelNumbers> numbers_;
-  std::vector<std::uint32_t> in_flight_;            // chunks, by channel
-  std::vector<Bytes> towards_;                      // in flight, by target place
+  std::vector<std::uint32_t> in_flight_;  // chunks, by channel
+  std::vector<Bytes> towards_;            // in flight, by target place
   std::map<PlaceId, Bytes> capacity_;
   std::map<PlaceId, SegmentId> segment_of_;
   std::map<std::pair<ChannelId, ChunkId>, Chunk> chunks_;
   std::set<std::pair<ChannelId, ChunkId>> ended_chunks_;
-  std::map<std::size_t, TransferView> views_;       // by work
+  std::map<std::size_t, TransferView> views_;                 // by work
   std::map<std::pair<SegmentId, Bytes>, std::size_t> owner_;  // first target offset: work
   std::set<std::pair<TimeNs, std::pair<ChannelId, ChunkId>>> limits_;
   std::string blame_;

@@ -27,20 +27,23 @@ Cluster draw_cluster(Random random) {
     NodeSpec node;
     node.type = "drawn";
     const auto hosts = static_cast<std::uint32_t>(random.between(1, 2));
-    for (std::uint32_t h = 0; h < hosts; ++h) node.hosts.push_back({rate(random, 20e9, 200e9), GiB});
+    for (std::uint32_t h = 0; h < hosts; ++h)
+      node.hosts.push_back({rate(random, 20e9, 200e9), GiB});
     node.socket_bytes_per_s = rate(random, 5e9, 40e9);
     node.gpudirect = gpudirect;
     const std::uint32_t devices = std::max(gpus, nics);
     if (switches)
       for (std::uint32_t i = 0; i < devices; ++i)
-        node.pcie_switches.push_back({i % hosts, {rate(random, 20e9, 60e9), rate(random, 20e9, 60e9), 0}});
+        node.pcie_switches.push_back(
+            {i % hosts, {rate(random, 20e9, 60e9), rate(random, 20e9, 60e9), 0}});
     for (std::uint32_t i = 0; i < gpus; ++i) {
       NodeSpec::Gpu gpu;
       gpu.memory_bytes = GiB;
       gpu.host = i % hosts;
       if (switches) gpu.pcie_switch = i;
       gpu.host_link = {rate(random, 10e9, 60e9), rate(random, 10e9, 60e9), 0};
-      if (random.chance(0.5)) gpu.nvlink = PortRates{rate(random, 50e9, 450e9), rate(random, 50e9, 450e9), 0};
+      if (random.chance(0.5))
+        gpu.nvlink = PortRates{rate(random, 50e9, 450e9), rate(random, 50e9, 450e9), 0};
       node.gpus.push_back(gpu);
     }
     for (std::uint32_t i = 0; i < nics; ++i) {
@@ -86,8 +89,8 @@ std::vector<std::pair<PlaceId, PlaceId>> draw_pairs(const Cluster& cluster, Rand
 
 RoutePlan draw_route_plan(Random random) {
   RoutePlan plan;
-  plan.order = {RouteKind::nvlink_copy, RouteKind::pcie_p2p, RouteKind::rdma, RouteKind::pcie_staged,
-                RouteKind::rdma_staged};
+  plan.order = {RouteKind::nvlink_copy, RouteKind::pcie_p2p, RouteKind::rdma,
+                RouteKind::pcie_staged, RouteKind::rdma_staged};
   plan.pull = random.chance(0.3);
   plan.rails = static_cast<std::uint32_t>(random.below(3));
   for (RouteCosts& costs : plan.costs) {
@@ -98,7 +101,8 @@ RoutePlan draw_route_plan(Random random) {
     costs.max_in_flight = static_cast<std::uint32_t>(random.between(1, 16));
     costs.max_chunk_bytes = random.between(1'000, 500'000);
     costs.max_pieces = static_cast<std::uint32_t>(random.between(1, 64));
-    if (random.chance(0.5)) costs.pack = PackCosts{static_cast<TimeNs>(random.between(500, 9'000)), 500e9};
+    if (random.chance(0.5))
+      costs.pack = PackCosts{static_cast<TimeNs>(random.between(500, 9'000)), 500e9};
   }
   return plan;
 }
@@ -136,8 +140,10 @@ void draw_works(World& world, Random random) {
     work.at_ns = static_cast<TimeNs>(random.below(static_cast<std::uint64_t>(span)));
     work.pair = random.below(world.pairs.size());
     if (!one_class) work.priority = static_cast<Priority>(random.below(priority_count));
-    if (random.chance(0.7)) work.deadline_ns = work.at_ns + static_cast<TimeNs>(random.below(5'000'000));
-    if (random.chance(0.1)) work.cancel_ns = work.at_ns + static_cast<TimeNs>(random.below(3'000'000));
+    if (random.chance(0.7))
+      work.deadline_ns = work.at_ns + static_cast<TimeNs>(random.below(5'000'000));
+    if (random.chance(0.1))
+      work.cancel_ns = work.at_ns + static_cast<TimeNs>(random.below(3'000'000));
     const auto pieces = random.chance(0.5) ? 1 : random.between(2, 40);
     const Bytes largest = pieces == 1 ? 150'000 : 8'000;
     Bytes& target = target_end[world.pairs[work.pair].second];

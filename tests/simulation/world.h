@@ -15,10 +15,10 @@ namespace kvhaul::simulation {
 
 struct Work {
   TimeNs at_ns = 0;
-  std::size_t pair = 0;          // into World::pairs
+  std::size_t pair = 0;  // into World::pairs
   Priority priority = Priority::normal;
   TimeNs deadline_ns = never_ns;
-  TimeNs cancel_ns = never_ns;   // cancelled then, if it is still open
+  TimeNs cancel_ns = never_ns;     // cancelled then, if it is still open
   std::vector<Descriptor> pieces;  // targets of all works of a place are disjoint
 };
 
@@ -30,7 +30,7 @@ struct World {
   SchedulerConfig config;
   faults::FaultScript script;
   TimeNs faults_end_ns = 0;
-  Bytes segment_bytes = 0;      // targets lie below it, sources above; a segment has twice as much
+  Bytes segment_bytes = 0;  // targets lie below it, sources above; a segment has twice as much
   std::vector<Work> works;  // by time
 
   std::string describe() const;
@@ -38,13 +38,19 @@ struct World {
 
 World draw_world(std::uint64_t seed);
 
-/// Faults of the scheduler that the simulation must find. They are planted from outside, by changing
-/// what the scheduler is told or what becomes of its actions; nothing of them is in the product.
-enum class PlantedBug { none, ignores_lost_completions, posts_twice_after_a_retry, starves_low_class };
+/// Faults of the scheduler that the simulation must find. They are planted from outside, by
+/// changing what the scheduler is told or what becomes of its actions; nothing of them is in the
+/// product.
+enum class PlantedBug {
+  none,
+  ignores_lost_completions,
+  posts_twice_after_a_retry,
+  starves_low_class
+};
 
 struct Verdict {
   bool ok = true;
-  std::string what;       // the first broken invariant, with its time
+  std::string what;  // the first broken invariant, with its time
   std::uint64_t chunks = 0;
   std::uint64_t resent = 0;
   std::uint64_t delivered = 0, cancelled = 0, failed = 0;

@@ -1,0 +1,173 @@
+#include "traces/fields.h"
+
+#include <charconv>
+#include <chrono>
+#include <cmath>
+
+#include "traces/trace.h"
+
+namespace kvhaul {
+namespace {
+
+constexpr std::uint64_t seconds_max = 9'000'000'000;  // below 2^63 ns; year 2255 since 1970
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+/// Takes parts off the front of a text. Once something did not fit, everything after it fails too.
+class Cursor {
+ public:
+  explicit Cursor(std::string_view text) : rest_(text) {}
+
+  bool literal(char c) {
+    ok_ = ok_ && rest_.starts_with(c);
+    if (ok_) rest_.remove_prefix(1);
+    return ok_;
+  }
+  int digits(std::size_t count) {
+    int value = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      ok_ = ok_ && i < rest_.size() && is_digit(rest_[i]);
+      if (!ok_) return 0;
+      value = 10 * value + (rest_[i] - '0');
+    }
+    rest_.remove_prefix(count);
+    return value;
+  }
+  std::string_view all_digits() {
+    std::size_t count = 0;
+    while (count < rest_.size() && is_digit(rest_[count])) ++count;
+    const std::string_view taken = rest_.substr(0, count);
+    rest_.remove_prefix(count);
+    ok_ = ok_ && count > 0;
+    return taken;
+  }
+  char peek() const { return rest_.empty() ? '\0' : rest_.front(); }
+  bool ok() const { return ok_; }
+  bool at_end() const { return ok_ && rest_.empty(); }
+
+ private:
+  std::string_view rest_;
+  bool ok_ = true;
+};
+
+/// The digits after the point, as nanoseconds; the tenth digit rounds.
+TimeNs fraction_ns(std::string_view digits) {
+  TimeNs ns = 0;
+  for (std::size_t i = 0; i < 9; ++i) ns = 10 * ns + (i < digits.size() ? digits[i] - '0' : 0);
+  return ns + (digits.size() > 9 && digits[9] >= '5' ? 1 : 0);
+}
+
+template <class T>
+std::optional<T> parse_all(std::string_view text) {
+  T value{};
+  const char* end = text.data() + text.size();
+  const auto [rest, status] = std::from_chars(text.data(), end, value);
+  if (status != std::errc() || rest != end) return std::nullopt;
+  return value;
+}
+
+}  // namespace
+
+std::optional<std::uint32_t> parse_tokens(std::string_view text) {
+  const std::optional<std::uint32_t> tokens = parse_all<std::uint32_t>(text);
+  return tokens && *tokens <= trace_tokens_max ? tokens : std::nullopt;
+}
+
+std::optional<std::uint64_t> parse_whole(std::string_view text) {
+  return parse_all<std::uint64_t>(text);
+}
+
+std::optional<double> parse_number(std::string_view text) {
+  const std::optional<double> number = parse_all<double>(text);
+  return number && std::isfinite(*number) && *number >= 0 ? number : std::nullopt;
+}
+
+std::optional<TimeNs> parse_seconds(std::string_view text) {
+  if (text.find_first_of("eE") != std::string_view::npos) {
+    const std::optional<double> seconds = parse_number(text);
+    if (!seconds || *seconds > static_cast<double>(seconds_max)) return std::nullopt;
+    return std::llround(*seconds * 1e9);
+  }
+  Cursor cursor(text);
+  const std::optional<std::uint64_t> whole = parse_whole(cursor.all_digits());
+  std::string_view fraction;
+  if (cursor.peek() == '.') {
+    cursor.literal('.');
+    fraction = cursor.all_digits();
+  }
+  if (!cursor.at_end() || !whole || *whole > seconds_max) return std::nullopt;
+  return static_cast<TimeNs>(*whole) * s_ns + fraction_ns(fraction);
+}
+
+std::optional<TimeNs> parse_milliseconds(std::string_view text) {
+  const std::optional<std::uint64_t> whole = parse_whole(text);
+  if (!whole || *whole > seconds_max * 1000) return std::nullopt;
+  return static_cast<TimeNs>(*whole) * ms_ns;
+}
+
+std::optional<TimeNs> parse_datetime(std::string_view text) {
+  Cursor cursor(text);
+  const int year = cursor.digits(4);
+  cursor.literal('-');
+  const int month = cursor.digits(2);
+  cursor.literal('-');
+  const int day = cursor.digits(2);
+  cursor.literal(' ');
+  const int hour = cursor.digits(2);
+  cursor.literal(':');
+  const int minute = cursor.digits(2);
+  cursor.literal(':');
+  const int second = cursor.digits(2);
+  std::string_view fraction;
+  if (cursor.peek() == '.') {
+    cursor.literal('.');
+    fraction = cursor.all_digits();
+  }
+  int offset_min = 0;
+  if (const char sign = cursor.peek(); sign == '+' || sign == '-') {
+    cursor.literal(sign);
+    const int hours = cursor.digits(2);
+    cursor.literal(':');
+    const int minutes = cursor.digits(2);
+    if (hours > 23 || minutes > 59) return std::nullopt;
+    offset_min = (sign == '-' ? -1 : 1) * (60 * hours + minutes);
+  }
+  const std::chrono::year_month_day date{std::chrono::year(year),
+                                         std::chrono::month(static_cast<unsigned>(month)),
+                                         std::chrono::day(static_cast<unsigned>(day))};
+  const bool fits = cursor.at_end() && fraction.size() <= 9 && year >= 1970 && year <= 2200 &&
+                    date.ok() && hour < 24 && minute < 60 && second < 60;
+  if (!fits) return std::nullopt;
+  const TimeNs days = std::chrono::sys_days(date).time_since_epoch().count();
+  const TimeNs minutes = (days * 24 + hour) * 60 + minute - offset_min;
+  return (minutes * 60 + second) * s_ns + fraction_ns(fraction);
+}
+
+std::string in_quotes(std::string_view found) {
+  constexpr std::size_t shown_max = 60;
+  static constexpr char hex[] = "0123456789abcdef";
+  std::string text = "'";
+  for (const char c : found.substr(0, shown_max)) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte < 0x7f) {
+      text += c;
+    } else {
+      text += {'\\', 'x', hex[byte >> 4], hex[byte & 15]};
+    }
+  }
+  return text += found.size() > shown_max ? "...'" : "'";
+}
+
+Error expected_at(std::string_view file, std::uint64_t line, std::string_view what,
+                  std::string_view found) {
+  return expected_not(file, line, what, in_quotes(found));
+}
+
+Error expected_not(std::string_view file, std::uint64_t line, std::string_view what,
+                   std::string_view found) {
+  std::string message(file);
+  message.append(":").append(std::to_string(line)).append(": expected ").append(what);
+  return Error::bad_input(message.append(", found ").append(found));
+}
+
+}  // namespace kvhaul
