@@ -1,0 +1,92 @@
+#include "serving/link_meter.h"
+
+#include <algorithm>
+#include <map>
+
+namespace kvhaul {
+
+LinkMeter::LinkMeter(std::span<const ChannelRequest> requests)
+    : requests_(requests), bins_(requests.size()) {}
+
+void LinkMeter::chunks_ended(std::span<const Completion> completions) {
+  for (const Completion& completion : completions) {
+    if (completion.outcome != Outcome::ok) continue;
+    ++landed_chunks_;
+    landed_bytes_ += completion.bytes;
+    const TimeNs from = std::max(completion.started_ns, busy_until_ns_);
+    if (completion.done_ns > from) busy_ns_ += completion.done_ns - from;
+    busy_until_ns_ = std::max(busy_until_ns_, completion.done_ns);
+    while (completion.done_ns / bin_ns_ >= static_cast<TimeNs>(bins_max)) widen();
+    add(bins_[completion.channel], completion.started_ns, completion.done_ns,
+        static_cast<double>(completion.bytes));
+  }
+}
+
+void LinkMeter::add(std::vector<double>& bins, TimeNs from, TimeNs to, double bytes) {
+  const auto last = static_cast<std::size_t>(to / bin_ns_);
+  if (last >= bins.size()) bins.resize(last + 1, 0);
+  auto bin = static_cast<std::size_t>(from / bin_ns_);
+  if (bin == last) {
+    bins[bin] += bytes;
+    return;
+  }
+  const double per_ns = bytes / static_cast<double>(to - from);
+  for (TimeNs at = from; bin <= last; ++bin) {
+    const TimeNs end = std::min(to, static_cast<TimeNs>(bin + 1) * bin_ns_);
+    bins[bin] += per_ns * static_cast<double>(end - at);
+    at = end;
+  }
+}
+
+void LinkMeter::widen() {
+  for (std::vector<double>& bins : bins_) {
+    for (std::size_t i = 0; 2 * i < bins.size(); ++i)
+      bins[i] = bins[2 * i] + (2 * i + 1 < bins.size() ? bins[2 * i + 1] : 0);
+    bins.resize((bins.size() + 1) / 2);
+  }
+  bin_ns_ *= 2;
+}
+
+Bytes LinkMeter::channel_bytes(ChannelId channel) const {
+  double sum = 0;
+  for (const double bytes : bins_[channel]) sum += bytes;
+  return static_cast<Bytes>(sum + 0.5);
+}
+
+std::vector<LinkUse> LinkMeter::link_use(const Cluster& cluster, TimeNs end_ns) const {
+  std::map<LinkId, std::vector<double>> by_link;
+  for (ChannelId channel = 0; channel < bins_.size(); ++channel)
+    for (const LinkId link : requests_[channel].route.hops) {
+      std::vector<double>& bins = by_link[link];
+      bins.resize(std::max(bins.size(), bins_[channel].size()), 0);
+      for (std::size_t b = 0; b < bins_[channel].size(); ++b) bins[b] += bins_[channel][b];
+    }
+  std::vector<LinkUse> uses;
+  for (auto& [link, bins] : by_link) {
+    LinkUse use;
+    use.link = link;
+    const double rate = cluster.links[link].bytes_per_s;
+    double sum = 0, saturated_ns = 0;
+    for (std::size_t b = 0; b < bins.size(); ++b) {
+      const TimeNs start = static_cast<TimeNs>(b) * bin_ns_;
+      const auto width =
+          static_cast<double>(std::min(bin_ns_, std::max<TimeNs>(1, end_ns - start)));
+      const double utilisation = bins[b] / (rate * width * 1e-9);
+      use.peak_utilisation = std::max(use.peak_utilisation, utilisation);
+      if (utilisation >= saturated_from) saturated_ns += width;
+      sum += bins[b];
+    }
+    if (sum == 0) continue;
+    use.bytes = static_cast<Bytes>(sum + 0.5);
+    use.utilisation = sum / (rate * static_cast<double>(end_ns) * 1e-9);
+    use.saturated_share = saturated_ns / static_cast<double>(end_ns);
+    use.bin_bytes = std::move(bins);
+    uses.push_back(std::move(use));
+  }
+  std::stable_sort(uses.begin(), uses.end(), [](const LinkUse& a, const LinkUse& b) {
+    return a.utilisation > b.utilisation;
+  });
+  return uses;
+}
+
+}  // namespace kvhaul

@@ -1,0 +1,58 @@
+// How many bytes each channel, and so each link, has carried in which stretch of time.
+//
+// Time is cut into equal bins, at most `bins_max` of them; when a run outgrows them, neighbours are
+// joined and the bins are twice as wide. A chunk's bytes are spread evenly over the time it took.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/backend.h"
+#include "core/cluster.h"
+
+namespace kvhaul {
+
+struct LinkUse {
+  LinkId link = 0;
+  Bytes bytes = 0;              // crossings counted: a link crossed twice carries twice the bytes
+  double utilisation = 0;       // of the whole run
+  double peak_utilisation = 0;  // of the busiest bin
+  double saturated_share = 0;   // of the run's time, in bins above 95%
+  std::vector<double> bin_bytes;
+};
+
+class LinkMeter {
+ public:
+  static constexpr std::size_t bins_max = 256;
+  static constexpr double saturated_from = 0.95;
+
+  explicit LinkMeter(std::span<const ChannelRequest> requests);
+
+  void chunks_ended(std::span<const Completion> completions);
+
+  TimeNs bin_ns() const { return bin_ns_; }
+  /// Time during which at least one chunk was between its start and its landing.
+  TimeNs busy_ns() const { return busy_ns_; }
+  Bytes landed_bytes() const { return landed_bytes_; }
+  std::uint64_t landed_chunks() const { return landed_chunks_; }
+  Bytes channel_bytes(ChannelId channel) const;
+
+  /// Use of every link that carried anything, most used first.
+  std::vector<LinkUse> link_use(const Cluster& cluster, TimeNs end_ns) const;
+
+ private:
+  void add(std::vector<double>& bins, TimeNs from, TimeNs to, double bytes);
+  void widen();
+
+  std::span<const ChannelRequest> requests_;
+  std::vector<std::vector<double>> bins_;  // by channel
+  TimeNs bin_ns_ = 1 * ms_ns;
+  TimeNs busy_until_ns_ = 0;
+  TimeNs busy_ns_ = 0;
+  Bytes landed_bytes_ = 0;
+  std::uint64_t landed_chunks_ = 0;
+};
+
+}  // namespace kvhaul

@@ -1,0 +1,106 @@
+// What a replay needs to know besides the trace: the model, the instances, and how KV is streamed.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/cluster.h"
+#include "core/paged_layout.h"
+#include "core/result.h"
+#include "serving/kv_pool.h"
+#include "serving/model.h"
+#include "serving/timing.h"
+
+namespace kvhaul {
+
+/// When KV leaves the prefill side, and in which units.
+enum class Streaming : std::uint8_t {
+  request,      // all of it when prefill is done
+  chunk,        // all layers of a prefill chunk when that is done
+  layer,        // each layer of the whole prompt, as the last prefill chunk computes it
+  chunk_layer,  // each layer of each prefill chunk as it is computed
+};
+std::string_view streaming_name(Streaming streaming);
+std::optional<Streaming> find_streaming(std::string_view name);
+
+enum class PrefillRouting : std::uint8_t { least_loaded, round_robin, most_cached };
+enum class DecodeRouting : std::uint8_t { least_loaded, round_robin };
+
+/// One side of the disaggregation. An instance has tp x pp places; place [stage x tp + rank].
+struct RoleConfig {
+  std::vector<std::vector<PlaceId>> instances;
+  std::uint32_t tp = 1;
+  std::uint32_t pp = 1;
+  std::uint32_t page_tokens = 16;
+  PageOrder order = PageOrder::tokens_first;
+  Bytes kv_memory_bytes = 0;  // per place
+  Contiguity contiguity;
+  std::shared_ptr<const Timing> timing;
+};
+
+struct ReplayConfig {
+  ModelShape model;
+  bool split_kv = false;  // K and V in regions of their own; else one page holds both
+  RoleConfig prefill;
+  RoleConfig decode;
+  std::uint32_t chunk_tokens = 8192;  // of a prefill chunk
+  std::uint32_t max_batch = 256;      // sequences an instance decodes together
+  Streaming streaming = Streaming::chunk_layer;
+  bool pull = false;  // decode reads; else prefill writes
+  PrefillRouting prefill_routing = PrefillRouting::least_loaded;
+  DecodeRouting decode_routing = DecodeRouting::least_loaded;
+  bool prefix_cache = true;  // where the trace knows prefixes
+  TimeNs slo_ttft_ns = never_ns;
+  TimeNs slo_itl_ns = never_ns;
+  /// Compare checksums while nothing is being copied, so that reading memory for them does not slow
+  /// the copies: for real time. In virtual time they cost nothing, and are compared at once.
+  bool defer_checks = false;
+  std::uint64_t seed = 1;
+};
+
+/// The layer range [first, end) that a pipeline stage holds.
+std::pair<std::uint32_t, std::uint32_t> stage_layers(const ModelShape& model, std::uint32_t pp,
+                                                     std::uint32_t stage);
+
+/// Where one rank keeps its KV: pages and the regions of its layers in one segment.
+struct RankGeometry {
+  std::uint32_t first_layer = 0, end_layer = 0;
+  std::uint32_t regions = 1;  // per layer: 2 with split K and V
+  std::uint32_t pages = 0;
+  PagedLayout layout;  // of one region; its base is that of layer first_layer, region 0
+
+  Bytes region_bytes() const { return layout.page_bytes() * pages; }
+  Bytes segment_bytes() const { return region_bytes() * regions * (end_layer - first_layer); }
+  PagedLayout region(std::uint32_t layer, std::uint32_t region) const {
+    PagedLayout at = layout;
+    at.base = ((layer - first_layer) * regions + region) * region_bytes();
+    return at;
+  }
+};
+
+/// Geometry of every place of an instance of that role, [stage x tp + rank]. Fails (bad_input) when
+/// the memory does not hold a single page, or the parallelism does not fit the model.
+Result<std::vector<RankGeometry>> role_geometry(const ModelShape& model, const RoleConfig& role,
+                                                bool split_kv);
+
+/// One rank of prefill that owes something to one rank of decode.
+struct Lane {
+  std::uint32_t source_rank = 0;  // index into an instance's places
+  std::uint32_t target_rank = 0;
+  std::uint32_t first_layer = 0, end_layer = 0;
+  std::uint32_t first_head = 0, end_head = 0;
+};
+
+/// Who sends what to whom, for any pair of instances. Every head of every layer of every target
+/// rank comes from exactly one source rank; replicas share the work.
+std::vector<Lane> plan_lanes(const ModelShape& model, const RoleConfig& prefill,
+                             const RoleConfig& decode);
+
+/// Every pair of places that a replay moves KV between, for plan_channels().
+std::vector<std::pair<PlaceId, PlaceId>> place_pairs(const ReplayConfig& config);
+
+}  // namespace kvhaul

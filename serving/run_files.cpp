@@ -1,0 +1,403 @@
+#include "serving/run_files.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <nlohmann/json.hpp>
+
+#include "core/unit_text.h"
+
+namespace kvhaul {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::string_view requests_header =
+    "request,line,outcome,arrival_s,input_tokens,output_tokens,cached_tokens,prefill_instance,"
+    "decode_instance,queue_ms,prefill_ms,exposed_transfer_ms,ttft_ms,itl_ms,e2e_ms,bytes\n";
+constexpr std::string_view transfers_header =
+    "request,prefill_chunk,route,tier,transfers,bytes,chunks,pieces,packed_transfers,resent_chunks,"
+    "resent_bytes,failed_transfers,damaged_transfers,submitted_s,duration_ms,wait_ms,post_ms,"
+    "wire_ms,detect_ms\n";
+
+TimeNs itl_of(const RequestResult& r) {
+  return r.output_tokens > 1 ? (r.finished_ns - r.landed_ns) / (r.output_tokens - 1) : 0;
+}
+
+double rounded(double value) {
+  return value == 0 || !std::isfinite(value) ? 0 : std::stod(number_text(value, 6));
+}
+
+Json percentiles(const Histogram& h, double unit) {
+  Json json;
+  json["mean"] = rounded(h.mean() / unit);
+  for (const auto& [name, share] : {std::pair{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}})
+    json[name] = rounded(h.percentile(share) / unit);
+  json["max"] = rounded(static_cast<double>(h.most()) / unit);
+  return json;
+}
+
+double per_second(double amount, TimeNs time_ns) {
+  return time_ns > 0 ? amount / (static_cast<double>(time_ns) * 1e-9) : 0;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<RunFiles>> RunFiles::create(const std::string& directory,
+                                                   const ReplayConfig& config,
+                                                   const Cluster& cluster,
+                                                   std::span<const ChannelRequest> requests,
+                                                   std::span<const std::uint32_t> tiers) {
+  auto requests_file = OutputFile::create(directory + "/requests.csv");
+  if (!requests_file) return requests_file.error();
+  auto transfers_file = OutputFile::create(directory + "/transfers.csv");
+  if (!transfers_file) return transfers_file.error();
+  requests_file->text(requests_header);
+  transfers_file->text(transfers_header);
+  return std::unique_ptr<RunFiles>(new RunFiles(directory, config, cluster, requests, tiers,
+                                                std::move(*requests_file),
+                                                std::move(*transfers_file)));
+}
+
+RunFiles::RunFiles(std::string directory, const ReplayConfig& config, const Cluster& cluster,
+                   std::span<const ChannelRequest> requests, std::span<const std::uint32_t> tiers,
+                   OutputFile requests_file, OutputFile transfers_file)
+    : directory_(std::move(directory)),
+      config_(config),
+      cluster_(cluster),
+      channel_requests_(requests),
+      tiers_(tiers),
+      requests_file_(std::move(requests_file)),
+      transfers_file_(std::move(transfers_file)),
+      meter_(requests) {
+  // Pairs of unlike places may have other kinds in the same tier; then both are named.
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    std::string& kinds = tier_kinds_[std::min<std::uint32_t>(tiers[i], 7)];
+    const std::string kind(route_kind_name(requests[i].route.kind));
+    if (kinds.find(kind) == std::string::npos) kinds += (kinds.empty() ? "" : "|") + kind;
+  }
+}
+
+void RunFiles::request_done(const RequestResult& r, const std::vector<TransferRow>& rows) {
+  const bool replayed =
+      r.outcome == RequestOutcome::completed || r.outcome == RequestOutcome::transfer_failed;
+  OutputFile& f = requests_file_;
+  f.number(r.request).text(",").number(r.line).text(",").text(request_outcome_name(r.outcome));
+  f.text(",").seconds(r.arrival_ns).text(",").number(r.input_tokens).text(",");
+  f.number(r.output_tokens).text(",");
+  if (replayed) {
+    f.number(r.cached_tokens).text(",").number(r.prefill_instance).text(",");
+    f.number(r.decode_instance).text(",").ms(r.prefill_start_ns - r.arrival_ns).text(",");
+    f.ms(r.prefill_end_ns - r.prefill_start_ns).text(",").ms(r.landed_ns - r.prefill_end_ns);
+    f.text(",");
+  } else {
+    f.text(",,,,,,");
+  }
+  if (r.outcome == RequestOutcome::completed) {
+    f.ms(r.landed_ns - r.arrival_ns)
+        .text(",")
+        .ms(itl_of(r))
+        .text(",")
+        .ms(r.finished_ns - r.arrival_ns);
+  } else {
+    f.text(",,");
+  }
+  f.text(",").number(r.bytes).text("\n");
+
+  for (const TransferRow& row : rows) {
+    OutputFile& t = transfers_file_;
+    t.number(row.request).text(",").number(row.prefill_chunk).text(",");
+    t.text(tier_kinds_[std::min<std::uint8_t>(row.tier, 7)]).text(",").number(row.tier).text(",");
+    t.number(row.transfers).text(",").number(row.bytes).text(",").number(row.chunks).text(",");
+    t.number(row.pieces).text(",").number(row.packed).text(",").number(row.resent_chunks).text(",");
+    t.number(row.resent_bytes).text(",").number(row.failed).text(",").number(row.damaged).text(",");
+    t.seconds(row.first_submitted_ns).text(",");
+    t.ms(row.last_reported_ns - row.first_submitted_ns).text(",").ms(row.wait_ns).text(",");
+    t.ms(row.post_ns).text(",").ms(row.wire_ns).text(",").ms(row.detect_ns).text("\n");
+  }
+  if (r.outcome != RequestOutcome::completed) return;
+  sample(r, rows);
+  summary_.queue_ns.add(r.prefill_start_ns - r.arrival_ns);
+  summary_.prefill_ns.add(r.prefill_end_ns - r.prefill_start_ns);
+  summary_.exposed_ns.add(r.landed_ns - r.prefill_end_ns);
+  summary_.ttft_ns.add(r.landed_ns - r.arrival_ns);
+  summary_.e2e_ns.add(r.finished_ns - r.arrival_ns);
+  if (r.output_tokens > 1) summary_.itl_ns.add(itl_of(r));
+  summary_.output_tokens += r.output_tokens;
+  summary_.duration_ns = std::max(summary_.duration_ns, r.finished_ns);
+  const bool attained =
+      r.landed_ns - r.arrival_ns <= config_.slo_ttft_ns && itl_of(r) <= config_.slo_itl_ns;
+  summary_.slo_attained += attained ? 1 : 0;
+}
+
+void RunFiles::transfer_done(const TransferEnd& end) {
+  ++summary_.transfers;
+  ++summary_.transfers_by_outcome[static_cast<std::size_t>(end.outcome)];
+  summary_.pieces += end.pieces;
+  summary_.packed_transfers += end.packed ? 1 : 0;
+  summary_.fallback_transfers += end.fallback_tier != 0 ? 1 : 0;
+  summary_.resent_bytes += end.resent_bytes;
+  if (end.outcome != TransferOutcome::delivered) return;
+  summary_.delivered_bytes += end.bytes;
+  summary_.transfer_bytes.add(static_cast<std::int64_t>(end.bytes));
+  summary_.transfer_ns.add(end.reported_ns - end.submitted_ns);
+  summary_.wait_ns.add(end.posted_ns - end.submitted_ns);
+  summary_.post_ns.add(end.started_ns - end.posted_ns);
+  summary_.wire_ns.add(end.done_ns - end.started_ns);
+  summary_.detect_ns.add(end.reported_ns - end.done_ns);
+}
+
+void RunFiles::progress(TimeNs now, std::uint64_t requests_done) {
+  if (!on_progress || requests_done < next_progress_) return;
+  next_progress_ = requests_done + 100;
+  on_progress(now, requests_done);
+}
+
+void RunFiles::sample(const RequestResult& result, const std::vector<TransferRow>& rows) {
+  if (result.request % sample_every_ != 0) return;
+  samples_.push_back({result, rows});
+  if (samples_.size() <= sampled_requests_max) return;
+  sample_every_ *= 2;
+  std::erase_if(samples_, [&](const Sampled& s) { return s.result.request % sample_every_ != 0; });
+}
+
+Result<RunSummary> RunFiles::finish(RunLabels labels, const Replay& replay,
+                                    const TraceCounts& trace, std::vector<std::string> trace_notes,
+                                    std::span<const Scheduler> schedulers,
+                                    std::vector<std::pair<std::string, std::string>> notes,
+                                    bool rates_bind) {
+  RunSummary& s = summary_;
+  s.labels = std::move(labels);
+  s.requests = replay.counters();
+  s.trace = trace;
+  s.trace_notes = std::move(trace_notes);
+  s.notes = std::move(notes);
+  s.has_slo = config_.slo_ttft_ns != never_ns || config_.slo_itl_ns != never_ns;
+  s.wire_busy_ns = meter_.busy_ns();
+  s.landed_chunks = meter_.landed_chunks();
+  s.landed_bytes = meter_.landed_bytes();
+  for (const Scheduler& scheduler : schedulers) {
+    const SchedulerCounters& from = scheduler.counters();
+    s.scheduler.chunks_posted += from.chunks_posted;
+    s.scheduler.chunks_resent += from.chunks_resent;
+    s.scheduler.timeouts += from.timeouts;
+    s.scheduler.errors += from.errors;
+    s.scheduler.quarantines += from.quarantines;
+    s.scheduler.readmissions += from.readmissions;
+    s.scheduler.unexpected += from.unexpected;
+  }
+  std::map<std::pair<std::uint32_t, std::string>, Bytes> routes;
+  for (ChannelId c = 0; c < channel_requests_.size(); ++c)
+    routes[{tiers_[c], std::string(route_kind_name(channel_requests_[c].route.kind))}] +=
+        meter_.channel_bytes(c);
+  for (const auto& [key, bytes] : routes)
+    if (bytes > 0) s.routes.push_back({key.second, key.first, bytes});
+  s.links = meter_.link_use(cluster_, std::max<TimeNs>(1, s.duration_ns));
+  if (rates_bind)
+    for (const LinkUse& use : s.links)
+      if (use.utilisation > 1.001)
+        return Error::failed("accounting error: " + cluster_.links[use.link].name +
+                             " would have carried " + number_text(100 * use.utilisation, 4) +
+                             "% of its rate over the whole run");
+  if (auto done = requests_file_.close(); !done) return done.error();
+  if (auto done = transfers_file_.close(); !done) return done.error();
+  if (auto done = write_links(s); !done) return done.error();
+  if (auto done = write_timeline(s); !done) return done.error();
+  if (auto done = write_summary(s); !done) return done.error();
+  return std::move(summary_);
+}
+
+Result<void> RunFiles::write_links(const RunSummary& summary) const {
+  auto file = OutputFile::create(directory_ + "/links.csv");
+  if (!file) return file.error();
+  file->text("link,kind,rate_gbytes_per_s,from_s,to_s,bytes,utilisation\n");
+  const TimeNs end = std::max<TimeNs>(1, summary.duration_ns);
+  for (const LinkUse& use : summary.links) {
+    const Link& link = cluster_.links[use.link];
+    for (std::size_t b = 0; b < use.bin_bytes.size(); ++b) {
+      if (use.bin_bytes[b] == 0) continue;
+      const TimeNs from = static_cast<TimeNs>(b) * meter_.bin_ns();
+      const TimeNs to = std::max(from + 1, std::min(end, from + meter_.bin_ns()));
+      const double utilisation =
+          use.bin_bytes[b] / (link.bytes_per_s * static_cast<double>(to - from) * 1e-9);
+      file->text(link.name).text(",").text(link_kind_name(link.kind)).text(",");
+      file->real(link.bytes_per_s / 1e9).text(",").seconds(from).text(",").seconds(to).text(",");
+      file->number(static_cast<std::uint64_t>(use.bin_bytes[b] + 0.5)).text(",").real(utilisation);
+      file->text("\n");
+    }
+  }
+  return file->close();
+}
+
+/// Chrome's trace event format, as Perfetto reads it: microseconds, one process per kind of track.
+Result<void> RunFiles::write_timeline(const RunSummary& summary) const {
+  auto file = OutputFile::create(directory_ + "/timeline.json");
+  if (!file) return file.error();
+  const auto us = [](TimeNs time) { return number_text(static_cast<double>(time) / 1e3, 15); };
+  file->text("{\"displayTimeUnit\":\"ms\",\"otherData\":{\"rule\":\"every ").number(sample_every_);
+  file->text(sample_every_ == 1 ? "st" : "th");
+  file->text(" completed request, at most 512 of them; link load in bins of ");
+  file->text(us(meter_.bin_ns())).text(" us\"},\n\"traceEvents\":[\n");
+  file->text(
+      "{\"ph\":\"M\",\"pid\":1,\"name\":\"process_name\",\"args\":{\"name\":\"requests\"}},\n");
+  file->text(
+      "{\"ph\":\"M\",\"pid\":2,\"name\":\"process_name\",\"args\":{\"name\":\"link load\"}}");
+  const auto slice = [&](const Sampled& s, std::string_view name, TimeNs from, TimeNs to,
+                         std::string_view arguments) {
+    file->text(",\n{\"ph\":\"X\",\"pid\":1,\"tid\":").number(s.result.request).text(",\"name\":\"");
+    file->text(name).text("\",\"ts\":").text(us(from)).text(",\"dur\":").text(us(to - from));
+    file->text(",\"args\":{").text(arguments).text("}}");
+  };
+  for (const Sampled& s : samples_) {
+    const RequestResult& r = s.result;
+    slice(s, "queue", r.arrival_ns, r.prefill_start_ns, "");
+    slice(s, "prefill", r.prefill_start_ns, r.prefill_end_ns,
+          "\"input_tokens\":" + std::to_string(r.input_tokens) +
+              ",\"cached_tokens\":" + std::to_string(r.cached_tokens));
+    slice(s, "exposed transfer", r.prefill_end_ns, r.landed_ns, "");
+    slice(s, "decode", r.landed_ns, r.finished_ns,
+          "\"output_tokens\":" + std::to_string(r.output_tokens));
+    for (const TransferRow& row : s.rows) {
+      const std::string id = std::to_string(r.request) + "." + std::to_string(row.prefill_chunk) +
+                             "." + std::to_string(row.tier);
+      const auto async = [&](std::string_view phase, TimeNs at) {
+        file->text(",\n{\"ph\":\"").text(phase).text("\",\"cat\":\"kv\",\"pid\":1,\"tid\":");
+        file->number(r.request).text(",\"id\":\"").text(id).text("\",\"name\":\"chunk ");
+        file->number(row.prefill_chunk).text(" KV\",\"ts\":").text(us(at)).text(",\"args\":{");
+        if (phase == "b")
+          file->text("\"route\":\"")
+              .text(tier_kinds_[std::min<std::uint8_t>(row.tier, 7)])
+              .text("\",\"bytes\":")
+              .number(row.bytes)
+              .text(",\"chunks\":")
+              .number(row.chunks);
+        file->text("}}");
+      };
+      async("b", row.first_submitted_ns);
+      async("e", row.last_reported_ns);
+    }
+  }
+  constexpr std::size_t links_shown = 32;  // the most used ones; all are in links.csv
+  for (std::size_t i = 0; i < std::min(links_shown, summary.links.size()); ++i) {
+    const LinkUse& use = summary.links[i];
+    const Link& link = cluster_.links[use.link];
+    for (std::size_t b = 0; b < use.bin_bytes.size(); ++b) {
+      const double rate = use.bin_bytes[b] / (static_cast<double>(meter_.bin_ns()) * 1e-9);
+      file->text(",\n{\"ph\":\"C\",\"pid\":2,\"name\":\"").text(link.name).text("\",\"ts\":");
+      file->text(us(static_cast<TimeNs>(b) * meter_.bin_ns())).text(",\"args\":{\"GB/s\":");
+      file->real(rate / 1e9).text("}}");
+    }
+  }
+  file->text("\n]}\n");
+  return file->close();
+}
+
+std::string summary_json(const RunSummary& s, const Cluster& cluster) {
+  Json json;
+  json["schema"] = 1;
+  Json& run = json["run"];
+  run["scenario"] = s.labels.scenario;
+  run["model"] = s.labels.model;
+  run["trace"] = s.labels.trace;
+  run["trace_format"] = s.labels.trace_format;
+  run["backend"] = s.labels.backend;
+  run["time"] = s.labels.time;
+  run["payload"] = s.labels.payload;
+  run["policy"] = s.labels.policy;
+  run["streaming"] = s.labels.streaming;
+  run["direction"] = s.labels.direction;
+  run["seed"] = s.labels.seed;
+  for (const auto& [name, value] : s.notes) run["backend_notes"][name] = value;
+
+  json["duration_s"] = rounded(static_cast<double>(s.duration_ns) / 1e9);
+  Json& requests = json["requests"];
+  requests["rows"] = s.trace.rows;
+  requests["replayed"] = s.requests.requests;
+  requests["completed"] = s.requests.completed;
+  requests["transfer_failed"] = s.requests.transfer_failed;
+  requests["too_large"] = s.requests.too_large;
+  requests["failed_in_trace"] = s.requests.failed_in_trace;
+  requests["zero_input_dropped"] = s.trace.zero_input;
+  requests["notes"] = s.trace_notes;
+  requests["input_tokens"] = s.requests.input_tokens;
+  requests["cached_tokens"] = s.requests.cached_tokens;
+  requests["output_tokens"] = s.output_tokens;
+  requests["completed_per_s"] =
+      rounded(per_second(static_cast<double>(s.requests.completed), s.duration_ns));
+
+  json["ttft_ms"] = percentiles(s.ttft_ns, 1e6);
+  json["queue_ms"] = percentiles(s.queue_ns, 1e6);
+  json["prefill_ms"] = percentiles(s.prefill_ns, 1e6);
+  json["exposed_transfer_ms"] = percentiles(s.exposed_ns, 1e6);
+  json["itl_ms"] = percentiles(s.itl_ns, 1e6);
+  json["e2e_ms"] = percentiles(s.e2e_ns, 1e6);
+  json["exposed_transfer_share_of_ttft"] =
+      rounded(s.ttft_ns.sum() > 0 ? s.exposed_ns.sum() / s.ttft_ns.sum() : 0);
+  if (s.has_slo)
+    json["slo_attainment"] =
+        rounded(s.requests.completed == 0 ? 0
+                                          : static_cast<double>(s.slo_attained) /
+                                                static_cast<double>(s.requests.completed));
+
+  Json& transfers = json["transfers"];
+  transfers["count"] = s.transfers;
+  for (std::size_t i = 0; i < transfer_outcome_count; ++i)
+    transfers[std::string(transfer_outcome_name(static_cast<TransferOutcome>(i)))] =
+        s.transfers_by_outcome[i];
+  transfers["bytes"] = s.delivered_bytes;
+  transfers["chunks"] = s.scheduler.chunks_posted;
+  transfers["pieces"] = s.pieces;
+  transfers["packed"] = s.packed_transfers;
+  transfers["on_fallback_route"] = s.fallback_transfers;
+  transfers["resent_chunks"] = s.scheduler.chunks_resent;
+  transfers["resent_bytes"] = s.resent_bytes;
+  transfers["mean_bytes"] = rounded(s.transfer_bytes.mean());
+  transfers["time_ms"] = percentiles(s.transfer_ns, 1e6);
+  transfers["wait_ms"] = percentiles(s.wait_ns, 1e6);
+  transfers["post_ms"] = percentiles(s.post_ns, 1e6);
+  transfers["wire_ms"] = percentiles(s.wire_ns, 1e6);
+  transfers["detect_ms"] = percentiles(s.detect_ns, 1e6);
+  transfers["wire_busy_s"] = rounded(static_cast<double>(s.wire_busy_ns) / 1e9);
+  transfers["gbytes_per_s_while_busy"] =
+      rounded(per_second(static_cast<double>(s.landed_bytes), s.wire_busy_ns) / 1e9);
+
+  Json& contiguity = json["page_runs_per_request"];
+  const double replayed =
+      std::max<double>(1, static_cast<double>(s.requests.completed + s.requests.transfer_failed));
+  contiguity["source"] = rounded(static_cast<double>(s.requests.source_runs) / replayed);
+  contiguity["target"] = rounded(static_cast<double>(s.requests.target_runs) / replayed);
+
+  Json& health = json["channels"];
+  health["timeouts"] = s.scheduler.timeouts;
+  health["errors"] = s.scheduler.errors;
+  health["quarantines"] = s.scheduler.quarantines;
+  health["readmissions"] = s.scheduler.readmissions;
+  health["unexpected_completions"] = s.scheduler.unexpected;
+  json["payload"]["checked_transfers"] = s.requests.checked_transfers;
+  json["payload"]["damaged_transfers"] = s.requests.damaged_transfers;
+
+  json["routes"] = Json::array();
+  for (const RunSummary::RouteUse& use : s.routes)
+    json["routes"].push_back({{"kind", use.kind}, {"tier", use.tier}, {"bytes", use.bytes}});
+  json["links"] = Json::array();
+  for (const LinkUse& use : s.links) {
+    const Link& link = cluster.links[use.link];
+    json["links"].push_back({{"link", link.name},
+                             {"kind", link_kind_name(link.kind)},
+                             {"rate_gbytes_per_s", rounded(link.bytes_per_s / 1e9)},
+                             {"bytes", use.bytes},
+                             {"utilisation", rounded(use.utilisation)},
+                             {"peak_utilisation", rounded(use.peak_utilisation)},
+                             {"saturated_share", rounded(use.saturated_share)}});
+  }
+  return json.dump(2) + "\n";
+}
+
+Result<void> RunFiles::write_summary(const RunSummary& summary) const {
+  auto file = OutputFile::create(directory_ + "/summary.json");
+  if (!file) return file.error();
+  file->text(summary_json(summary, cluster_));
+  return file->close();
+}
+
+}  // namespace kvhaul

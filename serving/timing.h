@@ -1,0 +1,75 @@
+// How long prefill and decode take: a roofline with constants, or a table of measurements.
+//
+//   prefill of c tokens after s cached ones   t0 + flops(c, s) / (n F MFU)
+//   decode step of a batch                    t1 + (weights + KV of the batch) / (n BW MBU)
+//
+// The constants come from the scenario; docs/models.md says what they were fitted to.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/result.h"
+#include "core/units.h"
+#include "serving/model.h"
+
+namespace kvhaul {
+
+struct GpuKind {
+  std::string name;
+  double flops = 0;  // dense bf16
+  double memory_bytes_per_s = 0;
+};
+std::span<const GpuKind> gpu_kinds();
+const GpuKind* find_gpu_kind(std::string_view name);
+
+class Timing {
+ public:
+  virtual ~Timing() = default;
+  virtual TimeNs prefill_ns(std::uint32_t tokens, std::uint32_t before) const = 0;
+  /// The part of prefill_ns() before the first layer begins.
+  virtual TimeNs prefill_start_ns() const = 0;
+  /// One token for each of `batch` sequences whose KV caches hold `kv_bytes` and `context` tokens.
+  virtual TimeNs step_ns(std::uint32_t batch, double kv_bytes, double context) const = 0;
+};
+
+struct RooflineConstants {
+  GpuKind gpu;
+  std::uint32_t gpus = 1;
+  double mfu = 0.5;
+  double mbu = 0.65;
+  TimeNs prefill_start_ns = 5 * ms_ns;
+  TimeNs step_start_ns = 3 * ms_ns;
+};
+std::unique_ptr<Timing> make_roofline(const ModelShape& model, const RooflineConstants& constants);
+
+/// Measured points, joined by straight lines and continued beyond the last one.
+struct TimingTable {
+  struct Point {
+    double x = 0;
+    double ms = 0;
+  };
+  std::vector<Point> prefill;  // by prompt tokens, ascending
+  std::vector<Point> step;     // by batch, ascending
+};
+std::unique_ptr<Timing> make_table_timing(TimingTable table);
+
+/// prefill = a + b T + c T^2 and step = a + b sum(context) + c batch, in ms: DistServe's profiles.
+struct TimingPolynomial {
+  double prefill[3] = {0, 0, 0};
+  double step_small[3] = {0, 0, 0};
+  double step_large[3] = {0, 0, 0};
+  double large_from_batch = 95;
+};
+std::unique_ptr<Timing> make_polynomial_timing(const TimingPolynomial& polynomial);
+
+/// splitwise-sim's perf_model.csv: the rows of one model, GPU and tensor parallelism, medians over
+/// its repeats. Drops the points its authors' data got wrong (batch 64 at TP 2).
+Result<TimingTable> read_splitwise_profile(const std::string& path, const std::string& model,
+                                           const std::string& hardware, std::uint32_t tp);
+/// DistServe's profiler-*.json.
+Result<TimingPolynomial> read_distserve_profile(const std::string& path, const std::string& model,
+                                                std::uint32_t tp);
+
+}  // namespace kvhaul
