@@ -1,0 +1,85 @@
+#include "scenarios/fault_file.h"
+
+#include <algorithm>
+#include <array>
+
+#include "scenarios/yaml_reader.h"
+
+namespace kvhaul {
+namespace {
+
+// In the order of faults::FaultKind.
+constexpr std::array<std::string_view, 7> kind_names = {
+    "fail", "lose", "delay", "corrupt", "degrade", "down", "fail_registration"};
+
+bool names_something(const Cluster& cluster, const faults::Fault& fault) {
+  if (fault.where.empty()) return true;
+  const auto inside = [&](const auto& item) { return faults::lies_in(item.name, fault.where); };
+  if (fault.kind == faults::FaultKind::fail_registration)
+    return std::any_of(cluster.places.begin(), cluster.places.end(), inside);
+  return std::any_of(cluster.links.begin(), cluster.links.end(), inside);
+}
+
+faults::Fault read_fault(YamlMap& map, const Cluster& cluster) {
+  faults::Fault fault;
+  fault.kind = static_cast<faults::FaultKind>(map.choice("kind", kind_names));
+  fault.where = map.text("where", "");
+  fault.from_ns = map.duration("from", TimeNs{0});
+  fault.until_ns = map.duration("until", never_ns);
+  switch (fault.kind) {
+    case faults::FaultKind::fail:
+    case faults::FaultKind::lose:
+    case faults::FaultKind::delay:
+    case faults::FaultKind::corrupt:
+      fault.probability = map.number("probability", 1.0);
+      if (fault.probability < 0 || fault.probability > 1)
+        map.fail_at("probability", "'probability': expected a number from 0 to 1");
+      break;
+    case faults::FaultKind::degrade:
+      fault.factor = map.number("factor");
+      if (fault.factor <= 0 || fault.factor > 1)
+        map.fail_at("factor", "'factor': expected what is left of the rate, above 0 and up to 1");
+      break;
+    case faults::FaultKind::down:
+      fault.silent = map.flag("silent", false);
+      break;
+    case faults::FaultKind::fail_registration:
+      break;
+  }
+  if (fault.kind == faults::FaultKind::delay) fault.delay_ns = map.duration("by");
+  if (fault.kind == faults::FaultKind::fail)
+    fault.delay_ns = map.duration("noticed_after", fault.delay_ns);
+  if (fault.until_ns <= fault.from_ns)
+    map.fail_at("until", "'until': expected a time after 'from'");
+  if (!names_something(cluster, fault))
+    map.fail_at(
+        "where",
+        "'where': expected a link, device, node or place of the scenario's cluster, found '" +
+            fault.where + "'; 'kvhaul route' prints the names of links");
+  map.done();
+  return fault;
+}
+
+}  // namespace
+
+Result<faults::FaultScript> parse_fault_file(const std::string& text, const std::string& file,
+                                             const Cluster& cluster) {
+  YamlDocument document(text, file);
+  YamlMap root = document.root();
+  faults::FaultScript script;
+  script.seed = root.count("seed", 1, 0, ~std::uint64_t{0});
+  for (YamlMap& map : root.maps("faults")) script.faults.push_back(read_fault(map, cluster));
+  root.done();
+  if (!document.ok()) return document.error();
+  if (script.faults.empty())
+    return Error::bad_input(file + ":1: expected at least one entry under 'faults'");
+  return script;
+}
+
+Result<faults::FaultScript> load_fault_file(const std::string& file, const Cluster& cluster) {
+  auto text = read_text_file(file);
+  if (!text) return text.error();
+  return parse_fault_file(*text, file, cluster);
+}
+
+}  // namespace kvhaul

@@ -1,0 +1,479 @@
+#include "scenarios/scenario.h"
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <map>
+
+#include "core/policy/all.h"
+#include "scenarios/yaml_reader.h"
+
+namespace kvhaul {
+namespace {
+
+PortRates read_port(YamlMap map) {
+  PortRates port;
+  // Both directions at once, or each by itself.
+  if (map.has("rate")) {
+    port.out_bytes_per_s = port.in_bytes_per_s = map.rate("rate");
+  } else {
+    port.out_bytes_per_s = map.rate("out");
+    port.in_bytes_per_s = map.rate("in");
+  }
+  port.latency_ns = map.duration("latency", TimeNs{0});
+  map.done();
+  return port;
+}
+
+/// Where each of `count` devices hangs: as listed, or spread evenly over `targets`.
+std::vector<std::uint32_t> read_spread(YamlMap& map, std::string_view key, std::uint32_t count,
+                                       std::uint32_t targets) {
+  std::vector<std::uint32_t> spread;
+  if (map.has(key)) {
+    for (const std::uint64_t value : map.counts(key)) {
+      if (value >= targets)
+        map.fail_at(key, "'" + std::string(key) + "': expected numbers below " +
+                             std::to_string(targets) + ", found " + std::to_string(value));
+      spread.push_back(static_cast<std::uint32_t>(value));
+    }
+    if (spread.size() != count)
+      map.fail_at(key, "'" + std::string(key) + "': expected " + std::to_string(count) +
+                           " numbers, one per device");
+    spread.resize(count, 0);
+    return spread;
+  }
+  for (std::uint32_t i = 0; i < count; ++i)
+    spread.push_back(static_cast<std::uint32_t>(std::uint64_t{i} * targets / count));
+  return spread;
+}
+
+constexpr std::uint64_t devices_max = 1024;  // of one kind in a node
+
+NodeSpec read_node_type(YamlMap map, const std::string& name) {
+  NodeSpec node;
+  node.type = map.text("title", name);
+  YamlMap hosts = map.required_map("hosts");
+  const NodeSpec::Host host{hosts.rate("memory_rate"), hosts.bytes("memory", Bytes{0})};
+  node.hosts.assign(hosts.count("count", 1, 1, 64), host);
+  hosts.done();
+  if (node.hosts.size() > 1 || map.has("socket")) {
+    YamlMap socket = map.required_map("socket");
+    node.socket_bytes_per_s = socket.rate("rate");
+    node.socket_latency_ns = socket.duration("latency", TimeNs{0});
+    socket.done();
+  }
+  const auto host_count = static_cast<std::uint32_t>(node.hosts.size());
+  if (map.has("pcie_switches")) {
+    YamlMap switches = map.map("pcie_switches");
+    const auto count = static_cast<std::uint32_t>(switches.count("count", {}, 1, devices_max));
+    const PortRates uplink = read_port(switches.required_map("uplink"));
+    for (const std::uint32_t h : read_spread(switches, "hosts", count, host_count))
+      node.pcie_switches.push_back({h, uplink});
+    switches.done();
+  }
+  const auto switch_count = static_cast<std::uint32_t>(node.pcie_switches.size());
+  const auto host_of = [&](const std::vector<std::uint32_t>& hosts_of, std::uint32_t i,
+                           const std::vector<std::uint32_t>& switches_of) {
+    return switch_count != 0 ? node.pcie_switches[switches_of[i]].host : hosts_of[i];
+  };
+
+  if (map.has("gpus")) {
+    YamlMap gpus = map.map("gpus");
+    const auto count = static_cast<std::uint32_t>(gpus.count("count", {}, 1, devices_max));
+    NodeSpec::Gpu gpu;
+    gpu.memory_bytes = gpus.bytes("memory");
+    YamlMap link = gpus.required_map("host_link");
+    constexpr std::array<std::string_view, 2> kinds = {"pcie", "c2c"};
+    gpu.host_link_kind = link.choice("kind", kinds, 0) == 0 ? LinkKind::pcie : LinkKind::c2c;
+    gpu.host_link = read_port(link);
+    if (gpus.has("nvlink")) gpu.nvlink = read_port(gpus.map("nvlink"));
+    const auto hosts_of = read_spread(gpus, "hosts", count, host_count);
+    const auto switches_of = read_spread(gpus, "pcie_switches", count, std::max(1u, switch_count));
+    for (std::uint32_t i = 0; i < count; ++i) {
+      gpu.host = host_of(hosts_of, i, switches_of);
+      if (switch_count != 0) gpu.pcie_switch = switches_of[i];
+      node.gpus.push_back(gpu);
+    }
+    gpus.done();
+  }
+  if (map.has("nics")) {
+    YamlMap nics = map.map("nics");
+    const auto count = static_cast<std::uint32_t>(nics.count("count", {}, 1, devices_max));
+    NodeSpec::Nic nic;
+    nic.pcie = read_port(nics.required_map("pcie"));
+    nic.wire = read_port(nics.required_map("wire"));
+    const auto hosts_of = read_spread(nics, "hosts", count, host_count);
+    const auto switches_of = read_spread(nics, "pcie_switches", count, std::max(1u, switch_count));
+    for (std::uint32_t i = 0; i < count; ++i) {
+      nic.host = host_of(hosts_of, i, switches_of);
+      if (switch_count != 0) nic.pcie_switch = switches_of[i];
+      nic.rail = i;
+      node.nics.push_back(nic);
+    }
+    nics.done();
+  }
+  node.gpudirect = map.flag("gpudirect", true);
+  node.peer_to_peer = map.flag("peer_to_peer", true);
+  map.done();
+  return node;
+}
+
+FabricSpec read_fabric(YamlMap map) {
+  FabricSpec fabric;
+  fabric.rails = map.flag("rails", true);
+  fabric.nodes_per_leaf = static_cast<std::uint32_t>(map.count("nodes_per_leaf", 0));
+  fabric.leaf_latency_ns = map.duration("leaf_latency", TimeNs{0});
+  fabric.spines = static_cast<std::uint32_t>(map.count("spines", 0, 0, 4096));
+  fabric.links_per_spine = static_cast<std::uint32_t>(map.count("links_per_spine", 1, 1, 4096));
+  fabric.spine_latency_ns = map.duration("spine_latency", TimeNs{0});
+  if (fabric.spines > 0 || map.has("spine_rate")) fabric.spine_bytes_per_s = map.rate("spine_rate");
+  map.done();
+  return fabric;
+}
+
+void read_cluster(YamlDocument& document, YamlMap map, Scenario& scenario) {
+  YamlMap types = map.required_map("node_types");
+  std::map<std::string, NodeSpec> by_name;
+  const std::vector<std::string> names = types.keys();
+  for (const std::string& name : names) by_name[name] = read_node_type(types.map(name), name);
+  ClusterSpec spec;
+  std::map<std::string, std::uint32_t> domains;
+  for (YamlMap& entry : map.maps("nodes")) {
+    const std::string type = entry.text("type");
+    const std::uint64_t count = entry.count("count", 1, 1, 4096);
+    const std::string domain = entry.text("nvlink_domain", "");
+    const auto found = by_name.find(type);
+    if (found == by_name.end()) {
+      const std::string near = nearest_name(type, names);
+      entry.fail_at("type", "'type': no node type is called '" + type + "'" +
+                                (near.empty() ? "" : "; did you mean '" + near + "'?"));
+      return;
+    }
+    ClusterSpec::NodeEntry node{found->second, 0, !domain.empty()};
+    if (!domain.empty())
+      node.nvlink_domain =
+          domains.try_emplace(domain, static_cast<std::uint32_t>(domains.size())).first->second;
+    for (std::uint64_t i = 0; i < count; ++i) spec.nodes.push_back(node);
+    entry.done();
+  }
+  spec.fabric = read_fabric(map.map("fabric"));
+  map.done();
+  if (!document.ok()) return;
+  if (spec.nodes.empty()) return map.fail("expected at least one entry under 'cluster.nodes'");
+  if (spec.nodes.size() > 4096) return map.fail("expected at most 4096 nodes");
+  auto cluster = build_cluster(spec);
+  if (!cluster) return map.fail(cluster.error().message);
+  scenario.cluster = std::move(*cluster);
+}
+
+void read_costs(YamlMap map, RouteCosts& costs) {
+  costs.fixed_ns = map.duration("fixed_cost", TimeNs{0});
+  costs.post_ns = map.duration("post_cost", TimeNs{0});
+  costs.half_bandwidth_bytes = map.bytes("half_bandwidth", Bytes{0});
+  costs.queues = static_cast<std::uint32_t>(map.count("queues", 1, 1, 256));
+  costs.max_in_flight = static_cast<std::uint32_t>(map.count("max_in_flight", 128, 1, 65536));
+  costs.max_chunk_bytes = map.bytes("max_chunk", GiB);
+  costs.max_pieces = static_cast<std::uint32_t>(map.count("max_pieces", 256, 1, 4096));
+  if (map.has("pack")) {
+    YamlMap pack = map.map("pack");
+    costs.pack = PackCosts{pack.duration("fixed_cost"), pack.rate("rate")};
+    pack.done();
+  }
+  if (costs.max_chunk_bytes == 0 || costs.max_chunk_bytes > 64 * GiB)
+    map.fail_at("max_chunk", "'max_chunk': expected a size from 1 B to 64 GiB");
+  if (costs.half_bandwidth_bytes > GiB)
+    map.fail_at("half_bandwidth", "'half_bandwidth': expected at most 1 GiB");
+  if (costs.post_ns > 1 * s_ns) map.fail_at("post_cost", "'post_cost': expected at most 1 s");
+  if (costs.fixed_ns > 1000 * s_ns)
+    map.fail_at("fixed_cost", "'fixed_cost': expected at most 1000 s");
+  map.done();
+}
+
+void read_routes(YamlMap map, RoutePlan& plan) {
+  if (map.has("order")) {
+    plan.order.clear();
+    for (const std::string& name : map.texts("order")) {
+      const auto kind = find_route_kind(name);
+      if (!kind) {
+        map.fail_at("order", "'order': no kind of route is called '" + name + "'");
+        break;
+      }
+      if (std::find(plan.order.begin(), plan.order.end(), *kind) != plan.order.end())
+        map.fail_at("order", "'order': '" + name + "' stands there twice");
+      plan.order.push_back(*kind);
+    }
+  }
+  plan.rails = static_cast<std::uint32_t>(map.count("rails", 0, 0, 1024));
+  plan.paths.seed = map.count("ecmp_seed", 1);
+  for (std::size_t k = 0; k < route_kind_count; ++k)
+    read_costs(map.map(route_kind_name(static_cast<RouteKind>(k))), plan.costs[k]);
+  map.done();
+}
+
+/// A built-in model by name, or a shape spelled out.
+void read_model(YamlMap& root, ModelShape& model) {
+  if (!root.is_map("model")) {
+    const std::string name = root.text("model");
+    const ModelShape* found = find_model(name);
+    if (found != nullptr) {
+      model = *found;
+      return;
+    }
+    std::vector<std::string> names;
+    for (const ModelShape& builtin : builtin_models()) names.push_back(builtin.name);
+    const std::string near = nearest_name(name, names);
+    root.fail_at("model", "'model': no model is called '" + name + "'" +
+                              (near.empty() ? "; 'kvhaul list models' names them"
+                                            : "; did you mean '" + near + "'?"));
+    return;
+  }
+  YamlMap map = root.map("model");
+  constexpr std::array<std::string_view, 2> attentions = {"heads", "latent"};
+  constexpr std::uint64_t most = 1'000'000;
+  const auto small = [&](std::string_view key) {
+    return static_cast<std::uint32_t>(map.count(key, {}, 1, most));
+  };
+  model.name = map.text("name");
+  model.layers = static_cast<std::uint32_t>(map.count("layers", {}, 1, 10'000));
+  model.query_heads = small("query_heads");
+  model.attention = static_cast<Attention>(map.choice("attention", attentions, 0));
+  model.kv_heads = model.attention == Attention::heads ? small("kv_heads") : 1;
+  model.head_dim = small("head_dim");
+  model.element_bytes = static_cast<std::uint32_t>(map.count("element_bytes", 2, 1, 8));
+  model.active_parameters = map.number("active_parameters");
+  model.total_parameters = map.number("total_parameters", model.active_parameters);
+  model.context_tokens = static_cast<std::uint32_t>(map.count("context_tokens", 0));
+  model.window_tokens = static_cast<std::uint32_t>(map.count("window_tokens", 0));
+  model.global_every = static_cast<std::uint32_t>(map.count("global_every", 0));
+  if (model.active_parameters < 1 || model.total_parameters < model.active_parameters)
+    map.fail("expected active_parameters of at least 1, and total_parameters of no less");
+  map.done();
+}
+
+std::shared_ptr<const Timing> read_timing(YamlMap map, const ModelShape& model, std::uint32_t gpus,
+                                          const std::string& file) {
+  if (map.has("profile")) {
+    constexpr std::array<std::string_view, 2> formats = {"splitwise", "distserve"};
+    const std::string named = map.text("profile");
+    const std::filesystem::path beside = std::filesystem::path(file).parent_path() / named;
+    const std::size_t format = map.choice("format", formats);
+    const std::string profiled = map.text("model");
+    const auto tp = static_cast<std::uint32_t>(map.count("tp", {}, 1, 1024));
+    const std::string gpu = format == 0 ? map.text("gpu") : map.text("gpu", "");
+    map.done();
+    const std::string path = beside.string();
+    if (format == 0) {
+      auto table = read_splitwise_profile(path, profiled, gpu, tp);
+      if (!table) return map.fail_at("profile", table.error().message), nullptr;
+      return make_table_timing(std::move(*table));
+    }
+    auto polynomial = read_distserve_profile(path, profiled, tp);
+    if (!polynomial) return map.fail_at("profile", polynomial.error().message), nullptr;
+    return make_polynomial_timing(*polynomial);
+  }
+  RooflineConstants constants;
+  const std::string gpu = map.text("gpu");
+  const GpuKind* kind = find_gpu_kind(gpu);
+  if (kind != nullptr) {
+    constants.gpu = *kind;
+  } else {
+    std::string known;
+    for (const GpuKind& k : gpu_kinds()) known += (known.empty() ? "" : ", ") + k.name;
+    map.fail_at("gpu", "'gpu': expected one of " + known + ", found '" + gpu + "'");
+  }
+  constants.gpus = gpus;
+  constants.mfu = map.number("mfu", constants.mfu);
+  constants.mbu = map.number("mbu", constants.mbu);
+  constants.prefill_start_ns = map.duration("prefill_start", constants.prefill_start_ns);
+  constants.step_start_ns = map.duration("step_start", constants.step_start_ns);
+  for (const auto& [key, value] : {std::pair{"mfu", constants.mfu}, {"mbu", constants.mbu}})
+    if (value <= 0 || value > 1)
+      map.fail_at(key, "'" + std::string(key) + "': expected a share above 0 and up to 1");
+  map.done();
+  return make_roofline(model, constants);
+}
+
+/// The places of a role: `gpus` by name, or all GPUs of `nodes` by name, cut into instances.
+std::vector<std::vector<PlaceId>> read_instances(YamlMap& map, const Cluster& cluster,
+                                                 std::uint32_t places_per_instance) {
+  std::vector<PlaceId> places;
+  for (const std::string& name : map.texts("gpus")) {
+    const auto place = cluster.find_place(name);
+    if (!place || cluster.places[*place].kind != PlaceKind::gpu) {
+      map.fail_at("gpus",
+                  "'gpus': no GPU is called '" + name + "'; they are called node0/gpu0 and so on");
+      return {};
+    }
+    places.push_back(*place);
+  }
+  for (const std::string& name : map.texts("nodes")) {
+    const auto node = std::find_if(cluster.nodes.begin(), cluster.nodes.end(),
+                                   [&](const Node& n) { return n.name == name; });
+    if (node == cluster.nodes.end()) {
+      map.fail_at("nodes", "'nodes': no node is called '" + name +
+                               "'; they are called node0 to node" +
+                               std::to_string(cluster.nodes.size() - 1));
+      return {};
+    }
+    for (const Gpu& gpu : node->gpus) places.push_back(gpu.place);
+  }
+  if (places.empty()) {
+    map.fail("expected 'gpus' or 'nodes' with at least one GPU in '" + map.path() + "'");
+    return {};
+  }
+  if (places.size() % places_per_instance != 0) {
+    map.fail("'" + map.path() + "' has " + std::to_string(places.size()) +
+             " GPUs, which is no multiple of tp x pp = " + std::to_string(places_per_instance));
+    return {};
+  }
+  std::vector<std::vector<PlaceId>> instances;
+  for (std::size_t i = 0; i < places.size(); i += places_per_instance)
+    instances.emplace_back(places.begin() + static_cast<std::ptrdiff_t>(i),
+                           places.begin() + static_cast<std::ptrdiff_t>(i + places_per_instance));
+  return instances;
+}
+
+void read_role(YamlMap map, const Scenario& scenario, RoleConfig& role) {
+  constexpr std::array<std::string_view, 2> orders = {"tokens_first", "heads_first"};
+  role.tp = static_cast<std::uint32_t>(map.count("tp", 1, 1, 1024));
+  role.pp = static_cast<std::uint32_t>(map.count("pp", 1, 1, 1024));
+  role.page_tokens = static_cast<std::uint32_t>(map.count("page_tokens", 16, 1, 65536));
+  role.order = static_cast<PageOrder>(map.choice("page_order", orders, 0));
+  role.kv_memory_bytes = map.bytes("kv_memory");
+  YamlMap contiguity = map.map("contiguity");
+  role.contiguity.scattered = contiguity.flag("scattered", false);
+  role.contiguity.runs = static_cast<std::uint32_t>(contiguity.count("runs", 1, 1));
+  contiguity.done();
+  role.instances = read_instances(map, scenario.cluster, role.tp * role.pp);
+  role.timing = read_timing(map.required_map("timing"), scenario.serving.model, role.tp * role.pp,
+                            scenario.file);
+  map.done();
+  for (const auto& instance : role.instances)
+    for (const PlaceId place : instance)
+      if (role.kv_memory_bytes > scenario.cluster.places[place].memory_bytes)
+        map.fail_at("kv_memory", "'kv_memory': " + scenario.cluster.places[place].name +
+                                     " has less memory than that");
+}
+
+void read_serving(YamlMap map, Scenario& scenario) {
+  ReplayConfig& serving = scenario.serving;
+  constexpr std::array<std::string_view, 4> streamings = {"request", "chunk", "layer",
+                                                          "chunk_layer"};
+  constexpr std::array<std::string_view, 2> directions = {"push", "pull"};
+  constexpr std::array<std::string_view, 2> regions = {"joined", "split"};
+  constexpr std::array<std::string_view, 3> prefill_routings = {"least_loaded", "round_robin",
+                                                                "most_cached"};
+  constexpr std::array<std::string_view, 2> decode_routings = {"least_loaded", "round_robin"};
+  serving.chunk_tokens = static_cast<std::uint32_t>(map.count("chunk_tokens", 8192, 1));
+  serving.max_batch = static_cast<std::uint32_t>(map.count("max_batch", 256, 1));
+  serving.streaming = static_cast<Streaming>(map.choice("streaming", streamings, 3));
+  serving.pull = map.choice("direction", directions, 0) == 1;
+  serving.split_kv = map.choice("kv_regions", regions, 0) == 1;
+  serving.prefix_cache = map.flag("prefix_cache", true);
+  YamlMap routing = map.map("routing");
+  serving.prefill_routing =
+      static_cast<PrefillRouting>(routing.choice("prefill", prefill_routings, 0));
+  serving.decode_routing = static_cast<DecodeRouting>(routing.choice("decode", decode_routings, 0));
+  routing.done();
+  YamlMap slo = map.map("slo");
+  serving.slo_ttft_ns = slo.duration("ttft", never_ns);
+  serving.slo_itl_ns = slo.duration("itl", never_ns);
+  slo.done();
+  read_role(map.required_map("prefill"), scenario, serving.prefill);
+  read_role(map.required_map("decode"), scenario, serving.decode);
+  map.done();
+  scenario.routes.pull = serving.pull;
+}
+
+void read_scheduler(YamlMap map, SchedulerConfig& config) {
+  std::vector<std::string_view> policies;
+  for (const PolicyName& policy : all_policies) policies.push_back(policy.name);
+  config.policy = policies[map.choice("policy", policies, 0)];
+  config.seed = map.count("seed", config.seed);
+  config.ageing_ns = map.duration("ageing", config.ageing_ns);
+  config.default_slack_ns = map.duration("default_slack", config.default_slack_ns);
+  config.chunk_bytes = map.bytes("chunk", config.chunk_bytes);
+  config.chunk_floor_bytes = map.bytes("chunk_floor", config.chunk_floor_bytes);
+  config.chunks_per_transfer =
+      static_cast<std::uint32_t>(map.count("chunks_per_transfer", config.chunks_per_transfer, 1));
+  config.chunk_time_ns = map.duration("chunk_time", config.chunk_time_ns);
+  config.channel_window_ns = map.duration("channel_window", config.channel_window_ns);
+  config.link_window_ns = map.duration("link_window", config.link_window_ns);
+  config.rate_time_constant_ns = map.duration("rate_time_constant", config.rate_time_constant_ns);
+  config.credit_bytes = map.bytes("credit", config.credit_bytes);
+  config.timeout_floor_ns = map.duration("timeout_floor", config.timeout_floor_ns);
+  config.timeout_factor =
+      static_cast<std::uint32_t>(map.count("timeout_factor", config.timeout_factor, 0, 100));
+  config.max_attempts =
+      static_cast<std::uint32_t>(map.count("max_attempts", config.max_attempts, 1, 65535));
+  config.quarantine_errors =
+      static_cast<std::uint32_t>(map.count("quarantine_errors", config.quarantine_errors, 1));
+  config.quarantine_ns = map.duration("quarantine", config.quarantine_ns);
+  config.quarantine_max_ns = map.duration("quarantine_max", config.quarantine_max_ns);
+  config.stall_timeout_ns = map.duration("stall_timeout", config.stall_timeout_ns);
+  map.done();
+}
+
+void read_emulation(YamlMap map, Scenario& scenario) {
+  constexpr std::array<std::string_view, 2> times = {"virtual", "real"};
+  constexpr std::array<std::string_view, 2> payloads = {"none", "real"};
+  scenario.real_time = map.choice("time", times, 0) == 1;
+  scenario.payload = map.choice("payload", payloads, 0) == 1;
+  scenario.throttle = map.flag("throttle", false);
+  map.done();
+}
+
+}  // namespace
+
+Result<Scenario> parse_scenario(const std::string& text, const std::string& file) {
+  YamlDocument document(text, file);
+  YamlMap root = document.root();
+  Scenario scenario;
+  scenario.file = file;
+  scenario.text = text;
+  scenario.name = root.text("name");
+  read_cluster(document, root.required_map("cluster"), scenario);
+  if (!document.ok()) return document.error();
+  read_routes(root.map("routes"), scenario.routes);
+  read_model(root, scenario.serving.model);
+  if (!document.ok()) return document.error();
+  read_serving(root.required_map("serving"), scenario);
+  if (!document.ok()) return document.error();
+  read_scheduler(root.map("scheduler"), scenario.scheduler);
+  read_emulation(root.map("emulation"), scenario);
+  root.done();
+  if (!document.ok()) return document.error();
+  const ReplayConfig& serving = scenario.serving;
+  for (const auto& [name, role] :
+       {std::pair{"prefill", &serving.prefill}, {"decode", &serving.decode}})
+    if (auto geometry = role_geometry(serving.model, *role, serving.split_kv); !geometry)
+      return Error::bad_input(file + ": serving." + name + ": " + geometry.error().message);
+  if (auto plan = plan_channels(scenario.cluster, place_pairs(serving), scenario.routes); !plan)
+    return Error::bad_input(file + ": " + plan.error().message);
+  return scenario;
+}
+
+Result<Scenario> load_scenario(const std::string& name_or_file) {
+  for (const BuiltinScenario& builtin : builtin_scenarios())
+    if (builtin.name == name_or_file)
+      return parse_scenario(std::string(builtin.text), std::string(builtin.name) + ".yaml");
+  std::error_code status;
+  if (!std::filesystem::exists(name_or_file, status)) {
+    std::vector<std::string> names;
+    for (const BuiltinScenario& builtin : builtin_scenarios()) names.emplace_back(builtin.name);
+    const std::string near = nearest_name(name_or_file, names);
+    return Error::bad_input(
+        "no file and no shipped scenario is called '" + name_or_file + "'" +
+        (near.empty() ? "; 'kvhaul list scenarios' names them" : "; did you mean '" + near + "'?"));
+  }
+  auto text = read_text_file(name_or_file);
+  if (!text) return text.error();
+  return parse_scenario(*text, name_or_file);
+}
+
+std::string scenario_summary(std::string_view text) {
+  if (!text.starts_with("# ")) return "";
+  return std::string(text.substr(2, text.find('\n') - 2));
+}
+
+}  // namespace kvhaul

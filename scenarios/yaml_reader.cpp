@@ -1,0 +1,310 @@
+#include "scenarios/yaml_reader.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "core/unit_text.h"
+
+namespace kvhaul {
+namespace {
+
+std::string shown(const std::string& text) {
+  std::string out;
+  for (const char c : text.substr(0, 40)) out += static_cast<unsigned char>(c) < 0x20 ? '?' : c;
+  return text.size() > 40 ? out + "..." : out;
+}
+
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t substituted = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
+    }
+  }
+  return row[b.size()];
+}
+
+}  // namespace
+
+std::string nearest_name(std::string_view word, std::span<const std::string> names) {
+  std::string best;
+  std::size_t least = std::max<std::size_t>(2, word.size() / 2) + 1;
+  for (const std::string& name : names) {
+    const std::size_t distance = edit_distance(word, name);
+    if (distance < least) least = distance, best = name;
+  }
+  return best;
+}
+
+Result<std::string> read_text_file(const std::string& path) {
+  std::error_code status;
+  if (std::filesystem::is_directory(path, status))
+    return Error::bad_input(path + ": expected a file, found a directory");
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return Error::bad_input(path + ": cannot be read: " + std::strerror(errno));
+  constexpr std::size_t most = 16 * MiB;
+  std::string text;
+  std::vector<char> block(1 << 16);
+  while (file.read(block.data(), static_cast<std::streamsize>(block.size())), file.gcount() > 0) {
+    text.append(block.data(), static_cast<std::size_t>(file.gcount()));
+    if (text.size() > most)
+      return Error::bad_input(path + ": expected a file of at most 16 MiB, found a larger one");
+  }
+  return text;
+}
+
+// ---- YamlDocument ---------------------------------------------------------------------------
+
+YamlDocument::YamlDocument(const std::string& text, std::string name) : name_(std::move(name)) {
+  if (text.find('\0') != std::string::npos) {
+    error_ = Error::bad_input(name_ + ":1: expected a text file, found a binary one");
+    return;
+  }
+  try {
+    root_ = YAML::Load(text);
+  } catch (const YAML::Exception& problem) {
+    error_ = Error::bad_input(name_ + ":" + std::to_string(problem.mark.line + 1) +
+                              ": expected YAML: " + problem.msg);
+    return;
+  }
+  if (!root_.IsMap())
+    error_ = Error::bad_input(name_ + ":1: expected a mapping of keys to values, found " +
+                              (root_.IsNull() ? "nothing" : "something else"));
+}
+
+YamlMap YamlDocument::root() { return {*this, ok() ? root_ : YAML::Node(), ""}; }
+
+void YamlDocument::fail(const YAML::Node& at, const std::string& message) {
+  if (error_) return;
+  const int line = at.IsDefined() && at.Mark().line >= 0 ? at.Mark().line + 1 : 1;
+  error_ = Error::bad_input(name_ + ":" + std::to_string(line) + ": " + message);
+}
+
+// ---- YamlMap --------------------------------------------------------------------------------
+
+YamlMap::YamlMap(YamlDocument& document, const YAML::Node& node, std::string path)
+    : document_(&document), node_(node), path_(std::move(path)) {
+  if (node_.IsDefined() && !node_.IsNull() && !node_.IsMap()) {
+    document.fail(node_, "expected a mapping for '" + path_ + "'");
+    node_ = YAML::Node();
+  }
+  if (!node_.IsDefined() || !node_.IsMap()) return;
+  std::set<std::string> seen;
+  for (const auto& entry : node_) {
+    if (!entry.first.IsScalar())
+      document.fail(entry.first, "expected a plain word as key");
+    else if (!seen.insert(entry.first.Scalar()).second)
+      document.fail(entry.first, "the key '" + shown(entry.first.Scalar()) + "' stands here twice");
+  }
+}
+
+bool YamlMap::has(std::string_view key) {
+  known_.emplace(key);
+  if (!document_->ok() || !node_.IsDefined() || !node_.IsMap()) return false;
+  const YAML::Node value = node_[std::string(key)];
+  return value.IsDefined() && !value.IsNull();
+}
+
+bool YamlMap::is_map(std::string_view key) { return has(key) && node_[std::string(key)].IsMap(); }
+
+void YamlMap::fail_at(std::string_view key, const std::string& message) const {
+  const bool there = node_.IsDefined() && node_.IsMap() && node_[std::string(key)].IsDefined();
+  document_->fail(there ? node_[std::string(key)] : node_, message);
+}
+
+YAML::Node YamlMap::find(std::string_view key) {
+  return has(key) ? node_[std::string(key)] : YAML::Node(YAML::NodeType::Undefined);
+}
+
+YAML::Node YamlMap::need(std::string_view key) {
+  YAML::Node value = find(key);
+  if (!value.IsDefined())
+    document_->fail(node_, "expected '" + std::string(key) + "'" +
+                               (path_.empty() ? "" : " in '" + path_ + "'") + ", which is missing");
+  return value;
+}
+
+std::optional<std::string> YamlMap::scalar(std::string_view key, bool required, const char* what) {
+  const YAML::Node value = required ? need(key) : find(key);
+  if (!value.IsDefined()) return std::nullopt;
+  if (value.IsScalar()) return value.Scalar();
+  document_->fail(value, "'" + std::string(key) + "': expected " + what);
+  return std::nullopt;
+}
+
+std::string YamlMap::text(std::string_view key, std::optional<std::string> otherwise) {
+  return scalar(key, !otherwise, "a word").value_or(otherwise.value_or(""));
+}
+
+bool YamlMap::flag(std::string_view key, std::optional<bool> otherwise) {
+  const auto text = scalar(key, !otherwise, "true or false");
+  if (!text) return otherwise.value_or(false);
+  if (*text == "true" || *text == "false") return *text == "true";
+  fail_at(key, "'" + std::string(key) + "': expected true or false, found '" + shown(*text) + "'");
+  return false;
+}
+
+std::uint64_t YamlMap::count(std::string_view key, std::optional<std::uint64_t> otherwise,
+                             std::uint64_t least, std::uint64_t most) {
+  const std::string what =
+      "a whole number from " + std::to_string(least) + " to " + std::to_string(most);
+  const auto text = scalar(key, !otherwise, what.c_str());
+  if (!text) return otherwise.value_or(least);
+  std::uint64_t value = 0;
+  const char* end = text->data() + text->size();
+  const auto [rest, status] = std::from_chars(text->data(), end, value);
+  if (status == std::errc() && rest == end && value >= least && value <= most) return value;
+  fail_at(key, "'" + std::string(key) + "': expected " + what + ", found '" + shown(*text) + "'");
+  return least;
+}
+
+double YamlMap::number(std::string_view key, std::optional<double> otherwise) {
+  const auto text = scalar(key, !otherwise, "a number");
+  if (!text) return otherwise.value_or(0);
+  double value = 0;
+  const char* end = text->data() + text->size();
+  const auto [rest, status] = std::from_chars(text->data(), end, value);
+  if (status == std::errc() && rest == end && std::isfinite(value)) return value;
+  fail_at(key, "'" + std::string(key) + "': expected a number, found '" + shown(*text) + "'");
+  return 0;
+}
+
+template <class T>
+T YamlMap::dimensioned(std::string_view key, std::optional<T> otherwise,
+                       Result<T> (*parse)(std::string_view), const char* what) {
+  const auto text = scalar(key, !otherwise, what);
+  if (!text) return otherwise.value_or(T{1});
+  const Result<T> value = parse(*text);
+  if (value) return *value;
+  fail_at(key, "'" + std::string(key) + "': " + value.error().message);
+  return T{1};
+}
+
+Bytes YamlMap::bytes(std::string_view key, std::optional<Bytes> otherwise) {
+  return dimensioned<Bytes>(key, otherwise, parse_bytes, "a size with its unit");
+}
+double YamlMap::rate(std::string_view key, std::optional<double> otherwise) {
+  const double value = dimensioned<double>(key, otherwise, parse_rate, "a rate with its unit");
+  constexpr double slowest = 1e6;
+  if (has(key) && document_->ok() && value < slowest)
+    fail_at(key, "'" + std::string(key) + "': expected a rate of at least 1 MB/s, found " +
+                     rate_text(value));
+  return value;
+}
+TimeNs YamlMap::duration(std::string_view key, std::optional<TimeNs> otherwise) {
+  return dimensioned<TimeNs>(key, otherwise, parse_duration, "a duration with its unit");
+}
+
+std::size_t YamlMap::choice(std::string_view key, std::span<const std::string_view> names,
+                            std::optional<std::size_t> otherwise) {
+  std::string all;
+  for (const std::string_view name : names) all += (all.empty() ? "" : ", ") + std::string(name);
+  const auto text = scalar(key, !otherwise, ("one of " + all).c_str());
+  if (!text) return otherwise.value_or(0);
+  const auto found = std::find(names.begin(), names.end(), *text);
+  if (found != names.end()) return static_cast<std::size_t>(found - names.begin());
+  fail_at(key,
+          "'" + std::string(key) + "': expected one of " + all + ", found '" + shown(*text) + "'");
+  return 0;
+}
+
+YamlMap YamlMap::map(std::string_view key) {
+  return {*document_, find(key), path_.empty() ? std::string(key) : path_ + "." + std::string(key)};
+}
+
+YamlMap YamlMap::required_map(std::string_view key) {
+  need(key);
+  return map(key);
+}
+
+std::vector<YamlMap> YamlMap::maps(std::string_view key) {
+  std::vector<YamlMap> items;
+  const YAML::Node list = find(key);
+  if (!list.IsDefined()) return items;
+  if (!list.IsSequence()) {
+    document_->fail(list, "'" + std::string(key) + "': expected a list");
+    return items;
+  }
+  for (const auto& item : list) {
+    if (!item.IsMap())
+      document_->fail(item, "'" + std::string(key) + "': expected a list of mappings");
+    items.emplace_back(*document_, item, std::string(key));
+  }
+  return items;
+}
+
+std::vector<std::string> YamlMap::texts(std::string_view key) {
+  std::vector<std::string> items;
+  const YAML::Node list = find(key);
+  if (!list.IsDefined()) return items;
+  if (!list.IsSequence()) {
+    document_->fail(list, "'" + std::string(key) + "': expected a list");
+    return items;
+  }
+  for (const auto& item : list) {
+    if (!item.IsScalar()) {
+      document_->fail(item, "'" + std::string(key) + "': expected a list of words");
+      return {};
+    }
+    items.push_back(item.Scalar());
+  }
+  return items;
+}
+
+std::vector<std::uint64_t> YamlMap::counts(std::string_view key) {
+  std::vector<std::uint64_t> items;
+  for (const std::string& text : texts(key)) {
+    std::uint64_t value = 0;
+    const char* end = text.data() + text.size();
+    const auto [rest, status] = std::from_chars(text.data(), end, value);
+    if (status != std::errc() || rest != end || value > 0xffffffffu) {
+      fail_at(key,
+              "'" + std::string(key) + "': expected whole numbers, found '" + shown(text) + "'");
+      return {};
+    }
+    items.push_back(value);
+  }
+  return items;
+}
+
+std::vector<std::string> YamlMap::keys() {
+  std::vector<std::string> names;
+  if (!document_->ok() || !node_.IsDefined() || !node_.IsMap()) return names;
+  for (const auto& entry : node_) {
+    names.push_back(entry.first.Scalar());
+    known_.insert(names.back());
+  }
+  return names;
+}
+
+void YamlMap::done() {
+  if (!document_->ok() || !node_.IsDefined() || !node_.IsMap()) return;
+  const std::vector<std::string> names(known_.begin(), known_.end());
+  for (const auto& entry : node_) {
+    const std::string& key = entry.first.Scalar();
+    if (known_.count(key) != 0) continue;
+    const std::string near = nearest_name(key, names);
+    std::string hint;
+    if (!near.empty()) {
+      hint = "; did you mean '" + near + "'?";
+    } else {
+      for (const std::string& name : names) hint += (hint.empty() ? "; known are " : ", ") + name;
+    }
+    document_->fail(entry.first, "unknown key '" + shown(key) + "'" +
+                                     (path_.empty() ? "" : " in '" + path_ + "'") + hint);
+    return;
+  }
+}
+
+}  // namespace kvhaul
