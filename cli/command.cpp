@@ -1,0 +1,115 @@
+#include "cli/command.h"
+
+#include <charconv>
+#include <cmath>
+#include <iostream>
+
+#include "core/unit_text.h"
+#include "scenarios/yaml_reader.h"
+
+namespace kvhaul::cli {
+namespace po = boost::program_options;
+
+namespace {
+constexpr unsigned help_columns = 80;
+}
+
+std::span<const Command> commands() {
+  static constexpr Command all[] = {
+      {"replay", "replay a request trace on a scenario: the run, its table and its files",
+       run_replay},
+      {"route", "all routes between two places, hop by hop, and why one is chosen", run_route},
+      {"trace", "describe, convert, cut, scale or generate request traces", run_trace},
+      {"verify", "feed a recorded event log back and check that decisions are identical",
+       run_verify},
+      {"list", "scenarios, models, policies, backends and trace formats available here", run_list},
+  };
+  return all;
+}
+
+Options::Options(std::string command, std::string usage, std::string what)
+    : command_(std::move(command)),
+      usage_(std::move(usage)),
+      what_(std::move(what)),
+      declared_("Options", help_columns, help_columns / 2) {
+  add()("help,h", po::bool_switch(), "this text");
+}
+
+Result<bool> Options::parse(const Arguments& arguments) {
+  for (const std::string& argument : arguments)
+    if (argument == "--help" || argument == "-h") {
+      print_help();
+      return false;
+    }
+  try {
+    po::store(
+        po::command_line_parser(arguments)
+            .options(declared_)
+            .positional(positional_)
+            .style(po::command_line_style::unix_style & ~po::command_line_style::allow_guessing)
+            .run(),
+        values_);
+    po::notify(values_);
+  } catch (const po::unknown_option& problem) {
+    std::vector<std::string> names;
+    for (const auto& option : declared_.options()) names.push_back("--" + option->long_name());
+    const std::string near = nearest_name(problem.get_option_name(), names);
+    return Error::bad_input("kvhaul " + command_ + ": unknown option '" +
+                            problem.get_option_name() + "'" +
+                            (near.empty() ? "" : "; did you mean '" + near + "'?"));
+  } catch (const po::error& problem) {
+    return Error::bad_input("kvhaul " + command_ + ": " + problem.what() + "; see 'kvhaul " +
+                            command_ + " --help'");
+  }
+  return true;
+}
+
+std::vector<std::string> Options::texts(const char* name) const {
+  return values_.count(name) != 0 ? values_[name].as<std::vector<std::string>>()
+                                  : std::vector<std::string>();
+}
+
+Result<std::uint64_t> Options::count(const char* name, std::uint64_t least,
+                                     std::uint64_t most) const {
+  const std::string found = text(name);
+  std::uint64_t value = 0;
+  const char* end = found.data() + found.size();
+  const auto [rest, status] = std::from_chars(found.data(), end, value);
+  if (status == std::errc() && rest == end && value >= least && value <= most) return value;
+  return Error::bad_input("--" + std::string(name) + ": expected a whole number from " +
+                          std::to_string(least) + " to " + std::to_string(most) + ", found '" +
+                          found + "'");
+}
+
+Result<double> Options::number(const char* name, double least, double most) const {
+  const std::string found = text(name);
+  double value = 0;
+  const char* end = found.data() + found.size();
+  const auto [rest, status] = std::from_chars(found.data(), end, value);
+  if (status == std::errc() && rest == end && std::isfinite(value) && value >= least &&
+      value <= most)
+    return value;
+  return Error::bad_input("--" + std::string(name) + ": expected a number from " +
+                          number_text(least) + " to " + number_text(most) + ", found '" + found +
+                          "'");
+}
+
+void Options::print_help() const {
+  std::cout << "kvhaul " << command_ << " " << usage_ << "\n\n" << what_ << "\n\n" << declared_;
+  if (!examples_.empty()) std::cout << "\nExamples\n";
+  for (const auto& [line, what] : examples_)
+    std::cout << "  " << line << "\n      " << what << "\n";
+  std::cout.flush();
+}
+
+Error unknown_choice(std::string_view option, std::string_view found,
+                     std::span<const std::string> names) {
+  std::string all;
+  for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
+  const std::string near = nearest_name(found, names);
+  return Error::bad_input(std::string(option) + ": expected one of " + all + ", found '" +
+                          std::string(found) + "'" +
+                          (near.empty() ? "" : "; did you mean '" + near + "'?"));
+}
+
+}  // namespace kvhaul::cli

@@ -1,0 +1,155 @@
+// kvhaul replay: trace + scenario + backend -> the run.
+#include <iostream>
+
+#include "cli/command.h"
+#include "cli/replay_run.h"
+#include "cli/terminal.h"
+
+namespace kvhaul::cli {
+namespace po = boost::program_options;
+namespace {
+
+using Text = std::string;
+
+Options declare() {
+  Options options(
+      "replay", "--trace FILE [options]",
+      "Replays a request trace: requests become prefill work, KV transfers and decode\n"
+      "steps on the instances of a scenario; the transfers go through the scheduler to a\n"
+      "backend. Prints a table and writes a run directory (docs/run-directory.md).");
+  options.add()                                            //
+      ("trace,t", po::value<Text>(), "the request trace")  //
+      ("format", po::value<Text>(),
+       "its format; sniffed when unambiguous ('kvhaul list formats')")  //
+      ("scenario,s", po::value<Text>()->default_value("laptop"),
+       "a scenario file, or the name of a shipped one")  //
+      ("backend,b", po::value<Text>()->default_value("emulated"),
+       "what moves the chunks ('kvhaul list backends')")                                         //
+      ("time", po::value<Text>(), "virtual: as fast as it computes; real: by the clock")         //
+      ("payload", po::value<Text>(), "none: only time; real: move and checksum bytes")           //
+      ("throttle", po::bool_switch(), "real time: land no earlier than the links would let it")  //
+      ("limit,n", po::value<Text>(), "only the first N requests")                                //
+      ("speedup", po::value<Text>()->default_value("1"), "divide arrival times by this")         //
+      ("spread-batches", po::bool_switch(),
+       "spread requests of one timestamp over the gap after it")                          //
+      ("streaming", po::value<Text>(), "request, chunk, layer or chunk_layer")            //
+      ("direction", po::value<Text>(), "push (prefill writes) or pull (decode reads)")    //
+      ("policy,p", po::value<Text>(), "the scheduling policy ('kvhaul list policies')")   //
+      ("faults", po::value<Text>(), "a fault file to play (docs/faults.md)")              //
+      ("seed", po::value<Text>(), "of everything that is drawn")                          //
+      ("out,o", po::value<Text>(), "the run directory; else the first free runs/NAME-N")  //
+      ("force", po::bool_switch(), "write into a run directory that is not empty")        //
+      ("record", po::value<Text>(), "write the event log there, for 'kvhaul verify'")     //
+      ("json", po::bool_switch(), "print summary.json instead of the table")              //
+      ("quiet,q", po::bool_switch(), "print nothing but errors");
+  options.positional("trace", 1);
+  options.example("kvhaul replay --trace traces/samples/chat-200.csv",
+                  "two emulated GPUs in this computer's memory, real bytes, real time");
+  options.example("kvhaul replay -t conv.csv -s dgx-h100-pair -o runs/dgx",
+                  "an hour of Azure's conversations on two DGX H100, in virtual time");
+  options.example(
+      "kvhaul replay -t mooncake.jsonl --format mooncake -s dgx-h100-pair --policy round_robin",
+      "another policy; Mooncake's format must be told from Qwen's");
+  options.example("kvhaul replay -t conv.csv -s dgx-h100-pair --faults flap.yaml --record run.log",
+                  "with scripted faults, recording every event and decision");
+  return options;
+}
+
+template <class T>
+Result<std::optional<T>> choice(const Options& options, const char* name,
+                                std::initializer_list<std::pair<const char*, T>> values) {
+  const auto found = options.maybe_text(name);
+  if (!found) return std::optional<T>();
+  std::vector<std::string> names;
+  for (const auto& [text, value] : values) {
+    if (*found == text) return std::optional<T>(value);
+    names.emplace_back(text);
+  }
+  return unknown_choice("--" + std::string(name), *found, names);
+}
+
+Result<ReplayRequest> read(const Options& options, const Arguments& arguments) {
+  ReplayRequest request;
+  request.command_line = arguments;
+  request.command_line.insert(request.command_line.begin(), "replay");
+  if (!options.maybe_text("trace"))
+    return Error::bad_input("kvhaul replay: expected --trace FILE; see 'kvhaul replay --help'");
+  request.trace = options.text("trace");
+  if (const auto name = options.maybe_text("format")) {
+    request.format = find_trace_format(*name);
+    if (!request.format) {
+      std::vector<std::string> names;
+      for (std::size_t i = 0; i < trace_format_count; ++i)
+        names.emplace_back(trace_format_name(static_cast<TraceFormat>(i)));
+      return unknown_choice("--format", *name, names);
+    }
+  }
+  request.scenario = options.text("scenario");
+  request.backend = options.text("backend");
+  auto real_time = choice<bool>(options, "time", {{"virtual", false}, {"real", true}});
+  if (!real_time) return real_time.error();
+  request.real_time = *real_time;
+  auto payload = choice<bool>(options, "payload", {{"none", false}, {"real", true}});
+  if (!payload) return payload.error();
+  request.payload = *payload;
+  if (request.payload == false && request.real_time == true)
+    return Error::bad_input("--payload none needs --time virtual: real time always moves bytes");
+  if (options.flag("throttle")) request.throttle = true;
+  if (options.has("limit")) {
+    auto limit = options.count("limit", 1, ~std::uint64_t{0});
+    if (!limit) return limit.error();
+    request.limit = *limit;
+  }
+  auto speedup = options.number("speedup", 1e-6, 1e9);
+  if (!speedup) return speedup.error();
+  request.speedup = *speedup;
+  request.spread_batches = options.flag("spread-batches");
+  auto streaming = choice<Streaming>(options, "streaming",
+                                     {{"request", Streaming::request},
+                                      {"chunk", Streaming::chunk},
+                                      {"layer", Streaming::layer},
+                                      {"chunk_layer", Streaming::chunk_layer}});
+  if (!streaming) return streaming.error();
+  request.streaming = *streaming;
+  auto pull = choice<bool>(options, "direction", {{"push", false}, {"pull", true}});
+  if (!pull) return pull.error();
+  request.pull = *pull;
+  request.policy = options.maybe_text("policy");
+  request.faults = options.maybe_text("faults");
+  if (options.has("seed")) {
+    auto seed = options.count("seed", 0, ~std::uint64_t{0});
+    if (!seed) return seed.error();
+    request.seed = *seed;
+  }
+  request.out = options.maybe_text("out").value_or("");
+  request.force = options.flag("force");
+  request.record = options.maybe_text("record");
+  return request;
+}
+
+}  // namespace
+
+CommandResult run_replay(const Arguments& arguments) {
+  Options options = declare();
+  auto go_on = options.parse(arguments);
+  if (!go_on) return go_on.error();
+  if (!*go_on) return 0;
+  auto request = read(options, arguments);
+  if (!request) return request.error();
+  const bool quiet = options.flag("quiet");
+  std::optional<ProgressBar> bar(std::in_place, !quiet);
+  request->on_progress = [&](double share, const std::string& what) { bar->show(share, what); };
+  auto result = run_replay(*request);
+  bar.reset();
+  if (!result) return result.error();
+  if (options.flag("json"))
+    std::cout << summary_json(result->summary, result->cluster);
+  else if (!quiet)
+    std::cout << replay_table(*result);
+  if (!result->complete)
+    print_error(std::to_string(result->summary.requests.transfer_failed) +
+                " requests did not get all of their KV");
+  return result->complete ? 0 : 1;
+}
+
+}  // namespace kvhaul::cli

@@ -1,0 +1,50 @@
+// A replay put together: scenario, trace, backend, faults, log and files; and run to its end.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/result.h"
+#include "serving/run_files.h"
+#include "traces/trace.h"
+
+namespace kvhaul::cli {
+
+struct ReplayRequest {
+  std::string trace;
+  std::optional<TraceFormat> format;
+  std::string scenario = "laptop";
+  std::string backend = "emulated";
+  std::optional<bool> real_time, payload, throttle;  // else as the scenario says
+  std::optional<std::uint64_t> limit;
+  double speedup = 1;
+  bool spread_batches = false;
+  std::optional<std::string> faults, policy, record;
+  std::optional<Streaming> streaming;
+  std::optional<bool> pull;
+  std::optional<std::uint64_t> seed;
+  std::string out;                        // empty: the first free runs/SCENARIO-TRACE-N
+  bool force = false;                     // write into a directory that is not empty
+  std::vector<std::string> command_line;  // for run.yaml
+  /// Told now and then: share done (negative when not known), and what is going on.
+  std::function<void(double, const std::string&)> on_progress;
+};
+
+struct ReplayResult {
+  RunSummary summary;
+  Cluster cluster;
+  std::string directory;
+  std::string backend;  // Backend::description()
+  double wall_s = 0;
+  bool complete = true;  // every replayed request got all its KV
+};
+
+/// Checks everything that can be checked, makes the directory, then runs.
+Result<ReplayResult> run_replay(const ReplayRequest& request);
+
+/// The table that people look at first; at most 80 columns wide.
+std::string replay_table(const ReplayResult& result);
+
+}  // namespace kvhaul::cli

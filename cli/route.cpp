@@ -1,0 +1,133 @@
+// kvhaul route: all roads between two places, hop by hop, and why one is chosen.
+#include <algorithm>
+#include <iostream>
+
+#include "cli/command.h"
+#include "cli/terminal.h"
+#include "core/channel_plan.h"
+#include "core/unit_text.h"
+#include "scenarios/scenario.h"
+
+namespace kvhaul::cli {
+namespace po = boost::program_options;
+namespace {
+
+Result<PlaceId> find_place(const Cluster& cluster, const std::string& name) {
+  if (const auto place = cluster.find_place(name)) return *place;
+  std::vector<std::string> names;
+  for (const Place& place : cluster.places) names.push_back(place.name);
+  constexpr std::size_t most = 12;  // a cluster may have thousands
+  Error error = unknown_choice("place", name, std::span(names).first(std::min(most, names.size())));
+  if (names.size() > most)
+    error.message += " (and " + std::to_string(names.size() - most) + " more)";
+  return error;
+}
+
+/// The tier that a route gets in a run: how soon it is used. Nothing when it is not opened.
+std::optional<std::uint32_t> tier_of(const ChannelPlan& plan, const Route& route) {
+  for (std::size_t i = 0; i < plan.requests.size(); ++i)
+    if (plan.requests[i].route.name == route.name) return plan.tiers[i];
+  return std::nullopt;
+}
+
+std::string use_text(const std::optional<std::uint32_t>& tier) {
+  if (!tier)
+    return "not opened: its kind is not in the scenario's route order, or enough rails are";
+  return *tier == 0 ? "used"
+                    : "fallback " + std::to_string(*tier) + ": used while nothing better works";
+}
+
+void print_route(const Cluster& cluster, const Route& route, const RouteCosts& costs, Bytes size,
+                 const std::optional<std::uint32_t>& tier, bool hops) {
+  std::cout << route.name << "\n    ";
+  if (route.hops.empty()) {
+    std::cout << "no bytes move\n";
+  } else {
+    std::cout << duration_text(unloaded_ns(route, costs, size)) << " for " << bytes_text(size)
+              << " at " << rate_text(route.bytes_per_s) << ", narrowest at "
+              << cluster.links[route.bottleneck].name << "\n";
+  }
+  std::cout << "    " << route.reason << "\n    " << use_text(tier) << "\n";
+  if (!hops) return;
+  std::cout << "    " << cluster.places[route.source].name << "\n";
+  for (const std::string& line : describe_hops(cluster, route))
+    std::cout << "      -> " << line << "\n";
+  std::cout << "    " << cluster.places[route.target].name << "\n";
+}
+
+}  // namespace
+
+CommandResult run_route(const Arguments& arguments) {
+  Options options(
+      "route", "FROM TO [options]",
+      "Prints all routes between two places of a scenario's cluster: the time a transfer\n"
+      "takes on the idle route, the narrowest link, every hop, and why a route is or is\n"
+      "not used.");
+  options.add()                                                               //
+      ("from", po::value<std::string>(), "a place: node0/gpu3, node0/host1")  //
+      ("to", po::value<std::string>(), "another place")                       //
+      ("scenario,s", po::value<std::string>()->default_value("dgx-h100-pair"),
+       "a scenario file or name")                                                               //
+      ("size", po::value<std::string>()->default_value("1 GiB"), "the size to give times for")  //
+      ("all", po::bool_switch(), "hops of every usable route, not only of the first");
+  options.positional("from", 1);
+  options.positional("to", 1);
+  options.example("kvhaul route node0/gpu0 node1/gpu0", "between two DGX H100");
+  options.example("kvhaul route node0/gpu0 node0/gpu5 -s hgx-h100 --size '4 MiB'", "inside an HGX");
+  auto go_on = options.parse(arguments);
+  if (!go_on) return go_on.error();
+  if (!*go_on) return 0;
+  if (!options.maybe_text("from") || !options.maybe_text("to"))
+    return Error::bad_input("kvhaul route: expected two places; see 'kvhaul route --help'");
+  auto size = parse_bytes(options.text("size"));
+  if (!size) return Error::bad_input("--size: " + size.error().message);
+  auto scenario = load_scenario(options.text("scenario"));
+  if (!scenario) return scenario.error();
+  const Cluster& cluster = scenario->cluster;
+  auto from = find_place(cluster, options.text("from"));
+  if (!from) return from.error();
+  auto to = find_place(cluster, options.text("to"));
+  if (!to) return to.error();
+
+  const std::vector<Route> routes = find_routes(cluster, *from, *to, scenario->routes.paths);
+  const std::vector<std::pair<PlaceId, PlaceId>> pair = {{*from, *to}};
+  const auto plan = plan_channels(cluster, pair, scenario->routes);
+  const auto usable =
+      std::count_if(routes.begin(), routes.end(), [](const Route& r) { return r.usable; });
+  std::cout << cluster.places[*from].name << " to " << cluster.places[*to].name << ", "
+            << scenario->name << ": " << usable << " usable routes, "
+            << routes.size() - static_cast<std::size_t>(usable) << " not usable\n\n";
+  bool first = true;
+  for (const Route& route : routes) {
+    if (!route.usable) continue;
+    print_route(cluster, route, scenario->routes.costs[static_cast<std::size_t>(route.kind)], *size,
+                plan ? tier_of(*plan, route) : std::nullopt, first || options.flag("all"));
+    std::cout << "\n";
+    first = false;
+  }
+  // Routes that fail for the same reason are counted, not listed.
+  std::vector<std::pair<std::string, std::vector<std::string>>> refused;
+  for (const Route& route : routes) {
+    if (route.usable) continue;
+    const std::string key = std::string(route_kind_name(route.kind)) + ": " +
+                            (route.reason.find("not joined by a spine") != std::string::npos
+                                 ? "its rails are not joined by a spine"
+                                 : route.reason);
+    const auto found =
+        std::find_if(refused.begin(), refused.end(), [&](const auto& r) { return r.first == key; });
+    if (found == refused.end())
+      refused.push_back({key, {route.name}});
+    else
+      found->second.push_back(route.name);
+  }
+  if (!refused.empty()) std::cout << "not usable\n";
+  for (const auto& [reason, names] : refused) {
+    std::cout << "    " << reason;
+    if (names.size() > 1)
+      std::cout << " (" << names.size() << " routes, such as " << names.front() << ")";
+    std::cout << "\n";
+  }
+  return usable > 0 ? 0 : 1;
+}
+
+}  // namespace kvhaul::cli

@@ -1,0 +1,93 @@
+#include "cli/terminal.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <unistd.h>
+
+#include "core/unit_text.h"
+
+namespace kvhaul::cli {
+namespace {
+
+bool colour_wanted(std::FILE* file) {
+  const char* no_color = std::getenv("NO_COLOR");
+  return is_terminal(file) && (no_color == nullptr || *no_color == '\0');
+}
+
+/// Control characters of a file name must not reach the terminal.
+std::string printable(const std::string& text) {
+  std::string out;
+  for (const char c : text) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
+  return out;
+}
+
+void print_line(const char* colour, const char* word, const std::string& message) {
+  const bool coloured = colour_wanted(stderr);
+  std::fprintf(stderr, "%skvhaul:%s%s %s\n", coloured ? colour : "", coloured ? "\033[0m" : "",
+               word, printable(message).c_str());
+}
+
+/// Columns that the text takes, counting UTF-8 characters as one.
+std::size_t width(const std::string& text) {
+  return static_cast<std::size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
+}
+
+}  // namespace
+
+bool is_terminal(std::FILE* file) { return isatty(fileno(file)) == 1; }
+
+void print_error(const std::string& message) { print_line("\033[31m", "", message); }
+void print_warning(const std::string& message) { print_line("\033[33m", " note:", message); }
+
+std::string TextTable::text(unsigned indent) const {
+  std::vector<std::size_t> widths;
+  for (const auto& row : rows_)
+    for (std::size_t c = 0; c < row.size(); ++c) {
+      if (c >= widths.size()) widths.push_back(0);
+      widths[c] = std::max(widths[c], width(row[c]));
+    }
+  std::string out;
+  for (const auto& row : rows_) {
+    std::string line(indent, ' ');
+    for (std::size_t c = 0; c < row.size(); ++c) {
+      const std::string padding(widths[c] - width(row[c]), ' ');
+      if (c > 0) line += "  ";
+      line += c == 0 ? row[c] + padding : padding + row[c];
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    out += line + "\n";
+  }
+  return out;
+}
+
+ProgressBar::ProgressBar(bool wanted)
+    : wanted_(wanted && is_terminal(stderr)), start_(Clock::now()), last_(start_) {}
+
+ProgressBar::~ProgressBar() {
+  if (drawn_) std::fputs("\r\033[K", stderr);
+}
+
+void ProgressBar::show(double share, const std::string& what) {
+  if (!wanted_) return;
+  const Clock::time_point now = Clock::now();
+  using std::chrono::milliseconds;
+  if (now - start_ < milliseconds(2000) || now - last_ < milliseconds(100)) return;
+  last_ = now;
+  drawn_ = true;
+  std::string line;
+  if (share >= 0) {
+    constexpr int bar_columns = 20;
+    const int filled = static_cast<int>(std::clamp(share, 0.0, 1.0) * bar_columns);
+    line = "[" + std::string(static_cast<std::size_t>(filled), '#') +
+           std::string(static_cast<std::size_t>(bar_columns - filled), '.') + "] " +
+           number_text(100 * share, 3) + "%  ";
+    const double elapsed = std::chrono::duration<double>(now - start_).count();
+    if (share > 0.01)
+      line += duration_text(static_cast<TimeNs>(elapsed * (1 - share) / share * 1e9)) + " left  ";
+  }
+  std::fprintf(stderr, "\r\033[K%s%s", line.c_str(), what.c_str());
+  std::fflush(stderr);
+}
+
+}  // namespace kvhaul::cli
