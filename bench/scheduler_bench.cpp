@@ -14,6 +14,8 @@
 namespace kvhaul {
 namespace {
 
+constexpr double bytes_per_s = 47e9;
+constexpr TimeNs fixed_ns = 1200;
 constexpr Bytes half_bandwidth_bytes = 60'000;
 constexpr std::uint32_t open_per_pair = 64;  // a backlog that keeps every window full
 
@@ -23,9 +25,9 @@ SchedulerSetup make_setup(const std::string& policy, std::uint32_t pairs, std::u
   SchedulerSetup setup;
   setup.config.policy = policy;
   ChannelNumbers numbers;
-  numbers.fixed_ns = 1200;
+  numbers.fixed_ns = fixed_ns;
   numbers.post_ns = 200;
-  numbers.bytes_per_s = 47e9;
+  numbers.bytes_per_s = bytes_per_s;
   numbers.half_bandwidth_bytes = half_bandwidth_bytes;
   numbers.max_in_flight = 128;
   numbers.max_chunk_bytes = GiB;
@@ -41,36 +43,40 @@ SchedulerSetup make_setup(const std::string& policy, std::uint32_t pairs, std::u
     }
   }
   for (std::uint32_t r = 0; r < rails + pairs; ++r)
-    setup.links.push_back({r < rails ? 47e9 : 55e9});
+    setup.links.push_back({r < rails ? bytes_per_s : 55e9});
   return setup;
 }
 
-/// Chunks in flight, oldest first, in a ring that never grows in steady state. What lands shows the
-/// rate that its channel advertises.
+/// Chunks in flight, oldest first, in a ring. What lands shows the rate that its channel
+/// advertises.
 class NullBackend {
  public:
-  void post(TimeNs now, Actions& actions) {
+  void post(Actions& actions) {
     for (const PostAction& action : actions.posts)
-      ring_[tail_++ % ring_.size()] = {
-          {action.channel, Outcome::ok, action.post.chunk, now, now, now, 0},
-          static_cast<TimeNs>(static_cast<double>(action.post.bytes + half_bandwidth_bytes) /
-                              47.0)};
+      ring_[tail_++ % slots] = {action.post.chunk, action.post.bytes, action.channel};
     actions.clear();
   }
   std::size_t in_flight() const { return tail_ - head_; }
   Completion pop(TimeNs now) {
-    InFlight& oldest = ring_[head_++ % ring_.size()];
-    oldest.completion.done_ns = now;
-    oldest.completion.started_ns = now - oldest.service_ns - 1200;
-    return oldest.completion;
+    const InFlight& oldest = ring_[head_++ % slots];
+    const TimeNs started = now - fixed_ns - cost_.of(oldest.bytes + half_bandwidth_bytes);
+    return {.channel = oldest.channel,
+            .chunk = oldest.chunk,
+            .posted_ns = started,
+            .started_ns = started,
+            .done_ns = now,
+            .bytes = oldest.bytes};
   }
 
  private:
+  static constexpr std::size_t slots = 1 << 12;  // more than the windows let through
   struct InFlight {
-    Completion completion;
-    TimeNs service_ns = 0;
+    ChunkId chunk = 0;
+    Bytes bytes = 0;
+    ChannelId channel = 0;
   };
-  std::vector<InFlight> ring_ = std::vector<InFlight>(1 << 16);
+  ByteCost cost_ = ByteCost::from_rate(bytes_per_s);
+  std::vector<InFlight> ring_ = std::vector<InFlight>(slots);
   std::size_t head_ = 0, tail_ = 0;
 };
 
@@ -95,12 +101,12 @@ void run(benchmark::State& state, const std::string& policy) {
     request.descriptors = {&piece, 1};
     scheduler.submit(now, request);
     ++submitted;
-    backend.post(now, scheduler.actions());
+    backend.post(scheduler.actions());
   };
   const auto complete_one = [&] {
     now += 500;
     scheduler.complete(now, backend.pop(now));
-    backend.post(now, scheduler.actions());
+    backend.post(scheduler.actions());
   };
 
   for (int i = 0; i < 20'000; ++i) {  // warm-up: every table reaches its size

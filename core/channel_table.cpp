@@ -21,7 +21,8 @@ ChannelTable::ChannelTable(const SchedulerSetup& setup)
     : link_queued_ns_(setup.links.size() + 1, 0),
       channel_window_ns_(setup.config.channel_window_ns),
       link_window_ns_(setup.config.link_window_ns),
-      rate_time_constant_ns_(setup.config.rate_time_constant_ns) {
+      rate_time_constant_ns_(setup.config.rate_time_constant_ns),
+      rate_step_ns_(setup.config.rate_time_constant_ns / 64) {
   for (const SetupLink& from : setup.links)
     links_.push_back({ByteCost::from_rate(from.bytes_per_s)});
   for (const SetupChannel& from : setup.channels) {
@@ -53,6 +54,24 @@ ChannelTable::ChannelTable(const SchedulerSetup& setup)
       if (whole_pair_crosses(setup, from.pair, link)) add(link);
     channels_.push_back(channel);
   }
+}
+
+void ChannelTable::learn(std::uint32_t channel) {
+  Rate& rate = rates_[channel];
+  const auto busy = static_cast<std::uint64_t>(rate.busy_ns);
+  const Bytes charged = rate.charged;
+  rate.busy_ns = 0;
+  rate.charged = 0;
+  if (charged == 0 || rate.advertised.q32() == 0) return;
+  const auto shown = static_cast<std::uint64_t>((static_cast<Wide>(busy) << 32) / charged);
+  const auto sample = static_cast<std::int64_t>(std::clamp(shown, rate.min_q32, rate.max_q32));
+  const auto weight_q16 = static_cast<std::int64_t>(
+      (static_cast<Wide>(busy) << 16) /
+      (static_cast<Wide>(busy) + static_cast<std::uint64_t>(rate_time_constant_ns_)));
+  ByteCost& cost = channels_[channel].cost;
+  const auto old = static_cast<std::int64_t>(cost.q32());
+  const std::int64_t step = ((sample - old) >> 8) * weight_q16 >> 8;
+  cost = ByteCost::from_q32(static_cast<std::uint64_t>(old + step));
 }
 
 bool ChannelTable::all_idle() const {

@@ -73,9 +73,14 @@ class ChannelTable {
     return c.in_flight < c.max_in_flight &&
            (c.in_flight < channel_min_chunks || c.queued_ns + service <= channel_window_ns_);
   }
-  bool link_has_room(std::uint32_t link, Bytes charged) const {
-    return links_[link].in_flight == 0 ||
-           link_queued_ns_[link] + links_[link].cost.of(charged) <= link_window_ns_;
+  /// A link of the channel without room for that much more, or no_id. An idle link has room for
+  /// anything.
+  std::uint32_t full_link(std::uint32_t channel, Bytes charged) const {
+    for (const std::uint16_t link : links_of(channel))
+      if (links_[link].in_flight != 0 &&
+          link_queued_ns_[link] + links_[link].cost.of(charged) > link_window_ns_) [[unlikely]]
+        return link;
+    return no_id;
   }
   std::span<const std::uint16_t> links_of(std::uint32_t channel) const {
     const Channel& c = channels_[channel];
@@ -117,10 +122,11 @@ class ChannelTable {
   }
 
   /// A chunk landed: from when the channel was free for it until it was done shows the rate.
-  /// Weight of the new observation: busy time / (busy time + time constant), so that the estimate
-  /// follows time and not the number of chunks. Held within 1/64 to 4 times what is advertised.
+  /// Weight of a new observation: busy time / (busy time + time constant), so that the estimate
+  /// follows time and not the number of chunks; what small chunks show is summed up first, which
+  /// saves their divisions. Held within 1/64 to 4 times what is advertised.
   void observed(std::uint32_t channel, Bytes charged, TimeNs started_ns, TimeNs done_ns) {
-    Channel& c = channels_[channel];
+    const Channel& c = channels_[channel];
     Rate& rate = rates_[channel];
     const TimeNs from = std::max(started_ns, rate.last_done_ns);
     rate.last_done_ns = std::max(rate.last_done_ns, done_ns);
@@ -131,25 +137,18 @@ class ChannelTable {
       busy -= c.fixed_ns;
       if (c.stages > 1) busy /= c.stages;
     }
-    if (busy <= 0 || charged == 0 || rate.advertised.q32() == 0) return;
-    const std::uint64_t sample =
-        std::clamp(ns_per_byte_q32(busy, charged), rate.min_q32, rate.max_q32);
-    const std::int64_t weight_q16 = (busy << 16) / (busy + rate_time_constant_ns_);
-    const auto old = static_cast<std::int64_t>(c.cost.q32());
-    const std::int64_t step = ((static_cast<std::int64_t>(sample) - old) >> 8) * weight_q16 >> 8;
-    c.cost = ByteCost::from_q32(static_cast<std::uint64_t>(old + step));
+    if (busy <= 0) return;
+    rate.busy_ns += busy;
+    rate.charged += charged;
+    if (rate.busy_ns >= rate_step_ns_) [[unlikely]]
+      learn(channel);
   }
 
  private:
   static constexpr std::uint32_t max_links = 6;
   static constexpr std::uint32_t channel_min_chunks = 2;
 
-  static std::uint64_t ns_per_byte_q32(TimeNs busy_ns, Bytes bytes) {
-    const auto busy = static_cast<std::uint64_t>(busy_ns);
-    if (busy >> 32 == 0) [[likely]]  // below 4.3 s a 64-bit division does
-      return (busy << 32) / bytes;
-    return static_cast<std::uint64_t>((static_cast<Wide>(busy) << 32) / bytes);
-  }
+  void learn(std::uint32_t channel);
 
   struct alignas(64) Channel {
     TimeNs queued_ns = 0;
@@ -171,6 +170,8 @@ class ChannelTable {
     ByteCost advertised;
     std::uint64_t min_q32 = 0, max_q32 = 0;
     TimeNs last_done_ns = 0;
+    TimeNs busy_ns = 0;  // since the estimate last moved
+    Bytes charged = 0;   // the same
   };
   struct Link {
     ByteCost cost;
@@ -184,6 +185,7 @@ class ChannelTable {
   TimeNs channel_window_ns_;
   TimeNs link_window_ns_;
   TimeNs rate_time_constant_ns_;
+  TimeNs rate_step_ns_;
 };
 
 }  // namespace kvhaul

@@ -53,6 +53,7 @@ void Scheduler::prepare_pairs() {
     ChannelState state;
     state.pair = from.pair;
     state.tier = from.tier;
+    state.id = from.id;
     channels_.push_back(state);
     PairState& pair = pairs_[from.pair];
     if (pair.channel_count++ == 0) pair.first_channel = c;
@@ -148,8 +149,6 @@ TransferId Scheduler::submit(TimeNs now, const TransferRequest& request) {
   transfer.pair = request.pair;
   transfer.in_flight = 0;
   transfer.retry_chunk = no_id;
-  transfer.next_piece = 0;
-  transfer.next_offset = 0;
   transfer.delivered_bytes = 0;
   transfer.source_segment = request.source_segment;
   transfer.target_segment = request.target_segment;
@@ -176,18 +175,18 @@ TransferId Scheduler::submit(TimeNs now, const TransferRequest& request) {
                                  policy_);
   transfer.chunk_bytes = std::clamp<Bytes>(wanted, 1, pair.numbers.max_chunk_bytes);
 
-  transfer.end = TransferEnd{};
-  transfer.end.id = make_id(slot, transfer.generation);
-  transfer.end.tag = request.tag;
-  transfer.end.pair = request.pair;
-  transfer.end.pieces = transfer.piece_count;
-  transfer.end.bytes = transfer.total_bytes;
-  transfer.end.submitted_ns = now;
   transfer.packed =
       transfer.piece_count > 1 &&
       packing_is_cheaper(setup_.channels[pair.first_channel].numbers, transfer.total_bytes,
                          transfer.piece_count, transfer.chunk_bytes);
-  transfer.end.packed = transfer.packed;
+  transfer.end = {.id = make_id(slot, transfer.generation),
+                  .tag = request.tag,
+                  .pair = request.pair,
+                  .pieces = transfer.piece_count,
+                  .packed = transfer.packed,
+                  .bytes = transfer.total_bytes,
+                  .submitted_ns = now};
+  cut_next(transfer, 0, 0);
 
   transfer.hook.sequence = next_sequence_++;
   transfer.hook.deadline_ns = request.deadline_ns == never_ns
@@ -228,12 +227,12 @@ void Scheduler::pump_pair(Policy& policy, TimeNs now, std::uint32_t pair, Bytes 
 void Scheduler::pump_after_release(TimeNs now, std::uint32_t channel, Bytes released) {
   const std::uint32_t pair = channels_[channel].pair;
   contenders_.clear();
-  for (const std::uint32_t link : table_.links_of(channel)) {
-    if (links_[link].parked == 0) [[likely]]
-      continue;
-    for (const std::uint32_t other : links_[link].pairs)
-      if (other != pair && pairs_[other].parked_link == link) contenders_.push_back(other);
-  }
+  if (parked_pairs_ != 0) [[unlikely]]
+    for (const std::uint32_t link : table_.links_of(channel)) {
+      if (links_[link].parked == 0) continue;
+      for (const std::uint32_t other : links_[link].pairs)
+        if (other != pair && pairs_[other].parked_link == link) contenders_.push_back(other);
+    }
   AccountState& account = accounts_[pairs_[pair].account];
   if (account.parked != 0) [[unlikely]]
     for (const std::uint32_t other : account.pairs)
@@ -250,6 +249,7 @@ void Scheduler::pump_after_release(TimeNs now, std::uint32_t channel, Bytes rele
   std::visit([&](auto& policy) { pump_contended(policy, now); }, policy_);
 }
 
+/// Serves contenders_, the most urgent head first, until none of them finds room.
 template <class Policy>
 void Scheduler::pump_contended(Policy& policy, TimeNs now) {
   while (!contenders_.empty()) {
@@ -267,7 +267,11 @@ void Scheduler::pump_contended(Policy& policy, TimeNs now) {
     const Step step = post_next(policy, now, pair);
     if (step == Step::posted) continue;
     pairs_[pair].blocked = step == Step::blocked;
-    contenders_.erase(contenders_.begin() + static_cast<std::ptrdiff_t>(best));
+    // Whoever waits for the same link waits behind this one: no need to look.
+    const std::uint32_t full = pairs_[pair].parked_link;
+    std::erase_if(contenders_, [&](std::uint32_t other) {
+      return other == pair || (full != no_id && pairs_[other].parked_link == full);
+    });
   }
 }
 
@@ -281,12 +285,14 @@ TransferOrder Scheduler::order_of(TimeNs now, std::uint32_t pair) {
 void Scheduler::park(std::uint32_t pair, std::uint32_t link) {
   pairs_[pair].parked_link = link;
   ++links_[link].parked;
+  ++parked_pairs_;
 }
 
 void Scheduler::unpark(std::uint32_t p) {
   PairState& pair = pairs_[p];
   if (pair.parked_link != no_id) {
     --links_[pair.parked_link].parked;
+    --parked_pairs_;
     pair.parked_link = no_id;
   }
   if (pair.parked_on_credit) {
@@ -295,43 +301,48 @@ void Scheduler::unpark(std::uint32_t p) {
   }
 }
 
-/// Nobody parked on the link has a more urgent head: without this a pair with small chunks would
-/// slip past one that waits for room for a large one.
-bool Scheduler::ahead_of_parked(TimeNs now, std::uint32_t pair, std::uint32_t link) {
+/// A link of the channel for which a pair with a more urgent head is parked, or no_id: without this
+/// a pair with small chunks would slip past one that waits for room for a large one.
+std::uint32_t Scheduler::link_wanted_sooner(TimeNs now, std::uint32_t pair, std::uint32_t channel) {
   const TransferOrder mine = order_of(now, pair);
-  for (const std::uint32_t other : links_[link].pairs)
-    if (other != pair && pairs_[other].parked_link == link && order_of(now, other) < mine)
-      return false;
-  return true;
+  for (const std::uint32_t link : table_.links_of(channel)) {
+    if (links_[link].parked == 0) continue;
+    for (const std::uint32_t other : links_[link].pairs)
+      if (other != pair && pairs_[other].parked_link == link && order_of(now, other) < mine)
+        return link;
+  }
+  return no_id;
 }
 
-Scheduler::Range Scheduler::next_range(const Transfer& transfer) const {
-  Range range{transfer.next_piece, 1, 1, transfer.next_offset, 0};
-  const Bytes left = transfer.piece(transfer.next_piece).length - transfer.next_offset;
-  range.bytes = std::min(left, transfer.chunk_bytes);
-  if (transfer.next_offset != 0 || range.bytes < left) return range;
+/// The next chunk starts there: a part of one piece, or as many whole ones as fit.
+void Scheduler::cut_next(Transfer& transfer, std::uint32_t first_piece, Bytes offset) const {
+  Range& next = transfer.next;
+  next.first_piece = first_piece;
+  if (first_piece == transfer.piece_count) return;
+  const Bytes left = transfer.piece(first_piece).length - offset;
+  next.piece_count = 1;
+  next.writes = 1;
+  next.offset = offset;
+  next.bytes = std::min(left, transfer.chunk_bytes);
+  if (offset != 0 || next.bytes < left) return;
   const std::uint32_t most = pairs_[transfer.pair].numbers.max_pieces;
-  for (std::uint32_t i = transfer.next_piece + 1;
-       i < transfer.piece_count && range.piece_count < most; ++i) {
+  for (std::uint32_t i = first_piece + 1; i < transfer.piece_count && next.piece_count < most;
+       ++i) {
     const Bytes length = transfer.several[i].length;
-    if (range.bytes + length > transfer.chunk_bytes) break;
-    range.bytes += length;
-    ++range.piece_count;
+    if (next.bytes + length > transfer.chunk_bytes) break;
+    next.bytes += length;
+    ++next.piece_count;
   }
-  range.writes = transfer.packed ? 1 : range.piece_count;
-  return range;
+  if (!transfer.packed) next.writes = next.piece_count;
 }
 
-void Scheduler::advance(Transfer& transfer, const Range& range) {
-  if (range.piece_count > 1) {
-    transfer.next_piece += range.piece_count;
-    return;
-  }
-  transfer.next_offset += range.bytes;
-  if (transfer.next_offset == transfer.piece(transfer.next_piece).length) {
-    transfer.next_offset = 0;
-    ++transfer.next_piece;
-  }
+void Scheduler::advance(Transfer& transfer) const {
+  const Range& issued = transfer.next;
+  const Bytes end = issued.offset + issued.bytes;
+  if (issued.piece_count == 1 && end < transfer.piece(issued.first_piece).length)
+    cut_next(transfer, issued.first_piece, end);
+  else
+    cut_next(transfer, issued.first_piece + issued.piece_count, 0);
 }
 
 template <class Policy>
@@ -348,7 +359,7 @@ Scheduler::Step Scheduler::post_next(Policy& policy, TimeNs now, std::uint32_t p
   }
   Transfer& transfer = transfers_[slot];
   const std::uint32_t again = transfer.retry_chunk;
-  const Range range = again == no_id ? next_range(transfer) : chunks_[again].range;
+  const Range& range = again == no_id ? transfer.next : chunks_[again].range;
 
   std::uint32_t channel = no_id;
   if (pair.probing != 0) [[unlikely]]
@@ -371,12 +382,12 @@ Scheduler::Step Scheduler::post_next(Policy& policy, TimeNs now, std::uint32_t p
   const ChannelTable::Charge charge = table_.charge(channel, range.bytes, range.writes);
   const TimeNs service = table_.service_ns(channel, charge);
   if (!table_.channel_has_room(channel, service)) return Step::blocked;
-  for (const std::uint32_t link : table_.links_of(channel)) {
-    if (!table_.link_has_room(link, charge.bytes) ||
-        (links_[link].parked != 0 && !ahead_of_parked(now, p, link))) {
-      park(p, link);
-      return Step::blocked;
-    }
+  std::uint32_t full = table_.full_link(channel, charge.bytes);
+  if (parked_pairs_ != 0 && full == no_id) [[unlikely]]
+    full = link_wanted_sooner(now, p, channel);
+  if (full != no_id) {
+    park(p, full);
+    return Step::blocked;
   }
 
   std::uint32_t chunk_slot = again;
@@ -384,9 +395,9 @@ Scheduler::Step Scheduler::post_next(Policy& policy, TimeNs now, std::uint32_t p
     chunk_slot = new_chunk();
     Chunk& chunk = chunks_[chunk_slot];
     chunk.transfer = slot;
-    chunk.range = range;
+    chunk.range = transfer.next;
     chunk.attempts = 0;
-    advance(transfer, range);
+    advance(transfer);
   } else {
     transfer.retry_chunk = chunks_[again].newer;
     ++counters_.chunks_resent;
@@ -432,18 +443,19 @@ void Scheduler::emit(TimeNs now, Transfer& transfer, std::uint32_t slot, std::ui
   transfer.end.fallback_tier =
       std::max(transfer.end.fallback_tier, static_cast<std::uint8_t>(std::min(state.tier, 255u)));
 
-  PostAction& action = actions_.posts.emplace_back();
-  action.channel = setup_.channels[channel].id;
-  action.post.chunk = make_id(slot, chunk.generation);
-  action.post.source_segment = transfer.source_segment;
-  action.post.target_segment = transfer.target_segment;
-  action.post.bytes = range.bytes;
-  action.post.piece_count = range.piece_count;
-  action.post.packed = transfer.packed && range.piece_count > 1;
+  const bool one = range.piece_count == 1;
   const Descriptor& first = transfer.piece(range.first_piece);
-  action.post.piece = {first.source_offset + range.offset, first.target_offset + range.offset,
-                       range.piece_count == 1 ? range.bytes : first.length};
-  action.post.pieces = range.piece_count == 1 ? nullptr : &transfer.several[range.first_piece];
+  actions_.posts.push_back(
+      {.channel = state.id,
+       .post = {.chunk = make_id(slot, chunk.generation),
+                .source_segment = transfer.source_segment,
+                .target_segment = transfer.target_segment,
+                .bytes = range.bytes,
+                .piece_count = range.piece_count,
+                .packed = transfer.packed && !one,
+                .piece = {first.source_offset + range.offset, first.target_offset + range.offset,
+                          one ? range.bytes : first.length},
+                .pieces = one ? nullptr : &first}});
   arm(chunk.timeout_ns);
 }
 

@@ -123,9 +123,8 @@ class Scheduler {
     std::uint32_t pair = 0;
     std::uint32_t in_flight = 0;
     std::uint32_t retry_chunk = no_id;  // chunks waiting to be sent again
-    std::uint32_t next_piece = 0;
     std::uint32_t piece_count = 0;
-    Bytes next_offset = 0;
+    Range next;  // to issue; starts at piece_count when there is none
     Bytes chunk_bytes = 0;
     Bytes total_bytes = 0;
     Bytes delivered_bytes = 0;
@@ -141,11 +140,12 @@ class Scheduler {
     const Descriptor& piece(std::uint32_t i) const {
       return piece_count == 1 ? single : several[i];
     }
-    bool unissued() const { return next_piece < piece_count || retry_chunk != no_id; }
+    bool unissued() const { return next.first_piece < piece_count || retry_chunk != no_id; }
   };
 
   struct ChannelState {
     ChannelHealth health;
+    ChannelId id = 0;
     std::uint32_t pair = 0;
     std::uint32_t tier = 0;
     std::uint32_t first_in_flight = no_id;
@@ -202,11 +202,11 @@ class Scheduler {
   void pump_contended(Policy& policy, TimeNs now);
   template <class Policy>
   Step post_next(Policy& policy, TimeNs now, std::uint32_t pair);
-  Range next_range(const Transfer& transfer) const;
-  void advance(Transfer& transfer, const Range& range);
+  void cut_next(Transfer& transfer, std::uint32_t first_piece, Bytes offset) const;
+  void advance(Transfer& transfer) const;
   void emit(TimeNs now, Transfer& transfer, std::uint32_t slot, std::uint32_t channel,
             Bytes charged, TimeNs service);
-  bool ahead_of_parked(TimeNs now, std::uint32_t pair, std::uint32_t link);
+  std::uint32_t link_wanted_sooner(TimeNs now, std::uint32_t pair, std::uint32_t channel);
   TransferOrder order_of(TimeNs now, std::uint32_t pair);
   void park(std::uint32_t pair, std::uint32_t link);
   void unpark(std::uint32_t pair);
@@ -244,6 +244,7 @@ class Scheduler {
   std::uint64_t next_sequence_ = 0;
   std::size_t open_transfers_ = 0;
   std::size_t chunks_in_flight_ = 0;
+  std::uint32_t parked_pairs_ = 0;  // on links
   TimeNs armed_ns_ = never_ns;
   Bytes posted_ = 0;  // charged to links since pump_pair() began
 
