@@ -209,16 +209,21 @@ TransferId Scheduler::submit(TimeNs now, const TransferRequest& request) {
 
 void Scheduler::pump(TimeNs now, std::uint32_t pair) {
   if (pairs_[pair].parked_link != no_id || pairs_[pair].parked_on_credit) return;
-  constexpr Bytes all = ~Bytes{0};
-  std::visit([&](auto& policy) { pump_pair(policy, now, pair, all); }, policy_);
+  std::visit([&](auto& policy) { pump_pair(policy, now, pair, {}); }, policy_);
 }
 
-/// Posts until the pair is blocked or empty, or until as much as `enough` is posted.
+/// Posts until the pair is blocked or empty. A pair that had no room before `released` became free
+/// has none again once as much is posted to the same channel: not looking twice is a third of the
+/// work under load.
 template <class Policy>
-void Scheduler::pump_pair(Policy& policy, TimeNs now, std::uint32_t pair, Bytes enough) {
-  posted_ = 0;
+void Scheduler::pump_pair(Policy& policy, TimeNs now, std::uint32_t pair, Posted released) {
+  const bool refill = Policy::repeatable && pairs_[pair].blocked && released.channel != no_id;
+  Posted posted;
   Step step = Step::posted;
-  while (step == Step::posted && posted_ < enough) step = post_next(policy, now, pair);
+  do {
+    step = post_next(policy, now, pair, posted);
+    if (refill && posted.channel == released.channel && posted.charged >= released.charged) break;
+  } while (step == Step::posted);
   pairs_[pair].blocked = step != Step::empty;
 }
 
@@ -238,11 +243,8 @@ void Scheduler::pump_after_release(TimeNs now, std::uint32_t channel, Bytes rele
     for (const std::uint32_t other : account.pairs)
       if (other != pair && pairs_[other].parked_on_credit) contenders_.push_back(other);
   if (contenders_.empty()) [[likely]] {
-    // A pair that had no room before has none again once the released room is filled: not looking
-    // twice halves the work under load.
-    const Bytes enough = pairs_[pair].blocked ? released : ~Bytes{0};
     unpark(pair);
-    std::visit([&](auto& policy) { pump_pair(policy, now, pair, enough); }, policy_);
+    std::visit([&](auto& policy) { pump_pair(policy, now, pair, {channel, released}); }, policy_);
     return;
   }
   contenders_.push_back(pair);
@@ -264,7 +266,8 @@ void Scheduler::pump_contended(Policy& policy, TimeNs now) {
     }
     const std::uint32_t pair = contenders_[best];
     unpark(pair);
-    const Step step = post_next(policy, now, pair);
+    Posted posted;
+    const Step step = post_next(policy, now, pair, posted);
     if (step == Step::posted) continue;
     pairs_[pair].blocked = step == Step::blocked;
     // Whoever waits for the same link waits behind this one: no need to look.
@@ -346,7 +349,7 @@ void Scheduler::advance(Transfer& transfer) const {
 }
 
 template <class Policy>
-Scheduler::Step Scheduler::post_next(Policy& policy, TimeNs now, std::uint32_t p) {
+Scheduler::Step Scheduler::post_next(Policy& policy, TimeNs now, std::uint32_t p, Posted& posted) {
   PairState& pair = pairs_[p];
   AccountState& account = accounts_[pair.account];
   const std::uint32_t slot = pair.queue.head(*this, now);
@@ -405,6 +408,7 @@ Scheduler::Step Scheduler::post_next(Policy& policy, TimeNs now, std::uint32_t p
     transfer.end.resent_bytes += range.bytes;
   }
   emit(now, transfer, chunk_slot, channel, charge.bytes, service);
+  posted = {channel, charge.bytes};
   if (!transfer.unissued()) pair.queue.remove(*this, slot);
   return Step::posted;
 }
@@ -433,7 +437,6 @@ void Scheduler::emit(TimeNs now, Transfer& transfer, std::uint32_t slot, std::ui
       slot;
   state.last_in_flight = slot;
 
-  posted_ += charged;
   accounts_[pair.account].credit.take(range.bytes);
   ++transfer.in_flight;
   ++chunks_in_flight_;

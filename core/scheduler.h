@@ -185,6 +185,10 @@ class Scheduler {
   QueueHook& hook(std::uint32_t transfer) { return transfers_[transfer].hook; }
 
   enum class Step { posted, blocked, empty };
+  struct Posted {
+    std::uint32_t channel = no_id;
+    Bytes charged = 0;
+  };
 
   void prepare_pairs();
   void prepare_numbers(PairState& pair) const;
@@ -197,11 +201,11 @@ class Scheduler {
   void pump(TimeNs now, std::uint32_t pair);
   void pump_after_release(TimeNs now, std::uint32_t channel, Bytes released);
   template <class Policy>
-  void pump_pair(Policy& policy, TimeNs now, std::uint32_t pair, Bytes enough);
+  void pump_pair(Policy& policy, TimeNs now, std::uint32_t pair, Posted released);
   template <class Policy>
   void pump_contended(Policy& policy, TimeNs now);
   template <class Policy>
-  Step post_next(Policy& policy, TimeNs now, std::uint32_t pair);
+  Step post_next(Policy& policy, TimeNs now, std::uint32_t pair, Posted& posted);
   void cut_next(Transfer& transfer, std::uint32_t first_piece, Bytes offset) const;
   void advance(Transfer& transfer) const;
   void emit(TimeNs now, Transfer& transfer, std::uint32_t slot, std::uint32_t channel,
@@ -246,7 +250,6 @@ class Scheduler {
   std::size_t chunks_in_flight_ = 0;
   std::uint32_t parked_pairs_ = 0;  // on links
   TimeNs armed_ns_ = never_ns;
-  Bytes posted_ = 0;  // charged to links since pump_pair() began
 
   Actions actions_;
   SchedulerCounters counters_;

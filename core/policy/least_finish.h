@@ -14,6 +14,7 @@ class LeastFinish {
   static constexpr std::string_view name = "least_finish";
   static constexpr std::string_view summary =
       "least expected finish by learned rate and queue; chunk size from the channel's numbers";
+  static constexpr bool repeatable = true;
 
   explicit LeastFinish(const SchedulerSetup& setup) : config_(setup.config) {}
 

@@ -14,6 +14,7 @@ class NearRandom {
   static constexpr std::string_view name = "near_random";
   static constexpr std::string_view summary =
       "a random one of the nearest channels; 64 KiB slices, as Mooncake's classic engine";
+  static constexpr bool repeatable = false;
 
   explicit NearRandom(const SchedulerSetup& setup) : random_(setup.config.seed) {
     for (const SetupChannel& channel : setup.channels)

@@ -14,6 +14,7 @@ class OneShot {
   static constexpr std::string_view name = "one_shot";
   static constexpr std::string_view summary =
       "the whole transfer in one chunk on the channel that is fastest on paper";
+  static constexpr bool repeatable = true;
 
   explicit OneShot(const SchedulerSetup&) {}
 

@@ -8,6 +8,7 @@
 // command line, in the tests that run over every policy and in `kvhaul list`.
 //
 //   static constexpr std::string_view name, summary;
+//   static constexpr bool repeatable;           // choose() of the same load gives the same channel
 //   explicit MyPolicy(const SchedulerSetup&);
 //   Bytes chunk_bytes(const PairNumbers&, Bytes transfer_bytes, std::size_t pieces) const;
 //   std::uint32_t choose(const Choice&);        // one of choice.candidates

@@ -12,6 +12,7 @@ class RoundRobin {
  public:
   static constexpr std::string_view name = "round_robin";
   static constexpr std::string_view summary = "the pair's channels in turn; chunks of 512 KiB";
+  static constexpr bool repeatable = false;
 
   explicit RoundRobin(const SchedulerSetup& setup) : next_(setup.pairs.size(), 0) {}
 
