@@ -167,6 +167,9 @@ void Watcher::progress(BackendEvents& events) {
     if (completion.outcome != Outcome::ok) {
       view.issued -= chunk.post.bytes;
       view.fresh_ns = now();
+      // Out of attempts: it has failed, though its end waits for what is still in flight.
+      if (++view.attempts[chunk.pieces.front().target_offset] == world_.config.max_attempts)
+        view.ending = true;
     } else {
       for (const Descriptor& piece : chunk.pieces) {
         const Bytes end = piece.target_offset + piece.length;

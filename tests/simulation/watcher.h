@@ -26,8 +26,9 @@ struct TransferView {
   Bytes total = 0;
   Bytes issued = 0;  // in flight or landed
   bool open = false;
-  bool ending = false;            // cancelled; nothing of it may be posted any more
-  std::map<Bytes, Bytes> landed;  // by target offset: end
+  bool ending = false;  // cancelled or failed; nothing of it may be posted any more
+  std::map<Bytes, std::uint32_t> attempts;  // that did not land, by first target offset
+  std::map<Bytes, Bytes> landed;            // by target offset: end
   Bytes landed_bytes = 0;
 };
 
