@@ -50,8 +50,8 @@ struct RouteCosts {
   std::uint32_t queues = 1;           // channels opened on each route: queue pairs, streams
   std::uint32_t max_in_flight = 128;  // chunks a channel takes at a time
   Bytes max_chunk_bytes = GiB;
-  std::uint32_t max_pieces = 256;  // in one chunk
-  std::optional<PackCosts> pack;   // none: this route cannot pack
+  std::uint32_t max_pieces = 256;      // in one chunk
+  std::optional<PackCosts> pack = {};  // none: this route cannot pack
 };
 using RouteCostTable = std::array<RouteCosts, route_kind_count>;  // by RouteKind
 

@@ -1,0 +1,172 @@
+// Times of the emulated links, each worked out by hand above the number. One byte takes one
+// nanosecond on every link unless said otherwise.
+#include "backends/emulated/link_model.h"
+
+#include <gtest/gtest.h>
+
+namespace kvhaul::emulated {
+namespace {
+
+class LinkModelTest : public ::testing::Test {
+ protected:
+  LinkModelTest() {
+    cluster_.places.resize(4);
+    cluster_.links.resize(4);
+    for (kvhaul::Link& link : cluster_.links) link.bytes_per_s = 1e9;
+  }
+
+  /// A channel from place `from` over these links.
+  void channel(PlaceId from, std::vector<LinkId> links, RouteCosts costs = {},
+               std::uint32_t stages = 1) {
+    ChannelRequest request;
+    request.route.source = from;
+    request.route.target = from + 1;
+    request.route.hops = std::move(links);
+    request.route.bytes_per_s = 1e9;
+    request.route.stages = stages;
+    request.costs = costs;
+    requests_.push_back(request);
+  }
+
+  LinkModel& model() {
+    if (!model_) model_.emplace(cluster_, requests_);
+    return *model_;
+  }
+  void post(ChannelId channel, Bytes bytes, TimeNs now, std::uint32_t pieces = 1,
+            bool packed = false) {
+    ChunkPost chunk;
+    chunk.bytes = bytes;
+    chunk.piece_count = pieces;
+    chunk.packed = packed;
+    model().post(channel, next_ticket_++, chunk, now);
+  }
+  /// When each ticket lands, by ticket; never_ns for one that does not.
+  std::vector<TimeNs> landed() {
+    std::vector<LinkModel::Landing> landings;
+    while (model().next_ns() != never_ns) model().advance(model().next_ns(), landings);
+    std::vector<TimeNs> times(next_ticket_, never_ns);
+    for (const LinkModel::Landing& landing : landings) times[landing.ticket] = landing.done_ns;
+    return times;
+  }
+  using Times = std::vector<TimeNs>;
+
+  Cluster cluster_;
+  std::vector<ChannelRequest> requests_;
+  std::optional<LinkModel> model_;
+  std::uint32_t next_ticket_ = 0;
+};
+
+TEST_F(LinkModelTest, OneChunkAlone) {
+  channel(0, {0, 1}, {.fixed_ns = 500, .post_ns = 50, .half_bandwidth_bytes = 200});
+  post(0, 1000, 100);
+  // 100 + 50 post + (1000 + 200) wire + 500 latency
+  EXPECT_EQ(landed(), (Times{1850}));
+}
+
+TEST_F(LinkModelTest, ChunksOfAChannelOverlapTheLatencyButNotTheWire) {
+  channel(0, {0}, {.fixed_ns = 500, .post_ns = 50});
+  post(0, 1000, 0);
+  post(0, 1000, 0);
+  // first: 50 + 1000 + 500; second: on the wire from 1050, when the first has left it
+  EXPECT_EQ(landed(), (Times{1550, 2550}));
+}
+
+TEST_F(LinkModelTest, OnePostingThreadPerPlace) {
+  channel(0, {0}, {.post_ns = 300});
+  channel(0, {1}, {.post_ns = 300});
+  channel(2, {2}, {.post_ns = 300});
+  post(0, 1000, 0);
+  post(1, 1000, 0);
+  post(2, 1000, 0);
+  // Both channels of place 0 are posted to by one thread: 300, then 600. Place 2 has its own.
+  EXPECT_EQ(landed(), (Times{1300, 1600, 1300}));
+}
+
+TEST_F(LinkModelTest, EveryPieceIsPosted) {
+  channel(0, {0}, {.post_ns = 10, .half_bandwidth_bytes = 100});
+  post(0, 1000, 0, 5);
+  // 5 posts of 10, then 1000 + 5 x 100
+  EXPECT_EQ(landed(), (Times{1550}));
+}
+
+TEST_F(LinkModelTest, PackedPiecesArePostedOnceAndCopiedTwice) {
+  channel(0, {0}, {.post_ns = 10, .half_bandwidth_bytes = 100, .pack = PackCosts{70, 2e9}});
+  post(0, 1000, 0, 5, true);
+  // 10 post + 1100 wire, and on each side 70 for the kernel and 1000 B at 2 B/ns
+  EXPECT_EQ(landed(), (Times{10 + 1100 + 2 * (70 + 500)}));
+}
+
+TEST_F(LinkModelTest, TwoChannelsOnOneLinkHaveHalfEach) {
+  channel(0, {0, 1});
+  channel(2, {0, 2});
+  for (int i = 0; i < 2; ++i) {
+    post(0, 1000, 0);
+    post(1, 1000, 0);
+  }
+  // Link 0 carries 4000 B in 4000 ns, in turn.
+  EXPECT_EQ(landed(), (Times{1000, 2000, 3000, 4000}));
+}
+
+TEST_F(LinkModelTest, ALinkCrossedTwiceCarriesTheBytesTwice) {
+  channel(0, {0, 0});
+  post(0, 1000, 0);
+  post(0, 1000, 0);
+  // 2 x 1000 B through link 0 each
+  EXPECT_EQ(landed(), (Times{2000, 4000}));
+}
+
+TEST_F(LinkModelTest, StagesFollowEachOtherAndOverlapWithTheNextChunk) {
+  channel(0, {0, 1}, {.fixed_ns = 100}, 2);
+  post(0, 1000, 0);
+  post(0, 1000, 0);
+  // 1000 + 1000 + 100; the second chunk is one stage behind
+  EXPECT_EQ(landed(), (Times{2100, 3100}));
+}
+
+TEST_F(LinkModelTest, AShortChunkDoesNotOvertakeInALaterStage) {
+  channel(0, {0, 1}, {}, 2);
+  post(0, 1000, 0);
+  post(0, 10, 0);
+  // The second leaves stage one at 1010, but stage two is busy with the first until 2000.
+  EXPECT_EQ(landed(), (Times{2000, 2010}));
+}
+
+TEST_F(LinkModelTest, RoundingDoesNotAddUp) {
+  for (kvhaul::Link& link : cluster_.links) link.bytes_per_s = 3e9;
+  channel(0, {0});
+  requests_[0].route.bytes_per_s = 3e9;
+  for (int i = 0; i < 3000; ++i) post(0, 1, 0);
+  // 3000 B at 3 B/ns: 1000 ns, less at most 3000 times one picosecond. Rounded to nanoseconds each,
+  // it would be 0 or 3000.
+  EXPECT_NEAR(static_cast<double>(landed().back()), 1000, 3);
+}
+
+TEST_F(LinkModelTest, ACancelledChunkThatWaitsLeavesNoTrace) {
+  channel(0, {0});
+  post(0, 1000, 0);
+  post(0, 1000, 0);
+  post(0, 1000, 0);
+  EXPECT_TRUE(model().cancel(1, 500));
+  EXPECT_EQ(landed(), (Times{1000, never_ns, 2000}));
+}
+
+TEST_F(LinkModelTest, ACancelledChunkOnTheWireFreesItsChannelButNotTheLink) {
+  channel(0, {0});
+  post(0, 1000, 0);
+  post(0, 1000, 0);
+  EXPECT_TRUE(model().cancel(0, 500));
+  // The link has what it was given until 1000; then the second.
+  EXPECT_EQ(landed(), (Times{never_ns, 2000}));
+}
+
+TEST_F(LinkModelTest, WhatHasLeftItsChannelLands) {
+  channel(0, {0}, {.fixed_ns = 500});
+  post(0, 1000, 0);
+  std::vector<LinkModel::Landing> landings;
+  model().advance(1000, landings);
+  EXPECT_FALSE(model().cancel(0, 1200));
+  EXPECT_EQ(landed(), (Times{1500}));
+}
+
+}  // namespace
+}  // namespace kvhaul::emulated
