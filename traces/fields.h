@@ -1,4 +1,4 @@
-// Internal to traces/: strict reading of the fields of a trace, and the one form of its errors.
+// For readers of files, not for their users: strict reading of fields, and the one form of errors.
 #pragma once
 
 #include <cstdint>

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <istream>
-#include <iterator>
 #include <string>
 #include <string_view>
 
@@ -11,6 +10,7 @@
 
 #include "traces/fields.h"
 #include "traces/gaps.h"
+#include "traces/line_counting.h"
 #include "traces/text_file.h"
 
 namespace kvhaul {
@@ -55,28 +55,6 @@ bool parse_weights(std::string_view text, std::vector<std::pair<std::uint32_t, d
   } while (take(','));
   return take('}') && found.empty();
 }
-
-/// Characters for the JSON library, counting lines as it goes.
-class LineCounting {
- public:
-  using iterator_category = std::input_iterator_tag;
-  using value_type = char;
-  using difference_type = std::ptrdiff_t;
-  using pointer = const char*;
-  using reference = const char&;
-
-  LineCounting(const char* at, std::uint64_t& line) : at_(at), line_(&line) {}
-  const char& operator*() const { return *at_; }
-  LineCounting& operator++() {
-    *line_ += *at_++ == '\n';
-    return *this;
-  }
-  friend bool operator==(const LineCounting& a, const LineCounting& b) { return a.at_ == b.at_; }
-
- private:
-  const char* at_;
-  std::uint64_t* line_;
-};
 
 /// {"21600": {"input_tokens": "{45: 0.0096}", "output_tokens": "{}", ...}, ...}
 class LengthsEvents final : public json::json_sax_t {
@@ -141,7 +119,9 @@ class LengthsEvents final : public json::json_sax_t {
   int depth_ = 0;
 };
 
-Result<ServegenWindow> parse_window(const TextFile& file) {
+using WindowFile = TextFile<6>;
+
+Result<ServegenWindow> parse_window(const WindowFile& file) {
   const auto bad = [&](std::string_view expected, std::size_t column) {
     return expected_at(file.name(), file.line(), expected, file.field(column));
   };
@@ -279,7 +259,7 @@ class ServegenReader final : public TraceReader {
 
 Result<std::vector<ServegenWindow>> read_servegen_windows(std::unique_ptr<std::istream> bytes,
                                                           std::string name) {
-  TextFile file(TextInput{std::move(bytes), std::move(name)});
+  WindowFile file(TextInput{std::move(bytes), std::move(name)});
   std::vector<ServegenWindow> windows;
   for (;;) {
     const Result<bool> more = file.next_row();
@@ -298,17 +278,11 @@ Result<std::vector<ServegenWindow>> read_servegen_windows(std::unique_ptr<std::i
 
 Result<std::vector<ServegenLengths>> read_servegen_lengths(std::unique_ptr<std::istream> bytes,
                                                            std::string name) {
-  std::string text;
-  for (std::string chunk(std::size_t{64} * KiB, '\0'); bytes->good();) {
-    bytes->read(chunk.data(), static_cast<std::streamsize>(chunk.size()));
-    text.append(chunk, 0, static_cast<std::size_t>(bytes->gcount()));
-    if (text.size() > dataset_bytes_max)
-      return Error::bad_input("'" + name + "' is longer than 256 MiB");
-  }
-  if (bytes->bad()) return Error::failed("cannot read '" + name + "'");
+  const Result<std::string> text = read_all(*bytes, name, dataset_bytes_max);
+  if (!text) return text.error();
   std::uint64_t line = 1;
   LengthsEvents events(name, line);
-  json::sax_parse(LineCounting(text.data(), line), LineCounting(text.data() + text.size(), line),
+  json::sax_parse(LineCounting(text->data(), line), LineCounting(text->data() + text->size(), line),
                   &events);
   Result<std::vector<ServegenLengths>> lengths = events.result();
   if (!lengths) return lengths;

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <optional>
 #include <system_error>
+#include <tuple>
 
 #define CSV_IO_NO_THREAD  // the library would start a thread per file
 #if defined(__GNUC__) && !defined(__clang__)
@@ -13,6 +14,7 @@
 #endif
 #include <libfccp/csv.h>
 
+#include "core/unit_text.h"
 #include "traces/fields.h"
 
 namespace kvhaul {
@@ -90,8 +92,6 @@ class GuardedBytes final : public io::ByteSourceBase {
   bool ends_in_newline_ = true;
 };
 
-using Csv = io::CSVReader<TextFile::columns_max>;
-
 }  // namespace
 
 Result<TextInput> open_text(const std::string& path) {
@@ -100,6 +100,26 @@ Result<TextInput> open_text(const std::string& path) {
     return Error::bad_input("cannot open '" + path +
                             "': " + std::generic_category().message(errno));
   return TextInput{std::move(file), path};
+}
+
+Result<TextInput> begin_text(std::unique_ptr<std::istream> bytes, std::string name) {
+  TextInput input{std::move(bytes), std::move(name), std::string(std::size_t{64} * KiB, '\0')};
+  input.bytes->read(input.head.data(), static_cast<std::streamsize>(input.head.size()));
+  input.head.resize(static_cast<std::size_t>(input.bytes->gcount()));
+  if (input.bytes->bad()) return Error::failed("cannot read '" + input.name + "'");
+  return input;
+}
+
+Result<std::string> read_all(std::istream& bytes, const std::string& name, std::size_t bytes_max) {
+  std::string text;
+  for (std::string part(std::size_t{64} * KiB, '\0'); bytes.good();) {
+    bytes.read(part.data(), static_cast<std::streamsize>(part.size()));
+    text.append(part, 0, static_cast<std::size_t>(bytes.gcount()));
+    if (text.size() > bytes_max)
+      return Error::bad_input("'" + name + "' is longer than " + bytes_text(bytes_max));
+  }
+  if (bytes.bad()) return Error::failed("cannot read '" + name + "'");
+  return text;
 }
 
 std::string_view line_of(std::string_view head, std::uint64_t number) {
@@ -114,16 +134,17 @@ std::string_view line_of(std::string_view head, std::uint64_t number) {
   return head;
 }
 
-struct TextFile::Impl {
+template <std::size_t columns>
+struct TextFile<columns>::Impl {
   explicit Impl(TextInput from)
       : input(std::move(from)), csv(input.name, std::make_unique<GuardedBytes>(input, damage)) {}
 
   TextInput input;
   Damage damage;
-  Csv csv;
-  std::string columns = std::to_string(columns_max) + " columns";
-  std::array<bool, columns_max> has{};
-  std::array<char*, columns_max> fields{};  // null where the header lacks the column
+  io::CSVReader<columns> csv;
+  std::string expected_columns = std::to_string(columns) + " columns";
+  std::array<bool, columns> has{};
+  std::array<char*, columns> fields{};  // null where the header lacks the column
 
   std::uint64_t line() const { return csv.get_file_line(); }
 
@@ -155,20 +176,31 @@ struct TextFile::Impl {
 
   Error found_columns(const char* how_many) const {
     return expected_not(
-        input.name, line(), columns,
+        input.name, line(), expected_columns,
         damage.newline_added ? std::string(how_many) + "; is the file cut?" : how_many);
   }
 };
 
-TextFile::TextFile(TextInput input) : impl_(std::make_unique<Impl>(std::move(input))) {}
-TextFile::~TextFile() = default;
-TextFile::TextFile(TextFile&&) noexcept = default;
-TextFile& TextFile::operator=(TextFile&&) noexcept = default;
+template <std::size_t columns>
+TextFile<columns>::TextFile(TextInput input) : impl_(std::make_unique<Impl>(std::move(input))) {}
+template <std::size_t columns>
+TextFile<columns>::~TextFile() = default;
+template <std::size_t columns>
+TextFile<columns>::TextFile(TextFile&&) noexcept = default;
+template <std::size_t columns>
+TextFile<columns>& TextFile<columns>::operator=(TextFile&&) noexcept = default;
 
-const std::string& TextFile::name() const { return impl_->input.name; }
-std::uint64_t TextFile::line() const { return impl_->line(); }
+template <std::size_t columns>
+const std::string& TextFile<columns>::name() const {
+  return impl_->input.name;
+}
+template <std::size_t columns>
+std::uint64_t TextFile<columns>::line() const {
+  return impl_->line();
+}
 
-Result<bool> TextFile::next_line(std::string_view& line) {
+template <std::size_t columns>
+Result<bool> TextFile<columns>::next_line(std::string_view& line) {
   return impl_->guarded([&] {
     const char* text = impl_->csv.next_line();
     line = text == nullptr ? std::string_view() : std::string_view(text);
@@ -176,40 +208,52 @@ Result<bool> TextFile::next_line(std::string_view& line) {
   });
 }
 
-Result<void> TextFile::read_header(std::span<const Column> columns) {
-  check(columns.size() <= columns_max, "too many columns for TextFile");
+template <std::size_t columns>
+Result<void> TextFile<columns>::read_header(std::span<const Column> wanted) {
+  check(wanted.size() <= columns, "too many columns for this TextFile");
   // The library wants all names: the rest are ones that no header can hold.
-  std::array<std::string, columns_max> names;
-  for (std::size_t i = 0; i < columns_max; ++i)
-    names[i] = i < columns.size() ? columns[i].name : std::string(i + 1, '\n');
+  std::array<std::string, columns> names;
+  for (std::size_t i = 0; i < columns; ++i)
+    names[i] = i < wanted.size() ? wanted[i].name : std::string(i + 1, '\n');
   const Result<bool> read = impl_->guarded([&] {
-    impl_->csv.read_header(io::ignore_extra_column | io::ignore_missing_column, names[0], names[1],
-                           names[2], names[3], names[4], names[5]);
+    std::apply(
+        [&](const auto&... name) {
+          impl_->csv.read_header(io::ignore_extra_column | io::ignore_missing_column, name...);
+        },
+        names);
     return true;
   });
   if (!read) return read.error();
-  impl_->columns = "as many columns as the header has";
-  for (std::size_t i = 0; i < columns.size(); ++i) {
+  impl_->expected_columns = "as many columns as the header has";
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
     impl_->has[i] = impl_->csv.has_column(names[i]);
-    if (columns[i].required && !impl_->has[i])
+    if (wanted[i].required && !impl_->has[i])
       return expected_at(name(), line(), "a column '" + names[i] + "'",
                          line_of(impl_->input.head, line()));
   }
   return {};
 }
 
-Result<bool> TextFile::next_row() {
-  auto& fields = impl_->fields;
+template <std::size_t columns>
+Result<bool> TextFile<columns>::next_row() {
   return impl_->guarded([&] {
-    return impl_->csv.read_row(fields[0], fields[1], fields[2], fields[3], fields[4], fields[5]);
+    return std::apply([&](auto&... field) { return impl_->csv.read_row(field...); }, impl_->fields);
   });
 }
 
-bool TextFile::has(std::size_t column) const { return impl_->has[column]; }
+template <std::size_t columns>
+bool TextFile<columns>::has(std::size_t column) const {
+  return impl_->has[column];
+}
 
-std::string_view TextFile::field(std::size_t column) const {
+template <std::size_t columns>
+std::string_view TextFile<columns>::field(std::size_t column) const {
   const char* text = impl_->fields[column];
   return text == nullptr ? std::string_view() : std::string_view(text);
 }
+
+template class TextFile<4>;  // requests of traces
+template class TextFile<6>;  // ServeGen's windows
+template class TextFile<7>;  // timing profiles
 
 }  // namespace kvhaul

@@ -263,19 +263,16 @@ Result<TraceReaderPtr> open_trace(const std::string& path, std::optional<TraceFo
 
 Result<TraceReaderPtr> read_trace(std::unique_ptr<std::istream> bytes, std::string name,
                                   std::optional<TraceFormat> format) {
-  // Enough for the first line of any CSV, and for the keys before the ids in JSON.
-  TextInput input{std::move(bytes), name, std::string(std::size_t{64} * KiB, '\0')};
-  input.bytes->read(input.head.data(), static_cast<std::streamsize>(input.head.size()));
-  input.head.resize(static_cast<std::size_t>(input.bytes->gcount()));
-  if (input.bytes->bad()) return Error::failed("cannot read '" + name + "'");
+  Result<TextInput> input = begin_text(std::move(bytes), name);
+  if (!input) return input.error();
   if (!format) {
-    const Result<TraceFormat> sniffed = sniff(input.head, name);
+    const Result<TraceFormat> sniffed = sniff(input->head, name);
     if (!sniffed) return sniffed.error();
     format = *sniffed;
   }
   Result<OpenedRows> opened = trace_layout(*format).text == Text::csv
-                                  ? open_csv_rows(std::move(input), *format)
-                                  : open_json_rows(std::move(input), *format);
+                                  ? open_csv_rows(std::move(*input), *format)
+                                  : open_json_rows(std::move(*input), *format);
   if (!opened) return opened.error();
   return TraceReaderPtr(std::make_unique<FileReader>(std::move(name), *format, std::move(*opened)));
 }
