@@ -1,7 +1,7 @@
 // Percentiles of a stream of numbers in constant memory.
 //
 // Buckets are exact below 2^8 and 1/128 of a power of two wide above, so a percentile is off by
-// less than 0.4% of its value. Count, sum, smallest and largest are exact.
+// less than 1/128 of its value. Count, sum, smallest and largest are exact.
 #pragma once
 
 #include <algorithm>
