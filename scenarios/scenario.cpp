@@ -7,6 +7,7 @@
 
 #include "core/policy/all.h"
 #include "scenarios/yaml_reader.h"
+#include "serving/timing_profile.h"
 
 namespace kvhaul {
 namespace {
@@ -257,17 +258,18 @@ std::shared_ptr<const Timing> read_timing(YamlMap map, const ModelShape& model, 
     const std::string named = map.text("profile");
     const std::filesystem::path beside = std::filesystem::path(file).parent_path() / named;
     const std::size_t format = map.choice("format", formats);
-    const std::string profiled = map.text("model");
-    const auto tp = static_cast<std::uint32_t>(map.count("tp", {}, 1, 1024));
-    const std::string gpu = format == 0 ? map.text("gpu") : map.text("gpu", "");
+    ProfileChoice choice;
+    choice.model = map.text("model");
+    choice.tp = static_cast<std::uint32_t>(map.count("tp", {}, 1, 1024));
+    if (format == 0) choice.hardware = map.text("gpu");
     map.done();
     const std::string path = beside.string();
     if (format == 0) {
-      auto table = read_splitwise_profile(path, profiled, gpu, tp);
+      auto table = read_splitwise_profile(path, choice);
       if (!table) return map.fail_at("profile", table.error().message), nullptr;
       return make_table_timing(std::move(*table));
     }
-    auto polynomial = read_distserve_profile(path, profiled, tp);
+    auto polynomial = read_distserve_profile(path, choice);
     if (!polynomial) return map.fail_at("profile", polynomial.error().message), nullptr;
     return make_polynomial_timing(*polynomial);
   }

@@ -8,8 +8,9 @@
 namespace kvhaul {
 namespace {
 
+/// At least a nanosecond, at most three years: what comes out of odd constants must still add up.
 TimeNs from_seconds(double seconds) {
-  return std::max<TimeNs>(1, static_cast<TimeNs>(std::llround(seconds * 1e9)));
+  return static_cast<TimeNs>(std::llround(std::clamp(seconds * 1e9, 1.0, 1e17)));
 }
 TimeNs from_ms(double ms) { return from_seconds(ms * 1e-3); }
 
@@ -46,7 +47,11 @@ double on_lines(const std::vector<TimingTable::Point>& points, double x) {
 class Table final : public Timing {
  public:
   explicit Table(TimingTable table)
-      : table_(std::move(table)), start_ms_(on_lines(table_.prefill, 0)) {}
+      : table_(std::move(table)), start_ms_(on_lines(table_.prefill, 0)) {
+    // Where a longer prompt measured faster, the line to 0 tokens rises above the measured points.
+    for (const TimingTable::Point& point : table_.prefill)
+      start_ms_ = std::min(start_ms_, point.ms);
+  }
 
   /// A later chunk costs what the longer prompt takes more, and the start once again.
   TimeNs prefill_ns(std::uint32_t tokens, std::uint32_t before) const override {
@@ -69,10 +74,7 @@ class Polynomial final : public Timing {
   explicit Polynomial(const TimingPolynomial& p) : p_(p) {}
 
   TimeNs prefill_ns(std::uint32_t tokens, std::uint32_t before) const override {
-    const double whole = static_cast<double>(tokens) + before;
-    const double linear = p_.prefill[1] * tokens;
-    const double square = p_.prefill[2] * (whole * whole - static_cast<double>(before) * before);
-    return from_ms(p_.prefill[0] + linear + square);
+    return from_ms(p_.prefill[0] + growth(static_cast<double>(tokens) + before) - growth(before));
   }
   TimeNs prefill_start_ns() const override { return from_ms(p_.prefill[0]); }
   TimeNs step_ns(std::uint32_t batch, double, double context) const override {
@@ -81,6 +83,13 @@ class Polynomial final : public Timing {
   }
 
  private:
+  /// b T + c T^2, up to where it would begin to fall.
+  double growth(double tokens) const {
+    const auto [a, b, c] = p_.prefill;
+    if (c < 0) tokens = std::min(tokens, b / (-2 * c));
+    return (b + c * tokens) * tokens;
+  }
+
   TimingPolynomial p_;
 };
 

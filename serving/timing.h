@@ -4,13 +4,14 @@
 //   decode step of a batch                    t1 + (weights + KV of the batch) / (n BW MBU)
 //
 // The constants come from the scenario; docs/models.md says what they were fitted to.
+// Measurements come from files: serving/timing_profile.h.
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
-#include "core/result.h"
 #include "core/units.h"
 #include "serving/model.h"
 
@@ -56,6 +57,7 @@ struct TimingTable {
 std::unique_ptr<Timing> make_table_timing(TimingTable table);
 
 /// prefill = a + b T + c T^2 and step = a + b sum(context) + c batch, in ms: DistServe's profiles.
+/// A fit with c below 0 is held where it would begin to fall.
 struct TimingPolynomial {
   double prefill[3] = {0, 0, 0};
   double step_small[3] = {0, 0, 0};
@@ -63,13 +65,5 @@ struct TimingPolynomial {
   double large_from_batch = 95;
 };
 std::unique_ptr<Timing> make_polynomial_timing(const TimingPolynomial& polynomial);
-
-/// splitwise-sim's perf_model.csv: the rows of one model, GPU and tensor parallelism, medians over
-/// its repeats. Drops the points its authors' data got wrong (batch 64 at TP 2).
-Result<TimingTable> read_splitwise_profile(const std::string& path, const std::string& model,
-                                           const std::string& hardware, std::uint32_t tp);
-/// DistServe's profiler-*.json.
-Result<TimingPolynomial> read_distserve_profile(const std::string& path, const std::string& model,
-                                                std::uint32_t tp);
 
 }  // namespace kvhaul
