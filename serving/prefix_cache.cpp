@@ -46,11 +46,12 @@ void PrefixCache::keep(std::span<const std::uint64_t> blocks, std::uint32_t firs
     }
     return part;
   };
-  std::vector<std::uint32_t> kept;
+  std::vector<std::uint32_t> used;
   for (std::uint32_t b = first; block_pages_ != 0 && b < whole_blocks && b < blocks.size(); ++b) {
     PageList part = cut(block_pages_);
-    if (index_.count(blocks[b]) != 0) {  // another request brought it meanwhile
-      pool_.release(part);
+    if (const auto here = index_.find(blocks[b]); here != index_.end()) {
+      pool_.release(part);  // another request brought it meanwhile
+      if (entries_[here->second].pins == 0) used.push_back(here->second);
       continue;
     }
     std::uint32_t slot = static_cast<std::uint32_t>(entries_.size());
@@ -62,9 +63,14 @@ void PrefixCache::keep(std::span<const std::uint64_t> blocks, std::uint32_t firs
     }
     entries_[slot] = {blocks[b], std::move(part), 0, none, none};
     index_[blocks[b]] = slot;
-    kept.push_back(slot);
+    link(slot);
+    used.push_back(slot);
   }
-  for (auto slot = kept.rbegin(); slot != kept.rend(); ++slot) link(*slot);
+  // As in unpin(): the last block leaves first.
+  for (auto slot = used.rbegin(); slot != used.rend(); ++slot) {
+    unlink(*slot);
+    link(*slot);
+  }
   pool_.release(cut(~0u));
 }
 

@@ -31,7 +31,7 @@ class PrefixCache {
   void unpin(std::span<const std::uint64_t> blocks, std::uint32_t count);
   /// Takes over the pages of blocks that were just computed: `pages` are those of blocks
   /// [first, ...), and what is not kept (a block that is here already, the last partial one) goes
-  /// back to the pool.
+  /// back to the pool. The blocks before `first` must be pinned still.
   void keep(std::span<const std::uint64_t> blocks, std::uint32_t first, const PageList& pages,
             std::uint32_t whole_blocks);
   /// Gives unpinned blocks back to the pool until it has that many free pages; false if it cannot.

@@ -677,11 +677,12 @@ void Replay::release_source(TimeNs now, std::uint32_t slot) {
   Request& request = requests_[slot];
   PrefillInstance& instance = *prefill_[request.result.prefill_instance];
   const std::uint32_t block_tokens = instance.cache.block_tokens();
-  instance.cache.unpin(request.prefix_blocks, request.pinned_blocks);
   const bool aligned = block_tokens != 0 && request.result.cached_tokens % block_tokens == 0;
   const std::uint32_t whole =
       aligned && !request.failed ? request.result.input_tokens / block_tokens : 0;
+  // In this order: the cache lets go of a block before the ones that lead to it.
   instance.cache.keep(request.prefix_blocks, request.pinned_blocks, request.own_pages, whole);
+  instance.cache.unpin(request.prefix_blocks, request.pinned_blocks);
   request.source_free = true;
   const std::uint32_t index = request.result.prefill_instance;
   free_if_over(slot);
