@@ -1,7 +1,7 @@
 #include "serving/link_meter.h"
 
 #include <algorithm>
-#include <map>
+#include <iterator>
 
 namespace kvhaul {
 
@@ -13,13 +13,30 @@ void LinkMeter::chunks_ended(std::span<const Completion> completions) {
     if (completion.outcome != Outcome::ok) continue;
     ++landed_chunks_;
     landed_bytes_ += completion.bytes;
-    const TimeNs from = std::max(completion.started_ns, busy_until_ns_);
-    if (completion.done_ns > from) busy_ns_ += completion.done_ns - from;
-    busy_until_ns_ = std::max(busy_until_ns_, completion.done_ns);
+    last_landed_ns_ = std::max(last_landed_ns_, completion.done_ns);
+    add_busy(completion.started_ns, completion.done_ns);
     while (completion.done_ns / bin_ns_ >= static_cast<TimeNs>(bins_max)) widen();
     add(bins_[completion.channel], completion.started_ns, completion.done_ns,
         static_cast<double>(completion.bytes));
   }
+}
+
+void LinkMeter::add_busy(TimeNs from, TimeNs to) {
+  from = std::max(from, settled_ns_);
+  if (to <= from) return;
+  auto next = busy_.upper_bound(from);
+  if (next != busy_.begin() && std::prev(next)->second >= from) --next;
+  while (next != busy_.end() && next->first <= to) {  // absorb what it touches
+    from = std::min(from, next->first);
+    to = std::max(to, next->second);
+    busy_ns_ -= next->second - next->first;
+    next = busy_.erase(next);
+  }
+  busy_[from] = to;
+  busy_ns_ += to - from;
+  if (busy_.size() <= stretches_max) return;
+  settled_ns_ = busy_.begin()->second;
+  busy_.erase(busy_.begin());
 }
 
 void LinkMeter::add(std::vector<double>& bins, TimeNs from, TimeNs to, double bytes) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -35,6 +36,7 @@ class LinkMeter {
   TimeNs bin_ns() const { return bin_ns_; }
   /// Time during which at least one chunk was between its start and its landing.
   TimeNs busy_ns() const { return busy_ns_; }
+  TimeNs last_landed_ns() const { return last_landed_ns_; }
   Bytes landed_bytes() const { return landed_bytes_; }
   std::uint64_t landed_chunks() const { return landed_chunks_; }
   Bytes channel_bytes(ChannelId channel) const;
@@ -45,12 +47,18 @@ class LinkMeter {
  private:
   void add(std::vector<double>& bins, TimeNs from, TimeNs to, double bytes);
   void widen();
+  void add_busy(TimeNs from, TimeNs to);
 
   std::span<const ChannelRequest> requests_;
   std::vector<std::vector<double>> bins_;  // by channel
   TimeNs bin_ns_ = 1 * ms_ns;
-  TimeNs busy_until_ns_ = 0;
+  /// Disjoint stretches of time, start and end, of which the last ones are held: chunks end in
+  /// almost the order in which they started.
+  static constexpr std::size_t stretches_max = 4096;
+  std::map<TimeNs, TimeNs> busy_;
+  TimeNs settled_ns_ = 0;  // nothing before it is counted any more
   TimeNs busy_ns_ = 0;
+  TimeNs last_landed_ns_ = 0;
   Bytes landed_bytes_ = 0;
   std::uint64_t landed_chunks_ = 0;
 };

@@ -173,6 +173,8 @@ Result<RunSummary> RunFiles::finish(RunLabels labels, const Replay& replay,
   s.trace_notes = std::move(trace_notes);
   s.notes = std::move(notes);
   s.has_slo = config_.slo_ttft_ns != never_ns || config_.slo_itl_ns != never_ns;
+  // Failed requests may move bytes after the last one that completed.
+  s.duration_ns = std::max(s.duration_ns, meter_.last_landed_ns());
   s.wire_busy_ns = meter_.busy_ns();
   s.landed_chunks = meter_.landed_chunks();
   s.landed_bytes = meter_.landed_bytes();
