@@ -22,6 +22,10 @@ constexpr Bytes page_run_bytes = 8;  // of a page table on the wire
 constexpr std::uint32_t damaged_transfers_max = 16;  // of one request, before it is given up
 constexpr std::size_t waiting_checks_max = 64;       // then they are done while copies go on
 
+// A tag holds a slot, a unit in 24 bits and a lane in 16.
+constexpr std::uint64_t units_max = 1 << 24;
+constexpr std::size_t lanes_max = 1 << 16;
+
 constexpr std::uint64_t make_tag(std::uint32_t slot, std::uint32_t unit, std::uint32_t lane) {
   return (std::uint64_t{slot} << 40) | (std::uint64_t{unit} << 16) | lane;
 }
@@ -129,6 +133,19 @@ Result<void> Replay::prepare(Runtime& runtime, const Cluster& cluster) {
   source_ranks_ = *source;
   target_ranks_ = *target;
   lanes_ = plan_lanes(config_.model, config_.prefill, config_.decode);
+  if (lanes_.size() > lanes_max)
+    return Error::bad_input("prefill and decode have " + std::to_string(lanes_.size()) +
+                            " pairs of ranks that share KV heads; at most 65536 can be replayed");
+  // The longest prompt that is replayed fills the KV memory of an instance.
+  const std::uint64_t tokens_max =
+      std::uint64_t{source_ranks_[0].pages} * config_.prefill.page_tokens;
+  const std::uint64_t units =
+      (std::min<std::uint64_t>(tokens_max, trace_tokens_max) / config_.chunk_tokens + 2) *
+      config_.model.layers;
+  if (units > units_max)
+    return Error::bad_input("prefill chunks of " + std::to_string(config_.chunk_tokens) +
+                            " tokens cut the longest prompt into more than 16777216 units, one per "
+                            "layer and chunk; expected longer prefill chunks");
   decode_layer_ns_ = config_.decode.timing->step_ns(1, 0, 0) / config_.model.layers;
 
   // Blocks of the trace that are no whole number of pages cannot be kept.
@@ -302,44 +319,55 @@ bool Replay::by_layer() const {
   return config_.streaming == Streaming::layer || config_.streaming == Streaming::chunk_layer;
 }
 
-/// Takes the next request if its pages can be had: pins what is cached, allocates the rest.
-void Replay::start_prefill(TimeNs at, TimeNs now, std::uint32_t index) {
-  PrefillInstance& instance = *prefill_[index];
-  if (instance.current != no_id || instance.queue.empty()) return;
-  const std::uint32_t slot = instance.queue.front();
-  Request& request = requests_[slot];
+/// Pins the first `hits` blocks of a prompt, which are cached, and allocates pages for the rest.
+/// False, and nothing taken, until transfers give pages back.
+bool Replay::take_source_pages(PrefillInstance& instance, Request& request,
+                               std::uint32_t hits) const {
   RequestResult& result = request.result;
   const std::uint32_t page_tokens = config_.prefill.page_tokens;
-  const std::uint32_t block_tokens = instance.cache.block_tokens();
-  const std::span<const std::uint64_t> blocks = request.prefix_blocks;
-
   // At least one token is computed, and pages are shared whole.
-  const std::uint32_t whole_blocks = block_tokens == 0 ? 0 : result.input_tokens / block_tokens;
-  const std::uint32_t hits =
-      block_tokens == 0 ? 0 : std::min(instance.cache.match(blocks), whole_blocks);
-  result.cached_tokens =
-      std::min(hits * block_tokens, result.input_tokens - 1) / page_tokens * page_tokens;
-  request.pinned_blocks = hits;
-  instance.cache.pin(blocks, hits, request.source_pages);
-  for (std::uint32_t over = page_count(request.source_pages) - result.cached_tokens / page_tokens;
-       over > 0;) {
+  result.cached_tokens = std::min(hits * instance.cache.block_tokens(), result.input_tokens - 1) /
+                         page_tokens * page_tokens;
+  const std::uint32_t cached_pages = result.cached_tokens / page_tokens;
+  instance.cache.pin(request.prefix_blocks, hits, request.source_pages);
+  for (std::uint32_t over = page_count(request.source_pages) - cached_pages; over > 0;) {
     PageRun& last = request.source_pages.back();
     const std::uint32_t cut = std::min(over, last.count);
     last.count -= cut;
     over -= cut;
     if (last.count == 0) request.source_pages.pop_back();
   }
-  const std::uint32_t own =
-      pages_for(result.input_tokens, page_tokens) - result.cached_tokens / page_tokens;
-  if (!instance.cache.make_room(own)) {  // until transfers give pages back
-    instance.cache.unpin(blocks, hits);
-    request.pinned_blocks = 0;
+  const std::uint32_t own = pages_for(result.input_tokens, page_tokens) - cached_pages;
+  if (!instance.cache.make_room(own)) {
+    instance.cache.unpin(request.prefix_blocks, hits);
     request.source_pages.clear();
-    return;
+    return false;
   }
+  request.pinned_blocks = hits;
   instance.pool.allocate(own, request.own_pages);
   request.source_pages.insert(request.source_pages.end(), request.own_pages.begin(),
                               request.own_pages.end());
+  return true;
+}
+
+/// Takes the next request if its pages can be had.
+void Replay::start_prefill(TimeNs at, TimeNs now, std::uint32_t index) {
+  PrefillInstance& instance = *prefill_[index];
+  if (instance.current != no_id || instance.queue.empty()) return;
+  const std::uint32_t slot = instance.queue.front();
+  Request& request = requests_[slot];
+  RequestResult& result = request.result;
+  const std::uint32_t block_tokens = instance.cache.block_tokens();
+  const std::uint32_t hits = block_tokens == 0
+                                 ? 0
+                                 : std::min(instance.cache.match(request.prefix_blocks),
+                                            result.input_tokens / block_tokens);
+  if (!take_source_pages(instance, request, hits)) {
+    // A prompt that is cached to its end has its last block twice, since its last token is
+    // computed. Where there is no room for that, the block is computed again.
+    const std::uint32_t fewer = hits == 0 ? 0 : (result.input_tokens - 1) / block_tokens;
+    if (fewer >= hits || !take_source_pages(instance, request, fewer)) return;
+  }
   instance.queue.pop_front();
   instance.current = slot;
   result.prefill_start_ns = at;

@@ -143,6 +143,7 @@ class Replay final : public RuntimeClient {
   std::uint32_t choose_decode(const Request& request);
   void end_without_replay(const Request& request, RequestOutcome outcome);
 
+  bool take_source_pages(PrefillInstance& instance, Request& request, std::uint32_t hits) const;
   void start_prefill(TimeNs at, TimeNs now, std::uint32_t instance);
   void prefill_step(TimeNs at, TimeNs now, std::uint32_t instance);
   void schedule_prefill(std::uint32_t instance);
