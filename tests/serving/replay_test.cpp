@@ -310,6 +310,19 @@ TEST(Replay, AWholeHitInAFullPool) {
   EXPECT_EQ(run->requests[1].bytes, 8 * 4 * page_layer);
 }
 
+// A pool of 8 pages, blocks of 2. Blocks 1, 2 and, after hitting those, 3 are cached; 8 and 9 need
+// one of the three to leave. It has to be the last one: 2 and 1 are still hits.
+TEST(Replay, TheCacheLosesTheEndOfAPromptFirst) {
+  Setting s;
+  s.prefill = "{gpus: [node0/gpu0], kv_memory: 64 KiB, %}";
+  const auto run =
+      replay(s, trace_text("0,64,2,1 2\n1,96,2,1 2 3\n2,64,2,8 9\n3,128,2,1 2 3 4\n", 32));
+  ASSERT_EQ(run->error, "");
+  EXPECT_EQ(run->requests[1].cached_tokens, 64u);
+  EXPECT_EQ(run->requests[2].cached_tokens, 0u);
+  EXPECT_EQ(run->requests[3].cached_tokens, 64u);
+}
+
 TEST(Replay, NoPrefixCache) {
   Setting s;
   s.more_serving = "  prefix_cache: false\n";
