@@ -79,9 +79,9 @@ void ProgressBar::show(double share, const std::string& what) {
   if (share >= 0) {
     constexpr int bar_columns = 20;
     const int filled = static_cast<int>(std::clamp(share, 0.0, 1.0) * bar_columns);
-    line = "[" + std::string(static_cast<std::size_t>(filled), '#') +
-           std::string(static_cast<std::size_t>(bar_columns - filled), '.') + "] " +
-           number_text(100 * share, 3) + "%  ";
+    line.append("[").append(static_cast<std::size_t>(filled), '#');
+    line.append(static_cast<std::size_t>(bar_columns - filled), '.').append("] ");
+    line.append(number_text(100 * share, 3)).append("%  ");
     const double elapsed = std::chrono::duration<double>(now - start_).count();
     if (share > 0.01)
       line += duration_text(static_cast<TimeNs>(elapsed * (1 - share) / share * 1e9)) + " left  ";
