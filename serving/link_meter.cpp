@@ -5,8 +5,17 @@
 
 namespace kvhaul {
 
-LinkMeter::LinkMeter(std::span<const ChannelRequest> requests)
-    : requests_(requests), bins_(requests.size()) {}
+LinkMeter::LinkMeter(const Cluster& cluster, std::span<const ChannelRequest> requests)
+    : cluster_(cluster),
+      requests_(requests),
+      bins_(requests.size()),
+      stretches_(cluster.links.size()) {}
+
+/// Start and landing are whole nanoseconds: together they may be off by one.
+double LinkMeter::utilisation(LinkId link, const Stretch& stretch) const {
+  const auto time_ns = static_cast<double>(stretch.to_ns - stretch.from_ns + 1);
+  return static_cast<double>(stretch.bytes) / (cluster_.links[link].bytes_per_s * time_ns * 1e-9);
+}
 
 void LinkMeter::chunks_ended(std::span<const Completion> completions) {
   for (const Completion& completion : completions) {
@@ -15,6 +24,17 @@ void LinkMeter::chunks_ended(std::span<const Completion> completions) {
     landed_bytes_ += completion.bytes;
     last_landed_ns_ = std::max(last_landed_ns_, completion.done_ns);
     add_busy(completion.started_ns, completion.done_ns);
+    for (const LinkId link : requests_[completion.channel].route.hops) {
+      Stretch& stretch = stretches_[link];
+      if (completion.started_ns > stretch.to_ns) {
+        stretch.busiest = std::max(stretch.busiest, utilisation(link, stretch));
+        stretch = {completion.started_ns, completion.done_ns, completion.bytes, stretch.busiest};
+      } else {
+        stretch.from_ns = std::min(stretch.from_ns, completion.started_ns);
+        stretch.to_ns = std::max(stretch.to_ns, completion.done_ns);
+        stretch.bytes += completion.bytes;
+      }
+    }
     while (completion.done_ns / bin_ns_ >= static_cast<TimeNs>(bins_max)) widen();
     add(bins_[completion.channel], completion.started_ns, completion.done_ns,
         static_cast<double>(completion.bytes));
@@ -70,7 +90,7 @@ Bytes LinkMeter::channel_bytes(ChannelId channel) const {
   return static_cast<Bytes>(sum + 0.5);
 }
 
-std::vector<LinkUse> LinkMeter::link_use(const Cluster& cluster, TimeNs end_ns) const {
+std::vector<LinkUse> LinkMeter::link_use(TimeNs end_ns) const {
   std::map<LinkId, std::vector<double>> by_link;
   for (ChannelId channel = 0; channel < bins_.size(); ++channel)
     for (const LinkId link : requests_[channel].route.hops) {
@@ -82,7 +102,7 @@ std::vector<LinkUse> LinkMeter::link_use(const Cluster& cluster, TimeNs end_ns) 
   for (auto& [link, bins] : by_link) {
     LinkUse use;
     use.link = link;
-    const double rate = cluster.links[link].bytes_per_s;
+    const double rate = cluster_.links[link].bytes_per_s;
     double sum = 0, saturated_ns = 0;
     for (std::size_t b = 0; b < bins.size(); ++b) {
       const TimeNs start = static_cast<TimeNs>(b) * bin_ns_;
@@ -96,6 +116,8 @@ std::vector<LinkUse> LinkMeter::link_use(const Cluster& cluster, TimeNs end_ns) 
     if (sum == 0) continue;
     use.bytes = static_cast<Bytes>(sum + 0.5);
     use.utilisation = sum / (rate * static_cast<double>(end_ns) * 1e-9);
+    use.stretch_utilisation =
+        std::max(stretches_[link].busiest, utilisation(link, stretches_[link]));
     use.saturated_share = saturated_ns / static_cast<double>(end_ns);
     use.bin_bytes = std::move(bins);
     uses.push_back(std::move(use));

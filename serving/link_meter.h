@@ -1,7 +1,11 @@
 // How many bytes each channel, and so each link, has carried in which stretch of time.
 //
 // Time is cut into equal bins, at most `bins_max` of them; when a run outgrows them, neighbours are
-// joined and the bins are twice as wide. A chunk's bytes are spread evenly over the time it took.
+// joined and the bins are twice as wide. A chunk's bytes are spread evenly over the time it took,
+// so that a bin may show a little of what crossed the link just before or after it.
+//
+// A stretch is a time in which something is on a link without a gap. All of its chunks start and
+// land inside, so their bytes fit into it at the link's rate, or our accounting is wrong.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +24,8 @@ struct LinkUse {
   Bytes bytes = 0;              // crossings counted: a link crossed twice carries twice the bytes
   double utilisation = 0;       // of the whole run
   double peak_utilisation = 0;  // of the busiest bin
-  double saturated_share = 0;   // of the run's time, in bins above 95%
+  double stretch_utilisation = 0;  // of the busiest stretch; above 1 is an error
+  double saturated_share = 0;      // of the run's time, in bins above 95%
   std::vector<double> bin_bytes;
 };
 
@@ -29,7 +34,8 @@ class LinkMeter {
   static constexpr std::size_t bins_max = 256;
   static constexpr double saturated_from = 0.95;
 
-  explicit LinkMeter(std::span<const ChannelRequest> requests);
+  /// Both must outlive this.
+  LinkMeter(const Cluster& cluster, std::span<const ChannelRequest> requests);
 
   void chunks_ended(std::span<const Completion> completions);
 
@@ -42,15 +48,23 @@ class LinkMeter {
   Bytes channel_bytes(ChannelId channel) const;
 
   /// Use of every link that carried anything, most used first.
-  std::vector<LinkUse> link_use(const Cluster& cluster, TimeNs end_ns) const;
+  std::vector<LinkUse> link_use(TimeNs end_ns) const;
 
  private:
+  struct Stretch {
+    TimeNs from_ns = 0, to_ns = 0;
+    Bytes bytes = 0;
+    double busiest = 0;  // utilisation of the stretches before
+  };
+  double utilisation(LinkId link, const Stretch& stretch) const;
   void add(std::vector<double>& bins, TimeNs from, TimeNs to, double bytes);
   void widen();
   void add_busy(TimeNs from, TimeNs to);
 
+  const Cluster& cluster_;
   std::span<const ChannelRequest> requests_;
   std::vector<std::vector<double>> bins_;  // by channel
+  std::vector<Stretch> stretches_;         // by link; the one that goes on
   TimeNs bin_ns_ = 1 * ms_ns;
   /// Disjoint stretches of time, start and end, of which the last ones are held: chunks end in
   /// almost the order in which they started.

@@ -98,6 +98,7 @@ class RunFiles final : public ReplayObserver {
            OutputFile requests_file, OutputFile transfers_file);
 
   void sample(const RequestResult& result, const std::vector<TransferRow>& rows);
+  Result<void> check_rates(bool rates_bind) const;
   Result<void> write_links(const RunSummary& summary) const;
   Result<void> write_timeline(const RunSummary& summary) const;
   Result<void> write_summary(const RunSummary& summary) const;
