@@ -127,7 +127,8 @@ class Backend {
   /// with `missing` when this machine cannot drive one of the routes, saying which and why.
   virtual Result<std::vector<ChannelNumbers>> open(const Cluster& cluster,
                                                    std::span<const ChannelRequest> requests) = 0;
-  /// Registers that many bytes of a place. Fails with `missing` when the place has not got them.
+  /// Registers that many bytes of a place, before anything is posted. Fails with `missing` when the
+  /// place has not got them.
   virtual Result<SegmentId> register_segment(PlaceId place, Bytes bytes) = 0;
 
   /// Takes the chunks; never blocks, never fails: what is wrong with one is said by its completion.
@@ -143,7 +144,8 @@ class Backend {
   /// Returns at `until_ns`, or earlier when progress() has something to give. With never_ns and
   /// nothing outstanding it returns at once. In virtual time this is what moves the clock.
   virtual void wait(TimeNs until_ns) = 0;
-  /// Nanoseconds since open(); never goes back.
+  /// Nanoseconds since open(), those spent in register_segment() not counted: pinning memory takes
+  /// seconds, and is no part of a run. Never goes back.
   virtual TimeNs now() const = 0;
 
   // Payload: only when moves_bytes(). Offsets and lengths must lie inside the segment.
