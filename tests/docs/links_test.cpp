@@ -13,7 +13,7 @@ namespace fs = std::filesystem;
 /// Pages of the project; build folders, run directories and hidden folders are not part of it.
 std::vector<fs::path> pages() {
   std::vector<fs::path> found;
-  const fs::path root = testing::source_dir();
+  const fs::path root = test::source_dir();
   for (auto it = fs::recursive_directory_iterator(root); it != fs::end(it); ++it) {
     const std::string name = it->path().filename().string();
     const bool top = it.depth() == 0;
@@ -30,7 +30,7 @@ TEST(Pages, RelativeLinksPointToFiles) {
   const std::regex link(R"(\]\(([^)#\s]+)(#[^)\s]*)?\))");
   std::size_t links = 0;
   for (const fs::path& page : pages()) {
-    const std::string text = testing::file_text(page.string());
+    const std::string text = test::file_text(page.string());
     for (std::sregex_iterator it(text.begin(), text.end(), link), end; it != end; ++it) {
       const std::string target = (*it)[1];
       if (target.find("://") != std::string::npos) continue;

@@ -12,7 +12,7 @@ namespace kvhaul::cli {
 namespace {
 
 using Json = nlohmann::json;
-using testing::file_text;
+using test::file_text;
 namespace fs = std::filesystem;
 
 /// A run directory, removed at the end.
@@ -23,7 +23,7 @@ class RunDirectory {
       : path_(fs::path(::testing::TempDir()) / ("kvhaul-docs." + name)) {
     fs::remove_all(path_);
     ReplayRequest request;
-    request.trace = testing::sample("chat-200.csv");
+    request.trace = test::sample("chat-200.csv");
     request.scenario = "dgx-h100-pair";
     request.limit = 20;
     request.out = path_.string();
@@ -51,7 +51,7 @@ class RunDirectory {
 
 /// Of docs/run-directory.md, from the heading of a file to the next heading.
 std::string section_about(const std::string& file) {
-  const std::string page = file_text((testing::source_dir() / "docs/run-directory.md").string());
+  const std::string page = file_text((test::source_dir() / "docs/run-directory.md").string());
   const std::size_t begin = page.find("## " + file + "\n");
   if (begin == std::string::npos) return {};
   return page.substr(begin, page.find("\n## ", begin) - begin);

@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 namespace {
 
 TEST(KvPool, OneRunFromTheFirstGapThatIsLongEnough) {
@@ -142,4 +142,4 @@ TEST(KvPool, RandomUse) {
 }
 
 }  // namespace
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

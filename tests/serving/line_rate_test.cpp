@@ -59,8 +59,11 @@ TEST_F(LineRate, AnOlderStretchIsRemembered) {
         at + static_cast<TimeNs>(share * static_cast<double>(chunk.bytes) / rate_ * 1e9);
     meter.chunks_ended({&chunk, 1});
   }
-  for (const LinkUse& use : meter.link_use(100 * s_ns))
-    if (use.link == narrowest_) EXPECT_NEAR(use.stretch_utilisation, 2, 0.01);
+  for (const LinkUse& use : meter.link_use(100 * s_ns)) {
+    if (use.link == narrowest_) {
+      EXPECT_NEAR(use.stretch_utilisation, 2, 0.01);
+    }
+  }
 }
 
 }  // namespace

@@ -7,19 +7,13 @@
 
 #include "core/random.h"
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 namespace {
 
 /// Links of 1 GB/s, a byte per nanosecond. Channel 0 crosses link 0, channel 1 links 0 and 1, and
 /// channel 2 link 1 twice.
 struct Meter {
-  Meter() : requests(3), meter(requests) {
-    for (const char* name : {"a", "b"}) {
-      Link link;
-      link.name = name;
-      link.bytes_per_s = 1e9;
-      cluster.links.push_back(link);
-    }
+  Meter() {
     requests[0].route.hops = {0};
     requests[1].route.hops = {0, 1};
     requests[2].route.hops = {1, 1};
@@ -35,9 +29,14 @@ struct Meter {
     meter.chunks_ended({&completion, 1});
   }
 
-  Cluster cluster;
-  std::vector<ChannelRequest> requests;
-  LinkMeter meter;
+  static Cluster two_links() {
+    Cluster cluster;
+    cluster.links = {{.name = "a", .bytes_per_s = 1e9}, {.name = "b", .bytes_per_s = 1e9}};
+    return cluster;
+  }
+  Cluster cluster = two_links();
+  std::vector<ChannelRequest> requests = std::vector<ChannelRequest>(3);
+  LinkMeter meter{cluster, requests};
 };
 
 TEST(LinkMeter, BytesPerChannelAndLink) {
@@ -52,7 +51,7 @@ TEST(LinkMeter, BytesPerChannelAndLink) {
   EXPECT_EQ(m.meter.landed_chunks(), 3u);
   EXPECT_EQ(m.meter.last_landed_ns(), 1000);
   // Link a: 500 + 200 in 1,000 ns; link b: 200 + 2 x 100.
-  const auto uses = m.meter.link_use(m.cluster, 1000);
+  const auto uses = m.meter.link_use(1000);
   ASSERT_EQ(uses.size(), 2u);
   EXPECT_EQ(uses[0].link, 0u);
   EXPECT_EQ(uses[0].bytes, 700u);
@@ -66,7 +65,7 @@ TEST(LinkMeter, SpreadOverTheBins) {
   Meter m;
   m.landed(0, 0, 4 * ms_ns, 4'000'000);
   m.landed(2, 0, 1, 0);
-  const auto uses = m.meter.link_use(m.cluster, 8 * ms_ns);
+  const auto uses = m.meter.link_use(8 * ms_ns);
   ASSERT_EQ(uses.size(), 1u);  // link b carried nothing
   EXPECT_DOUBLE_EQ(uses[0].utilisation, 0.5);
   EXPECT_DOUBLE_EQ(uses[0].peak_utilisation, 1);
@@ -79,7 +78,7 @@ TEST(LinkMeter, SpreadOverTheBins) {
 TEST(LinkMeter, PartsOfBins) {
   Meter m;
   m.landed(0, ms_ns / 2, 5 * ms_ns / 2, 400);
-  const auto uses = m.meter.link_use(m.cluster, 3 * ms_ns);
+  const auto uses = m.meter.link_use(3 * ms_ns);
   EXPECT_DOUBLE_EQ(uses[0].bin_bytes[0], 100);
   EXPECT_DOUBLE_EQ(uses[0].bin_bytes[1], 200);
   EXPECT_DOUBLE_EQ(uses[0].bin_bytes[2], 100);
@@ -96,7 +95,7 @@ TEST(LinkMeter, BinsGetWiderInLongRuns) {
   EXPECT_EQ(m.meter.bin_ns(), 4 * ms_ns);
   EXPECT_EQ(m.meter.channel_bytes(0), sum);
   m.landed(0, 3600 * s_ns, 3600 * s_ns + 1, 1000);
-  EXPECT_LE(m.meter.link_use(m.cluster, 3600 * s_ns)[0].bin_bytes.size(), LinkMeter::bins_max);
+  EXPECT_LE(m.meter.link_use(3600 * s_ns)[0].bin_bytes.size(), LinkMeter::bins_max);
   EXPECT_EQ(m.meter.channel_bytes(0), sum + 1000);
 }
 
@@ -129,4 +128,4 @@ TEST(LinkMeter, BusyTimeOfRandomChunks) {
 }
 
 }  // namespace
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

@@ -8,7 +8,7 @@
 
 #include "serving/replay_config.h"
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 namespace {
 
 constexpr std::uint64_t k = 1024;
@@ -238,4 +238,4 @@ TEST(Model, LanesCoverEveryTargetOnce) {
 }
 
 }  // namespace
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

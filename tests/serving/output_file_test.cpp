@@ -5,7 +5,7 @@
 
 #include "tests/traces/trace_testing.h"
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 namespace {
 
 std::string written(const std::function<void(OutputFile&)>& write) {
@@ -66,4 +66,4 @@ TEST(OutputFile, FullDisk) {
 }
 
 }  // namespace
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

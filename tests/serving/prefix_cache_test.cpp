@@ -6,7 +6,7 @@
 
 #include <gtest/gtest.h>
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 namespace {
 
 using Blocks = std::vector<std::uint64_t>;
@@ -243,4 +243,4 @@ TEST(PrefixCache, RandomUse) {
 }
 
 }  // namespace
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

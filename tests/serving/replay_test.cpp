@@ -4,7 +4,7 @@
 
 #include "tests/serving/replay_testing.h"
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 namespace {
 
 // 150 tokens: 10 pages of 16 tokens, 2 KiB a layer, 4 layers: 80 KiB.
@@ -470,4 +470,4 @@ TEST(Replay, AnErrorInTheTraceStopsIt) {
 }
 
 }  // namespace
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

@@ -18,7 +18,7 @@
 #include "serving/replay.h"
 #include "traces/trace.h"
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 
 /// What a test changes in the scenario below.
 struct Setting {
@@ -143,4 +143,4 @@ inline std::unique_ptr<Replayed> replay(const Setting& setting, const std::strin
   return replay(std::move(*scenario), trace, setting.payload, setting.faults);
 }
 
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

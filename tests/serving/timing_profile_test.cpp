@@ -7,7 +7,7 @@
 #include "core/random.h"
 #include "tests/traces/trace_testing.h"
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 namespace {
 
 std::string profile(const std::string& name) {
@@ -268,4 +268,4 @@ TEST(DistserveProfile, PublishedFitThatBendsDown) {
 }
 
 }  // namespace
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

@@ -7,7 +7,7 @@
 
 #include <gtest/gtest.h>
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 namespace {
 
 double ms(TimeNs time_ns) { return static_cast<double>(time_ns) / 1e6; }
@@ -222,4 +222,4 @@ TEST(Timing, GpuKinds) {
 }
 
 }  // namespace
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

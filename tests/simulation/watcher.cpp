@@ -56,7 +56,8 @@ void Watcher::post(ChannelId channel, std::span<const ChunkPost> chunks) {
     if (route.source != world_.pairs[view.pair].first ||
         route.target != world_.pairs[view.pair].second)
       blame("a chunk was posted to a channel between other places");
-    if (!view.open || view.ending)
+    // What is posted now may have been decided earlier in this very instant.
+    if (!view.open || view.ending || view.failed_ns < now())
       blame("a chunk was posted for a transfer that has ended or is cancelled");
 
     const ChannelNumbers& numbers = numbers_[channel];
@@ -114,9 +115,8 @@ void Watcher::check_order(const TransferView& posted) {
     return std::tuple(climbed, v.deadline_ns, v.order);
   };
   for (const auto& [work, other] : views_) {
-    if (!other.open || other.ending || other.pair != posted.pair || other.issued >= other.total)
-      continue;
-    // What is posted now may have been decided earlier in this very instant.
+    if (!other.open || other.ending || other.failed_ns != never_ns) continue;
+    if (other.pair != posted.pair || other.issued >= other.total) continue;
     if (work == posted.work || other.fresh_ns >= time) continue;
     if (order(other) >= order(posted)) continue;
     blame("a transfer was posted before a more urgent one: class " +
@@ -167,9 +167,8 @@ void Watcher::progress(BackendEvents& events) {
     if (completion.outcome != Outcome::ok) {
       view.issued -= chunk.post.bytes;
       view.fresh_ns = now();
-      // Out of attempts: it has failed, though its end waits for what is still in flight.
       if (++view.attempts[chunk.pieces.front().target_offset] == world_.config.max_attempts)
-        view.ending = true;
+        view.failed_ns = now();
     } else {
       for (const Descriptor& piece : chunk.pieces) {
         const Bytes end = piece.target_offset + piece.length;

@@ -26,9 +26,11 @@ struct TransferView {
   Bytes total = 0;
   Bytes issued = 0;  // in flight or landed
   bool open = false;
-  bool ending = false;  // cancelled or failed; nothing of it may be posted any more
+  bool ending = false;                      // cancelled; nothing of it may be posted any more
   std::map<Bytes, std::uint32_t> attempts;  // that did not land, by first target offset
-  std::map<Bytes, Bytes> landed;            // by target offset: end
+  /// When it ran out of attempts; its end waits for what is still in flight.
+  TimeNs failed_ns = never_ns;
+  std::map<Bytes, Bytes> landed;  // by target offset: end
   Bytes landed_bytes = 0;
 };
 

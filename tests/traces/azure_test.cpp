@@ -1,6 +1,6 @@
 #include "tests/traces/trace_testing.h"
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 namespace {
 
 constexpr auto azure = TraceFormat::azure;
@@ -115,4 +115,4 @@ TEST(Azure, BadTimes) {
 }
 
 }  // namespace
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

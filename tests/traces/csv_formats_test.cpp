@@ -1,6 +1,6 @@
 #include "tests/traces/trace_testing.h"
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 namespace {
 
 TEST(Vidur, ReadsPythonFloats) {
@@ -99,4 +99,4 @@ TEST(DistServe, BadArrays) {
 }
 
 }  // namespace
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

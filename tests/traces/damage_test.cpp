@@ -7,7 +7,7 @@
 #include "tests/traces/trace_testing.h"
 #include "traces/fields.h"
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 namespace {
 
 struct Sample {
@@ -263,4 +263,4 @@ TEST(Formats, HaveNamesThatAreFoundAgain) {
 }
 
 }  // namespace
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

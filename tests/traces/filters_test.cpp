@@ -3,7 +3,7 @@
 #include "tests/traces/trace_testing.h"
 #include "traces/trace_filters.h"
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 namespace {
 
 /// Rows of "arrival_s,input,output,prefix ids" in blocks of 16 tokens.
@@ -150,4 +150,4 @@ TEST(Filters, Compose) {
 }
 
 }  // namespace
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

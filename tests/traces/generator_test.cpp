@@ -5,7 +5,7 @@
 #include "tests/traces/trace_testing.h"
 #include "traces/trace_stats.h"
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 namespace {
 
 TraceStats stats_of(const GeneratorOptions& options) {
@@ -168,4 +168,4 @@ TEST(Generator, EndsWhereTimeDoes) {
 }
 
 }  // namespace
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

@@ -1,6 +1,6 @@
 #include "tests/traces/trace_testing.h"
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 namespace {
 
 constexpr auto mooncake = TraceFormat::mooncake;
@@ -139,4 +139,4 @@ TEST(LlmServingSim, TakesOnlyTheClockOfArrivals) {
 }
 
 }  // namespace
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

@@ -2,7 +2,7 @@
 #include "traces/generator.h"
 #include "traces/trace_writer.h"
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 namespace {
 
 constexpr auto ours = TraceFormat::kvhaul;
@@ -108,4 +108,4 @@ TEST(Writer, HandsOnAReadError) {
 }
 
 }  // namespace
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

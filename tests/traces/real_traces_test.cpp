@@ -8,7 +8,7 @@
 #include "traces/trace_stats.h"
 #include "traces/trace_writer.h"
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 namespace {
 
 struct Published {
@@ -333,4 +333,4 @@ TEST(RealTraces, ServeGenR1ClientHasThePublishedLengths) {
 }
 
 }  // namespace
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

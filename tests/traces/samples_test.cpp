@@ -4,7 +4,7 @@
 #include "traces/trace_stats.h"
 #include "traces/trace_writer.h"
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 namespace {
 
 GeneratorOptions chat_200() {
@@ -55,4 +55,4 @@ TEST(Samples, SayWhatTheyShow) {
 }
 
 }  // namespace
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

@@ -4,7 +4,7 @@
 #include "traces/trace_filters.h"
 #include "traces/trace_stats.h"
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 namespace {
 
 Result<std::vector<ServegenWindow>> windows_of(std::string text) {
@@ -207,4 +207,4 @@ TEST(ServeGen, ReadsTheSample) {
 }
 
 }  // namespace
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

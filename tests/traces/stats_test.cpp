@@ -3,7 +3,7 @@
 #include "tests/traces/trace_testing.h"
 #include "traces/trace_stats.h"
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 namespace {
 
 TraceStats stats_of(const std::string& rows) {
@@ -78,4 +78,4 @@ TEST(Stats, HandOnErrors) {
 }
 
 }  // namespace
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

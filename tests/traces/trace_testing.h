@@ -15,7 +15,7 @@
 
 #include "traces/trace.h"
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 
 /// All of a trace; nobody but a test should want that.
 struct WholeTrace {
@@ -108,10 +108,10 @@ inline std::filesystem::path real_traces() {
   return source_dir().parent_path() / "shared/traces";
 }
 
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test
 
 /// Sets `path` to a real trace, or skips the test.
-#define REAL_TRACE_OR_SKIP(path, name)                                           \
-  const std::string path = (::kvhaul::testing::real_traces() / (name)).string(); \
-  if (!std::filesystem::exists(path))                                            \
+#define REAL_TRACE_OR_SKIP(path, name)                                        \
+  const std::string path = (::kvhaul::test::real_traces() / (name)).string(); \
+  if (!std::filesystem::exists(path))                                         \
   GTEST_SKIP() << "no real trace at " << path << " ($KVHAUL_TRACES)"
