@@ -44,6 +44,14 @@ void LinkMeter::chunks_ended(std::span<const Completion> completions) {
 void LinkMeter::add_busy(TimeNs from, TimeNs to) {
   from = std::max(from, settled_ns_);
   if (to <= from) return;
+  if (!busy_.empty()) {  // nearly always it begins inside the latest stretch
+    auto& [latest_from, latest_to] = *busy_.rbegin();
+    if (from >= latest_from && from <= latest_to) {
+      busy_ns_ += std::max<TimeNs>(0, to - latest_to);
+      latest_to = std::max(latest_to, to);
+      return;
+    }
+  }
   auto next = busy_.upper_bound(from);
   if (next != busy_.begin() && std::prev(next)->second >= from) --next;
   while (next != busy_.end() && next->first <= to) {  // absorb what it touches
