@@ -134,17 +134,23 @@ class Comparison {
   std::map<TransferId, Bytes> landed_;
 };
 
-class Reference : public ::testing::TestWithParam<PolicyName> {};
+class Reference : public ::testing::TestWithParam<std::string_view> {};
 
 TEST_P(Reference, AgreesOnEveryChunk) {
   for (std::uint64_t seed = 1; seed <= 200 && !HasFailure(); ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
-    Comparison(seed, std::string(GetParam().name)).run();
+    Comparison(seed, std::string(GetParam())).run();
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(EveryPolicy, Reference, ::testing::ValuesIn(all_policies),
-                         [](const auto& info) { return std::string(info.param.name); });
+std::vector<std::string_view> policy_names() {
+  std::vector<std::string_view> names;
+  for (const PolicyName& policy : all_policies) names.push_back(policy.name);
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(EveryPolicy, Reference, ::testing::ValuesIn(policy_names()),
+                         [](const auto& info) { return std::string(info.param); });
 
 }  // namespace
 }  // namespace kvhaul::test
