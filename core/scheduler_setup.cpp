@@ -5,6 +5,7 @@
 #include <set>
 
 #include "core/policy/all.h"
+#include "core/unit_text.h"
 
 namespace kvhaul {
 namespace {
@@ -162,7 +163,7 @@ Result<void> check_config(const SchedulerConfig& config) {
     std::string names;
     for (const PolicyName& policy : all_policies)
       names += (names.empty() ? "" : ", ") + std::string(policy.name);
-    return wrong("expected a policy out of " + names + ", found '" + config.policy + "'");
+    return wrong("expected a policy out of " + names + ", found " + in_quotes(config.policy));
   }
   constexpr TimeNs longest = 1'000'000 * s_ns;
   const auto in_range = [](TimeNs time) { return time > 0 && time <= longest; };

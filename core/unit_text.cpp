@@ -30,9 +30,7 @@ constexpr std::array time_units = {Unit{"ns", 1},  Unit{"us", 1e3},   Unit{"ms",
                                    Unit{"s", 1e9}, Unit{"min", 6e10}, Unit{"h", 3.6e12}};
 
 Error expected(const char* what, std::string_view found) {
-  std::string shown(found.substr(0, 40));
-  if (found.size() > 40) shown += "...";
-  return Error::bad_input(std::string("expected ") + what + ", found '" + shown + "'");
+  return Error::bad_input(std::string("expected ") + what + ", found " + in_quotes(found));
 }
 
 Result<double> parse_with_unit(std::string_view text, std::span<const Unit> units,
@@ -91,6 +89,21 @@ std::string number_text(double value, int significant_digits) {
     if (text.back() == '.') text.pop_back();
   }
   return text == "-0" ? "0" : text;
+}
+
+std::string in_quotes(std::string_view found) {
+  constexpr std::size_t shown_max = 60;
+  static constexpr char hex[] = "0123456789abcdef";
+  std::string text = "'";
+  for (const char c : found.substr(0, shown_max)) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte < 0x7f) {
+      text += c;
+    } else {
+      text += {'\\', 'x', hex[byte >> 4], hex[byte & 15]};
+    }
+  }
+  return text += found.size() > shown_max ? "...'" : "'";
 }
 
 std::string bytes_text(Bytes bytes) {

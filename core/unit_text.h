@@ -27,4 +27,8 @@ std::string duration_text(TimeNs time_ns);  // "3.1 us", "12.4 ms", "1 h 2 min"
 /// Seven significant digits at most, no exponent for the numbers people print; locale-free.
 std::string number_text(double value, int significant_digits = 3);
 
+/// What somebody wrote, for an error: in quotes, shortened, everything that is not printable ASCII
+/// escaped, because it goes to a terminal.
+std::string in_quotes(std::string_view found);
+
 }  // namespace kvhaul

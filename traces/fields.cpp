@@ -143,21 +143,6 @@ std::optional<TimeNs> parse_datetime(std::string_view text) {
   return (minutes * 60 + second) * s_ns + fraction_ns(fraction);
 }
 
-std::string in_quotes(std::string_view found) {
-  constexpr std::size_t shown_max = 60;
-  static constexpr char hex[] = "0123456789abcdef";
-  std::string text = "'";
-  for (const char c : found.substr(0, shown_max)) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte < 0x7f) {
-      text += c;
-    } else {
-      text += {'\\', 'x', hex[byte >> 4], hex[byte & 15]};
-    }
-  }
-  return text += found.size() > shown_max ? "...'" : "'";
-}
-
 Error expected_at(std::string_view file, std::uint64_t line, std::string_view what,
                   std::string_view found) {
   return expected_not(file, line, what, in_quotes(found));

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "core/result.h"
+#include "core/unit_text.h"
 #include "core/units.h"
 
 namespace kvhaul {
@@ -27,9 +28,6 @@ std::optional<TimeNs> parse_milliseconds(std::string_view text);
 /// "2023-11-16 18:17:03", then up to nine digits of fraction, then an offset such as "+00:00"; both
 /// may be missing. Since 1970 in UTC.
 std::optional<TimeNs> parse_datetime(std::string_view text);
-
-/// In quotes, shortened, everything that is not printable ASCII escaped: it goes to a terminal.
-std::string in_quotes(std::string_view found);
 
 /// "FILE:LINE: expected WHAT, found 'FOUND'"
 Error expected_at(std::string_view file, std::uint64_t line, std::string_view what,
