@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "core/unit_text.h"
 #include "scenarios/yaml_reader.h"
 
 namespace kvhaul {
@@ -54,8 +55,8 @@ faults::Fault read_fault(YamlMap& map, const Cluster& cluster) {
   if (!names_something(cluster, fault))
     map.fail_at(
         "where",
-        "'where': expected a link, device, node or place of the scenario's cluster, found '" +
-            fault.where + "'; 'kvhaul route' prints the names of links");
+        "'where': expected a link, device, node or place of the scenario's cluster, found " +
+            in_quotes(fault.where) + "; 'kvhaul route' prints the names of links");
   map.done();
   return fault;
 }

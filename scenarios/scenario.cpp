@@ -4,8 +4,10 @@
 #include <array>
 #include <filesystem>
 #include <map>
+#include <set>
 
 #include "core/policy/all.h"
+#include "core/unit_text.h"
 #include "scenarios/yaml_reader.h"
 #include "serving/timing_profile.h"
 
@@ -49,6 +51,10 @@ std::vector<std::uint32_t> read_spread(YamlMap& map, std::string_view key, std::
 }
 
 constexpr std::uint64_t devices_max = 1024;  // of one kind in a node
+constexpr std::uint64_t nodes_max = 4096;
+// What a replay can hold in memory, and far above the clusters one would look at link by link.
+constexpr std::uint64_t links_max = 262'144;
+constexpr std::uint64_t candidate_routes_max = 4'194'304;
 
 NodeSpec read_node_type(YamlMap map, const std::string& name) {
   NodeSpec node;
@@ -132,21 +138,38 @@ FabricSpec read_fabric(YamlMap map) {
   return fabric;
 }
 
+std::uint64_t link_count(const ClusterSpec& spec) {
+  std::uint64_t links = 0;
+  std::uint64_t rails = 0;
+  for (const ClusterSpec::NodeEntry& node : spec.nodes) {
+    const NodeSpec& n = node.spec;
+    links += n.hosts.size() * n.hosts.size() + 2 * n.pcie_switches.size() + 4 * n.gpus.size() +
+             4 * n.nics.size();
+    rails = std::max<std::uint64_t>(rails, n.nics.size());
+  }
+  const FabricSpec& fabric = spec.fabric;
+  const std::uint64_t groups =
+      fabric.nodes_per_leaf == 0 ? 1 : spec.nodes.size() / fabric.nodes_per_leaf + 1;
+  const std::uint64_t leaves = groups * (fabric.rails ? rails : 1);
+  return links + leaves * 2 * fabric.spines * fabric.links_per_spine;
+}
+
 void read_cluster(YamlDocument& document, YamlMap map, Scenario& scenario) {
   YamlMap types = map.required_map("node_types");
   std::map<std::string, NodeSpec> by_name;
   const std::vector<std::string> names = types.keys();
+  if (names.size() > 64) return types.fail("expected at most 64 node types");
   for (const std::string& name : names) by_name[name] = read_node_type(types.map(name), name);
   ClusterSpec spec;
   std::map<std::string, std::uint32_t> domains;
   for (YamlMap& entry : map.maps("nodes")) {
     const std::string type = entry.text("type");
-    const std::uint64_t count = entry.count("count", 1, 1, 4096);
+    const std::uint64_t count = entry.count("count", 1, 1, nodes_max);
     const std::string domain = entry.text("nvlink_domain", "");
     const auto found = by_name.find(type);
     if (found == by_name.end()) {
       const std::string near = nearest_name(type, names);
-      entry.fail_at("type", "'type': no node type is called '" + type + "'" +
+      entry.fail_at("type", "'type': no node type is called " + in_quotes(type) +
                                 (near.empty() ? "" : "; did you mean '" + near + "'?"));
       return;
     }
@@ -154,6 +177,9 @@ void read_cluster(YamlDocument& document, YamlMap map, Scenario& scenario) {
     if (!domain.empty())
       node.nvlink_domain =
           domains.try_emplace(domain, static_cast<std::uint32_t>(domains.size())).first->second;
+    if (!document.ok()) return;
+    if (spec.nodes.size() + count > nodes_max)
+      return entry.fail("expected at most " + std::to_string(nodes_max) + " nodes");
     for (std::uint64_t i = 0; i < count; ++i) spec.nodes.push_back(node);
     entry.done();
   }
@@ -161,7 +187,10 @@ void read_cluster(YamlDocument& document, YamlMap map, Scenario& scenario) {
   map.done();
   if (!document.ok()) return;
   if (spec.nodes.empty()) return map.fail("expected at least one entry under 'cluster.nodes'");
-  if (spec.nodes.size() > 4096) return map.fail("expected at most 4096 nodes");
+  const std::uint64_t links = link_count(spec);
+  if (links > links_max)
+    return map.fail("expected a cluster of at most " + std::to_string(links_max) +
+                    " links, found " + std::to_string(links));
   auto cluster = build_cluster(spec);
   if (!cluster) return map.fail(cluster.error().message);
   scenario.cluster = std::move(*cluster);
@@ -196,11 +225,11 @@ void read_routes(YamlMap map, RoutePlan& plan) {
     for (const std::string& name : map.texts("order")) {
       const auto kind = find_route_kind(name);
       if (!kind) {
-        map.fail_at("order", "'order': no kind of route is called '" + name + "'");
+        map.fail_at("order", "'order': no kind of route is called " + in_quotes(name));
         break;
       }
       if (std::find(plan.order.begin(), plan.order.end(), *kind) != plan.order.end())
-        map.fail_at("order", "'order': '" + name + "' stands there twice");
+        map.fail_at("order", "'order': " + in_quotes(name) + " stands there twice");
       plan.order.push_back(*kind);
     }
   }
@@ -223,31 +252,32 @@ void read_model(YamlMap& root, ModelShape& model) {
     std::vector<std::string> names;
     for (const ModelShape& builtin : builtin_models()) names.push_back(builtin.name);
     const std::string near = nearest_name(name, names);
-    root.fail_at("model", "'model': no model is called '" + name + "'" +
+    root.fail_at("model", "'model': no model is called " + in_quotes(name) +
                               (near.empty() ? "; 'kvhaul list models' names them"
                                             : "; did you mean '" + near + "'?"));
     return;
   }
   YamlMap map = root.map("model");
   constexpr std::array<std::string_view, 2> attentions = {"heads", "latent"};
-  constexpr std::uint64_t most = 1'000'000;
-  const auto small = [&](std::string_view key) {
+  // Ten times what any model has; the bytes of a page of all layers stay below 2^60.
+  const auto small = [&](std::string_view key, std::uint64_t most) {
     return static_cast<std::uint32_t>(map.count(key, {}, 1, most));
   };
   model.name = map.text("name");
-  model.layers = static_cast<std::uint32_t>(map.count("layers", {}, 1, 10'000));
-  model.query_heads = small("query_heads");
+  model.layers = small("layers", 1024);
+  model.query_heads = small("query_heads", 4096);
   model.attention = static_cast<Attention>(map.choice("attention", attentions, 0));
-  model.kv_heads = model.attention == Attention::heads ? small("kv_heads") : 1;
-  model.head_dim = small("head_dim");
+  model.kv_heads = model.attention == Attention::heads ? small("kv_heads", 4096) : 1;
+  model.head_dim = small("head_dim", 65536);
   model.element_bytes = static_cast<std::uint32_t>(map.count("element_bytes", 2, 1, 8));
   model.active_parameters = map.number("active_parameters");
   model.total_parameters = map.number("total_parameters", model.active_parameters);
   model.context_tokens = static_cast<std::uint32_t>(map.count("context_tokens", 0));
   model.window_tokens = static_cast<std::uint32_t>(map.count("window_tokens", 0));
   model.global_every = static_cast<std::uint32_t>(map.count("global_every", 0));
-  if (model.active_parameters < 1 || model.total_parameters < model.active_parameters)
-    map.fail("expected active_parameters of at least 1, and total_parameters of no less");
+  if (model.active_parameters < 1 || model.total_parameters < model.active_parameters ||
+      model.total_parameters > 1e15)
+    map.fail("expected 1 <= active_parameters <= total_parameters <= 1e15");
   map.done();
 }
 
@@ -281,7 +311,7 @@ std::shared_ptr<const Timing> read_timing(YamlMap map, const ModelShape& model, 
   } else {
     std::string known;
     for (const GpuKind& k : gpu_kinds()) known += (known.empty() ? "" : ", ") + k.name;
-    map.fail_at("gpu", "'gpu': expected one of " + known + ", found '" + gpu + "'");
+    map.fail_at("gpu", "'gpu': expected one of " + known + ", found " + in_quotes(gpu));
   }
   constants.gpus = gpus;
   constants.mfu = map.number("mfu", constants.mfu);
@@ -289,10 +319,16 @@ std::shared_ptr<const Timing> read_timing(YamlMap map, const ModelShape& model, 
   constants.prefill_start_ns = map.duration("prefill_start", constants.prefill_start_ns);
   constants.step_start_ns = map.duration("step_start", constants.step_start_ns);
   for (const auto& [key, value] : {std::pair{"mfu", constants.mfu}, {"mbu", constants.mbu}})
-    if (value <= 0 || value > 1)
-      map.fail_at(key, "'" + std::string(key) + "': expected a share above 0 and up to 1");
+    if (value < 0.001 || value > 1)
+      map.fail_at(key, "'" + std::string(key) + "': expected a share from 0.001 to 1");
   map.done();
   return make_roofline(model, constants);
+}
+
+std::string first_gpu(const Cluster& cluster) {
+  const auto gpu = std::find_if(cluster.places.begin(), cluster.places.end(),
+                                [](const Place& p) { return p.kind == PlaceKind::gpu; });
+  return gpu == cluster.places.end() ? "node0/gpu0, but the cluster has none" : gpu->name;
 }
 
 /// The places of a role: `gpus` by name, or all GPUs of `nodes` by name, cut into instances.
@@ -302,8 +338,8 @@ std::vector<std::vector<PlaceId>> read_instances(YamlMap& map, const Cluster& cl
   for (const std::string& name : map.texts("gpus")) {
     const auto place = cluster.find_place(name);
     if (!place || cluster.places[*place].kind != PlaceKind::gpu) {
-      map.fail_at("gpus",
-                  "'gpus': no GPU is called '" + name + "'; they are called node0/gpu0 and so on");
+      map.fail_at("gpus", "'gpus': no GPU is called " + in_quotes(name) + "; they are called " +
+                              first_gpu(cluster) + " and so on");
       return {};
     }
     places.push_back(*place);
@@ -312,8 +348,8 @@ std::vector<std::vector<PlaceId>> read_instances(YamlMap& map, const Cluster& cl
     const auto node = std::find_if(cluster.nodes.begin(), cluster.nodes.end(),
                                    [&](const Node& n) { return n.name == name; });
     if (node == cluster.nodes.end()) {
-      map.fail_at("nodes", "'nodes': no node is called '" + name +
-                               "'; they are called node0 to node" +
+      map.fail_at("nodes", "'nodes': no node is called " + in_quotes(name) +
+                               "; they are called node0 to node" +
                                std::to_string(cluster.nodes.size() - 1));
       return {};
     }
@@ -323,6 +359,12 @@ std::vector<std::vector<PlaceId>> read_instances(YamlMap& map, const Cluster& cl
     map.fail("expected 'gpus' or 'nodes' with at least one GPU in '" + map.path() + "'");
     return {};
   }
+  std::set<PlaceId> seen;
+  for (const PlaceId place : places)
+    if (!seen.insert(place).second) {
+      map.fail("'" + map.path() + "' names " + cluster.places[place].name + " twice");
+      return {};
+    }
   if (places.size() % places_per_instance != 0) {
     map.fail("'" + map.path() + "' has " + std::to_string(places.size()) +
              " GPUs, which is no multiple of tp x pp = " + std::to_string(places_per_instance));
@@ -390,29 +432,34 @@ void read_serving(YamlMap map, Scenario& scenario) {
 void read_scheduler(YamlMap map, SchedulerConfig& config) {
   std::vector<std::string_view> policies;
   for (const PolicyName& policy : all_policies) policies.push_back(policy.name);
+  const auto above_zero = [&](std::string_view key, TimeNs otherwise) {
+    const TimeNs time = map.duration(key, otherwise);
+    if (time == 0) map.fail_at(key, "'" + std::string(key) + "': expected a duration above zero");
+    return time;
+  };
   config.policy = policies[map.choice("policy", policies, 0)];
   config.seed = map.count("seed", config.seed);
-  config.ageing_ns = map.duration("ageing", config.ageing_ns);
-  config.default_slack_ns = map.duration("default_slack", config.default_slack_ns);
+  config.ageing_ns = above_zero("ageing", config.ageing_ns);
+  config.default_slack_ns = above_zero("default_slack", config.default_slack_ns);
   config.chunk_bytes = map.bytes("chunk", config.chunk_bytes);
   config.chunk_floor_bytes = map.bytes("chunk_floor", config.chunk_floor_bytes);
   config.chunks_per_transfer =
       static_cast<std::uint32_t>(map.count("chunks_per_transfer", config.chunks_per_transfer, 1));
-  config.chunk_time_ns = map.duration("chunk_time", config.chunk_time_ns);
-  config.channel_window_ns = map.duration("channel_window", config.channel_window_ns);
-  config.link_window_ns = map.duration("link_window", config.link_window_ns);
-  config.rate_time_constant_ns = map.duration("rate_time_constant", config.rate_time_constant_ns);
+  config.chunk_time_ns = above_zero("chunk_time", config.chunk_time_ns);
+  config.channel_window_ns = above_zero("channel_window", config.channel_window_ns);
+  config.link_window_ns = above_zero("link_window", config.link_window_ns);
+  config.rate_time_constant_ns = above_zero("rate_time_constant", config.rate_time_constant_ns);
   config.credit_bytes = map.bytes("credit", config.credit_bytes);
-  config.timeout_floor_ns = map.duration("timeout_floor", config.timeout_floor_ns);
+  config.timeout_floor_ns = above_zero("timeout_floor", config.timeout_floor_ns);
   config.timeout_factor =
       static_cast<std::uint32_t>(map.count("timeout_factor", config.timeout_factor, 0, 100));
   config.max_attempts =
       static_cast<std::uint32_t>(map.count("max_attempts", config.max_attempts, 1, 65535));
   config.quarantine_errors =
       static_cast<std::uint32_t>(map.count("quarantine_errors", config.quarantine_errors, 1));
-  config.quarantine_ns = map.duration("quarantine", config.quarantine_ns);
-  config.quarantine_max_ns = map.duration("quarantine_max", config.quarantine_max_ns);
-  config.stall_timeout_ns = map.duration("stall_timeout", config.stall_timeout_ns);
+  config.quarantine_ns = above_zero("quarantine", config.quarantine_ns);
+  config.quarantine_max_ns = above_zero("quarantine_max", config.quarantine_max_ns);
+  config.stall_timeout_ns = above_zero("stall_timeout", config.stall_timeout_ns);
   map.done();
 }
 
@@ -425,6 +472,22 @@ void read_emulation(YamlMap map, Scenario& scenario) {
   map.done();
 }
 
+/// Every prefill instance talks to every decode instance, and every NIC to every NIC: that product
+/// grows faster than one thinks.
+Result<void> check_candidates(const Scenario& scenario) {
+  const ReplayConfig& serving = scenario.serving;
+  std::uint64_t nics = 1;  // of one node
+  for (const Node& node : scenario.cluster.nodes)
+    nics = std::max<std::uint64_t>(nics, node.nics.size());
+  const std::uint64_t routes = plan_lanes(serving.model, serving.prefill, serving.decode).size() *
+                               serving.prefill.instances.size() * serving.decode.instances.size() *
+                               nics * nics;
+  if (routes <= candidate_routes_max) return {};
+  return Error::bad_input(
+      scenario.file + ": expected at most " + std::to_string(candidate_routes_max) +
+      " candidate routes (pairs of ranks x NICs x NICs), found " + std::to_string(routes));
+}
+
 }  // namespace
 
 Result<Scenario> parse_scenario(const std::string& text, const std::string& file) {
@@ -434,6 +497,9 @@ Result<Scenario> parse_scenario(const std::string& text, const std::string& file
   scenario.file = file;
   scenario.text = text;
   scenario.name = root.text("name");
+  if (scenario.name.find('/') != std::string::npos || scenario.name.starts_with('.'))
+    root.fail_at("name", "'name': expected a name that can be part of a folder's name, found " +
+                             in_quotes(scenario.name));
   read_cluster(document, root.required_map("cluster"), scenario);
   if (!document.ok()) return document.error();
   read_routes(root.map("routes"), scenario.routes);
@@ -450,6 +516,7 @@ Result<Scenario> parse_scenario(const std::string& text, const std::string& file
        {std::pair{"prefill", &serving.prefill}, {"decode", &serving.decode}})
     if (auto geometry = role_geometry(serving.model, *role, serving.split_kv); !geometry)
       return Error::bad_input(file + ": serving." + name + ": " + geometry.error().message);
+  if (auto few = check_candidates(scenario); !few) return few.error();
   if (auto plan = plan_channels(scenario.cluster, place_pairs(serving), scenario.routes); !plan)
     return Error::bad_input(file + ": " + plan.error().message);
   return scenario;

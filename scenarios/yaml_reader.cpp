@@ -14,10 +14,15 @@
 namespace kvhaul {
 namespace {
 
-std::string shown(const std::string& text) {
-  std::string out;
-  for (const char c : text.substr(0, 40)) out += static_cast<unsigned char>(c) < 0x20 ? '?' : c;
-  return text.size() > 40 ? out + "..." : out;
+constexpr std::size_t file_bytes_max = MiB;   // what people write by hand is far smaller
+constexpr TimeNs longest = 1'000'000 * s_ns;  // keeps sums of times in range
+constexpr std::size_t word_bytes_max = 200;
+
+/// What may become part of a message, a file name or a summary.
+bool is_word(const std::string& text) {
+  return !text.empty() && text.size() <= word_bytes_max &&
+         std::none_of(text.begin(), text.end(),
+                      [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == '\x7f'; });
 }
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
@@ -53,13 +58,12 @@ Result<std::string> read_text_file(const std::string& path) {
     return Error::bad_input(path + ": expected a file, found a directory");
   std::ifstream file(path, std::ios::binary);
   if (!file) return Error::bad_input(path + ": cannot be read: " + std::strerror(errno));
-  constexpr std::size_t most = 16 * MiB;
   std::string text;
   std::vector<char> block(1 << 16);
   while (file.read(block.data(), static_cast<std::streamsize>(block.size())), file.gcount() > 0) {
     text.append(block.data(), static_cast<std::size_t>(file.gcount()));
-    if (text.size() > most)
-      return Error::bad_input(path + ": expected a file of at most 16 MiB, found a larger one");
+    if (text.size() > file_bytes_max)
+      return Error::bad_input(path + ": expected a file of at most 1 MiB, found a larger one");
   }
   return text;
 }
@@ -71,14 +75,19 @@ YamlDocument::YamlDocument(const std::string& text, std::string name) : name_(st
     error_ = Error::bad_input(name_ + ":1: expected a text file, found a binary one");
     return;
   }
+  std::vector<YAML::Node> documents;
   try {
-    root_ = YAML::Load(text);
+    documents = YAML::LoadAll(text);
   } catch (const YAML::Exception& problem) {
-    error_ = Error::bad_input(name_ + ":" + std::to_string(problem.mark.line + 1) +
-                              ": expected YAML: " + problem.msg);
+    error_ = Error::bad_input(
+        name_ + ":" + std::to_string(std::max(0, problem.mark.line) + 1) +
+        ": expected YAML: " + (is_word(problem.msg) ? problem.msg : "it is damaged here"));
     return;
   }
-  if (!root_.IsMap())
+  if (!documents.empty()) root_ = documents[0];
+  if (documents.size() > 1)
+    fail(documents[1], "expected one document, found another one after '---'");
+  else if (!root_.IsMap())
     error_ = Error::bad_input(name_ + ":1: expected a mapping of keys to values, found " +
                               (root_.IsNull() ? "nothing" : "something else"));
 }
@@ -102,10 +111,14 @@ YamlMap::YamlMap(YamlDocument& document, const YAML::Node& node, std::string pat
   if (!node_.IsDefined() || !node_.IsMap()) return;
   std::set<std::string> seen;
   for (const auto& entry : node_) {
-    if (!entry.first.IsScalar())
+    if (!entry.first.IsScalar() || !is_word(entry.first.Scalar()))
       document.fail(entry.first, "expected a plain word as key");
     else if (!seen.insert(entry.first.Scalar()).second)
-      document.fail(entry.first, "the key '" + shown(entry.first.Scalar()) + "' stands here twice");
+      document.fail(entry.first,
+                    "the key " + in_quotes(entry.first.Scalar()) + " stands here twice");
+    else if (entry.second.IsNull())
+      document.fail(entry.first,
+                    "expected a value for " + in_quotes(entry.first.Scalar()) + ", found nothing");
   }
 }
 
@@ -144,14 +157,18 @@ std::optional<std::string> YamlMap::scalar(std::string_view key, bool required, 
 }
 
 std::string YamlMap::text(std::string_view key, std::optional<std::string> otherwise) {
-  return scalar(key, !otherwise, "a word").value_or(otherwise.value_or(""));
+  const auto found = scalar(key, !otherwise, "a word");
+  if (!found) return otherwise.value_or("");
+  if (is_word(*found)) return *found;
+  fail_at(key, "'" + std::string(key) + "': expected a word, found " + in_quotes(*found));
+  return "";
 }
 
 bool YamlMap::flag(std::string_view key, std::optional<bool> otherwise) {
   const auto text = scalar(key, !otherwise, "true or false");
   if (!text) return otherwise.value_or(false);
   if (*text == "true" || *text == "false") return *text == "true";
-  fail_at(key, "'" + std::string(key) + "': expected true or false, found '" + shown(*text) + "'");
+  fail_at(key, "'" + std::string(key) + "': expected true or false, found " + in_quotes(*text));
   return false;
 }
 
@@ -165,7 +182,7 @@ std::uint64_t YamlMap::count(std::string_view key, std::optional<std::uint64_t> 
   const char* end = text->data() + text->size();
   const auto [rest, status] = std::from_chars(text->data(), end, value);
   if (status == std::errc() && rest == end && value >= least && value <= most) return value;
-  fail_at(key, "'" + std::string(key) + "': expected " + what + ", found '" + shown(*text) + "'");
+  fail_at(key, "'" + std::string(key) + "': expected " + what + ", found " + in_quotes(*text));
   return least;
 }
 
@@ -176,7 +193,7 @@ double YamlMap::number(std::string_view key, std::optional<double> otherwise) {
   const char* end = text->data() + text->size();
   const auto [rest, status] = std::from_chars(text->data(), end, value);
   if (status == std::errc() && rest == end && std::isfinite(value)) return value;
-  fail_at(key, "'" + std::string(key) + "': expected a number, found '" + shown(*text) + "'");
+  fail_at(key, "'" + std::string(key) + "': expected a number, found " + in_quotes(*text));
   return 0;
 }
 
@@ -203,7 +220,11 @@ double YamlMap::rate(std::string_view key, std::optional<double> otherwise) {
   return value;
 }
 TimeNs YamlMap::duration(std::string_view key, std::optional<TimeNs> otherwise) {
-  return dimensioned<TimeNs>(key, otherwise, parse_duration, "a duration with its unit");
+  const TimeNs value =
+      dimensioned<TimeNs>(key, otherwise, parse_duration, "a duration with its unit");
+  if (value > longest && has(key))
+    fail_at(key, "'" + std::string(key) + "': expected a duration of at most a million seconds");
+  return value;
 }
 
 std::size_t YamlMap::choice(std::string_view key, std::span<const std::string_view> names,
@@ -215,7 +236,7 @@ std::size_t YamlMap::choice(std::string_view key, std::span<const std::string_vi
   const auto found = std::find(names.begin(), names.end(), *text);
   if (found != names.end()) return static_cast<std::size_t>(found - names.begin());
   fail_at(key,
-          "'" + std::string(key) + "': expected one of " + all + ", found '" + shown(*text) + "'");
+          "'" + std::string(key) + "': expected one of " + all + ", found " + in_quotes(*text));
   return 0;
 }
 
@@ -253,7 +274,7 @@ std::vector<std::string> YamlMap::texts(std::string_view key) {
     return items;
   }
   for (const auto& item : list) {
-    if (!item.IsScalar()) {
+    if (!item.IsScalar() || !is_word(item.Scalar())) {
       document_->fail(item, "'" + std::string(key) + "': expected a list of words");
       return {};
     }
@@ -269,8 +290,7 @@ std::vector<std::uint64_t> YamlMap::counts(std::string_view key) {
     const char* end = text.data() + text.size();
     const auto [rest, status] = std::from_chars(text.data(), end, value);
     if (status != std::errc() || rest != end || value > 0xffffffffu) {
-      fail_at(key,
-              "'" + std::string(key) + "': expected whole numbers, found '" + shown(text) + "'");
+      fail_at(key, "'" + std::string(key) + "': expected whole numbers, found " + in_quotes(text));
       return {};
     }
     items.push_back(value);
@@ -301,7 +321,7 @@ void YamlMap::done() {
     } else {
       for (const std::string& name : names) hint += (hint.empty() ? "; known are " : ", ") + name;
     }
-    document_->fail(entry.first, "unknown key '" + shown(key) + "'" +
+    document_->fail(entry.first, "unknown key " + in_quotes(key) +
                                      (path_.empty() ? "" : " in '" + path_ + "'") + hint);
     return;
   }

@@ -55,7 +55,7 @@ class YamlMap {
 
   const std::string& path() const { return path_; }
   void fail(const std::string& message) const { document_->fail(node_, message); }
-  /// An error about the value of a key.
+  /// An error about the value of a key, or about this map where it has no such key.
   void fail_at(std::string_view key, const std::string& message) const;
 
   // Each of the following marks its key as known.
@@ -105,7 +105,7 @@ class YamlMap {
 /// The name most like `word`, or an empty string when none is near.
 std::string nearest_name(std::string_view word, std::span<const std::string> names);
 
-/// The text of a file, or an error that says why it cannot be read. Files above 16 MiB are refused.
+/// The text of a file, or an error that says why it cannot be read. Files above 1 MiB are refused.
 Result<std::string> read_text_file(const std::string& path);
 
 }  // namespace kvhaul
