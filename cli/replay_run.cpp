@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <ctime>
 #include <filesystem>
 #include <sys/resource.h>
@@ -11,6 +12,7 @@
 #include "backends/faults/faulty_backend.h"
 #include "cli/backends.h"
 #include "cli/command.h"
+#include "cli/interrupt.h"
 #include "cli/terminal.h"
 #include "cli/version.h"
 #include "core/policy/all.h"
@@ -78,7 +80,11 @@ Result<std::optional<std::uint64_t>> count_requests(const ReplayRequest& request
   }
 }
 
-Result<std::string> make_directory(const ReplayRequest& request, const Scenario& scenario) {
+/// Stands in a run directory until the run is whole, however it ends.
+constexpr const char* unfinished_mark = "UNFINISHED";
+
+/// Checks --out, or finds a free name. Makes nothing yet.
+Result<std::string> choose_directory(const ReplayRequest& request, const Scenario& scenario) {
   std::error_code status;
   fs::path directory = request.out;
   if (request.out.empty()) {
@@ -94,11 +100,18 @@ Result<std::string> make_directory(const ReplayRequest& request, const Scenario&
       return Error::bad_input("--out: " + directory.string() +
                               " is not empty; --force writes into it all the same");
   }
+  return directory.string();
+}
+
+Result<void> make_directory(const std::string& directory) {
+  std::error_code status;
   fs::create_directories(directory, status);
   if (status)
-    return Error::bad_input("--out: " + directory.string() +
-                            " cannot be made: " + status.message());
-  return directory.string();
+    return Error::bad_input("--out: " + directory + " cannot be made: " + status.message());
+  auto mark = OutputFile::create(directory + "/" + unfinished_mark);
+  if (!mark) return mark.error();
+  mark->text("The run that writes into this folder has not come to its end.\n");
+  return mark->close();
 }
 
 std::string utc(std::time_t time) {
@@ -188,6 +201,16 @@ void compare_with_memcpy(ReplayResult& result, unsigned threads) {
   s.notes.emplace_back("moved_by_memcpy", number_text(moved / plain, 3));
 }
 
+/// Milliseconds with four digits; nothing finer than a microsecond is worth reading.
+std::string ms_text(double ns) {
+  if (ns > 0 && ns < 1000) return "<0.001";
+  return number_text(std::round(ns / 1000) / 1000, 4);
+}
+
+std::string count_text(double count) {
+  return count < 1e6 ? number_text(count) : number_text(count / 1e6) + " million";
+}
+
 }  // namespace
 
 Result<ReplayResult> run_replay(const ReplayRequest& request) {
@@ -211,14 +234,16 @@ Result<ReplayResult> run_replay(const ReplayRequest& request) {
     fault_text = std::move(*text);
     script = std::move(*parsed);
   }
+  auto made =
+      make_backend(request.backend, {scenario.real_time, scenario.payload, scenario.throttle});
+  if (!made) return made.error();
+  auto directory = choose_directory(request, scenario);
+  if (!directory) return directory.error();
   auto total = count_requests(request, scenario);
   if (!total) return total.error();
   auto trace = open(request, scenario);
   if (!trace) return trace.error();
 
-  auto made =
-      make_backend(request.backend, {scenario.real_time, scenario.payload, scenario.throttle});
-  if (!made) return made.error();
   std::unique_ptr<Backend> backend = std::move(*made);
   if (script) backend = faults::make_faulty_backend(std::move(backend), *script);
 
@@ -233,8 +258,6 @@ Result<ReplayResult> run_replay(const ReplayRequest& request) {
       return Error::bad_input(scenario.file + ": " + ok.error().message);
 
   ReplayResult result;
-  auto directory = make_directory(request, scenario);
-  if (!directory) return directory.error();
   result.directory = *directory;
   std::unique_ptr<EventLogWriter> log;
   if (request.record) {
@@ -242,6 +265,10 @@ Result<ReplayResult> run_replay(const ReplayRequest& request) {
     if (!created) return created.error();
     log = std::move(*created);
   }
+  if (auto ready = make_directory(result.directory); !ready) return ready.error();
+  const InterruptNotice interrupted(
+      "interrupted; " + result.directory + " is not a whole run" +
+      (request.record ? ", " + *request.record + " no whole log" : ""));
   auto files = RunFiles::create(result.directory, scenario.serving, scenario.cluster,
                                 plan->requests, plan->tiers);
   if (!files) return files.error();
@@ -297,6 +324,9 @@ Result<ReplayResult> run_replay(const ReplayRequest& request) {
   result.wall_s = std::chrono::duration<double>(Clock::now() - start).count();
   if (auto wrote = write_run_file(request, scenario, fault_text, result, started); !wrote)
     return wrote.error();
+  std::error_code status;
+  if (!fs::remove(result.directory + "/" + unfinished_mark, status))
+    return Error::failed(result.directory + "/" + unfinished_mark + " cannot be removed");
   return result;
 }
 
@@ -305,11 +335,11 @@ std::string replay_table(const ReplayResult& result) {
   std::string out = s.labels.scenario + ": " + s.labels.model + ", " + s.labels.trace + "\n" +
                     result.backend + "; policy " + s.labels.policy + ", streaming " +
                     s.labels.streaming + ", " + s.labels.direction + "\n\n";
-  const auto ms = [](double ns) { return number_text(ns / 1e6, 4); };
   TextTable times({"ms", "mean", "p50", "p90", "p99", "max"});
   const auto add = [&](const char* name, const Histogram& h) {
-    times.add({name, ms(h.mean()), ms(h.percentile(0.5)), ms(h.percentile(0.9)),
-               ms(h.percentile(0.99)), ms(static_cast<double>(h.most()))});
+    if (h.count() == 0) return times.add({name, "-", "-", "-", "-", "-"});
+    times.add({name, ms_text(h.mean()), ms_text(h.percentile(0.5)), ms_text(h.percentile(0.9)),
+               ms_text(h.percentile(0.99)), ms_text(static_cast<double>(h.most()))});
   };
   add("time to first token", s.ttft_ns);
   add("  queue", s.queue_ns);
@@ -368,10 +398,10 @@ std::string replay_table(const ReplayResult& result) {
   }
   out += "\nreplayed in " + number_text(result.wall_s) + " s";
   if (s.labels.time == "virtual")
-    out += " (" + number_text(static_cast<double>(s.requests.requests) / result.wall_s) +
+    out += " (" + count_text(static_cast<double>(s.requests.requests) / result.wall_s) +
            " requests/s, " +
-           number_text(static_cast<double>(s.scheduler.chunks_posted) / result.wall_s / 1e6) +
-           " million chunks/s)";
+           count_text(static_cast<double>(s.scheduler.chunks_posted) / result.wall_s) +
+           " chunks/s)";
   out += "; files in " + result.directory + "/\n";
   return out;
 }

@@ -37,9 +37,34 @@ std::string use_text(const std::optional<std::uint32_t>& tier) {
                     : "fallback " + std::to_string(*tier) + ": used while nothing better works";
 }
 
+/// A name with a '#' for every number in it: "rdma node#/nic#".
+std::string without_numbers(const std::string& name) {
+  std::string out;
+  for (const char c : name) {
+    if (c < '0' || c > '9')
+      out += c;
+    else if (!out.ends_with('#'))
+      out += '#';
+  }
+  return out;
+}
+
+/// Equal for routes that differ in nothing but which NIC of many they take.
+std::string likeness(const Cluster& cluster, const Route& route,
+                     const std::optional<std::uint32_t>& tier) {
+  std::string out = std::string(route_kind_name(route.kind)) + "|" + route.reason + "|" +
+                    std::to_string(route.latency_ns) + "|" + rate_text(route.bytes_per_s) + "|" +
+                    use_text(tier);
+  for (const LinkId hop : route.hops)
+    out.append(1, '|').append(without_numbers(cluster.links[hop].name));
+  return out;
+}
+
 void print_route(const Cluster& cluster, const Route& route, const RouteCosts& costs, Bytes size,
-                 const std::optional<std::uint32_t>& tier, bool hops) {
-  std::cout << route.name << "\n    ";
+                 const std::optional<std::uint32_t>& tier, std::size_t alike, bool hops) {
+  std::cout << route.name;
+  if (alike > 1) std::cout << "  (and " << alike - 1 << " more like it)";
+  std::cout << "\n    ";
   if (route.hops.empty()) {
     std::cout << "no bytes move\n";
   } else {
@@ -69,7 +94,7 @@ CommandResult run_route(const Arguments& arguments) {
       ("scenario,s", po::value<std::string>()->default_value("dgx-h100-pair"),
        "a scenario file or name")                                                               //
       ("size", po::value<std::string>()->default_value("1 GiB"), "the size to give times for")  //
-      ("all", po::bool_switch(), "hops of every usable route, not only of the first");
+      ("all", po::bool_switch(), "every route by itself, with its hops");
   options.positional("from", 1);
   options.positional("to", 1);
   options.example("kvhaul route node0/gpu0 node1/gpu0", "between two DGX H100");
@@ -95,22 +120,35 @@ CommandResult run_route(const Arguments& arguments) {
   const auto usable =
       std::count_if(routes.begin(), routes.end(), [](const Route& r) { return r.usable; });
   std::cout << cluster.places[*from].name << " to " << cluster.places[*to].name << ", "
-            << scenario->name << ": " << usable << " usable routes, "
+            << scenario->name << ": " << usable
+            << (usable == 1 ? " usable route, " : " usable routes, ")
             << routes.size() - static_cast<std::size_t>(usable) << " not usable\n\n";
-  bool first = true;
+  const bool all = options.flag("all");
+  std::vector<std::pair<std::string, std::vector<const Route*>>> groups;
   for (const Route& route : routes) {
     if (!route.usable) continue;
+    const auto tier = plan ? tier_of(*plan, route) : std::nullopt;
+    const std::string key = all ? route.name : likeness(cluster, route, tier);
+    const auto found =
+        std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.first == key; });
+    if (found == groups.end())
+      groups.push_back({key, {&route}});
+    else
+      found->second.push_back(&route);
+  }
+  for (const auto& [key, alike] : groups) {
+    const Route& route = *alike.front();
     print_route(cluster, route, scenario->routes.costs[static_cast<std::size_t>(route.kind)], *size,
-                plan ? tier_of(*plan, route) : std::nullopt, first || options.flag("all"));
+                plan ? tier_of(*plan, route) : std::nullopt, alike.size(),
+                all || &route == groups.front().second.front());
     std::cout << "\n";
-    first = false;
   }
   // Routes that fail for the same reason are counted, not listed.
   std::vector<std::pair<std::string, std::vector<std::string>>> refused;
   for (const Route& route : routes) {
     if (route.usable) continue;
-    const std::string key = std::string(route_kind_name(route.kind)) + ": " +
-                            (route.reason.find("not joined by a spine") != std::string::npos
+    const std::string key = (all ? route.name : std::string(route_kind_name(route.kind))) + ": " +
+                            (!all && route.reason.find("not joined by a spine") != std::string::npos
                                  ? "its rails are not joined by a spine"
                                  : route.reason);
     const auto found =
@@ -127,6 +165,8 @@ CommandResult run_route(const Arguments& arguments) {
       std::cout << " (" << names.size() << " routes, such as " << names.front() << ")";
     std::cout << "\n";
   }
+  if (!all && groups.size() + refused.size() < routes.size())
+    std::cout << "\n--all lists every route by itself\n";
   return usable > 0 ? 0 : 1;
 }
 

@@ -54,7 +54,7 @@ constexpr std::uint64_t devices_max = 1024;  // of one kind in a node
 constexpr std::uint64_t nodes_max = 4096;
 // What a replay can hold in memory, and far above the clusters one would look at link by link.
 constexpr std::uint64_t links_max = 262'144;
-constexpr std::uint64_t candidate_routes_max = 4'194'304;
+constexpr std::uint64_t channels_max = 2'097'152;
 
 NodeSpec read_node_type(YamlMap map, const std::string& name) {
   NodeSpec node;
@@ -474,18 +474,22 @@ void read_emulation(YamlMap map, Scenario& scenario) {
 
 /// Every prefill instance talks to every decode instance, and every NIC to every NIC: that product
 /// grows faster than one thinks.
-Result<void> check_candidates(const Scenario& scenario) {
+Result<void> check_channel_count(const Scenario& scenario) {
   const ReplayConfig& serving = scenario.serving;
   std::uint64_t nics = 1;  // of one node
   for (const Node& node : scenario.cluster.nodes)
     nics = std::max<std::uint64_t>(nics, node.nics.size());
-  const std::uint64_t routes = plan_lanes(serving.model, serving.prefill, serving.decode).size() *
-                               serving.prefill.instances.size() * serving.decode.instances.size() *
-                               nics * nics;
-  if (routes <= candidate_routes_max) return {};
-  return Error::bad_input(
-      scenario.file + ": expected at most " + std::to_string(candidate_routes_max) +
-      " candidate routes (pairs of ranks x NICs x NICs), found " + std::to_string(routes));
+  std::uint64_t queues = 1;
+  for (const RouteKind kind : scenario.routes.order)
+    queues = std::max<std::uint64_t>(queues,
+                                     scenario.routes.costs[static_cast<std::size_t>(kind)].queues);
+  const std::uint64_t channels = plan_lanes(serving.model, serving.prefill, serving.decode).size() *
+                                 serving.prefill.instances.size() *
+                                 serving.decode.instances.size() * nics * nics * queues;
+  if (channels <= channels_max) return {};
+  return Error::bad_input(scenario.file + ": expected at most " + std::to_string(channels_max) +
+                          " possible channels (pairs of ranks x NICs x NICs x queues), found " +
+                          std::to_string(channels));
 }
 
 }  // namespace
@@ -516,7 +520,7 @@ Result<Scenario> parse_scenario(const std::string& text, const std::string& file
        {std::pair{"prefill", &serving.prefill}, {"decode", &serving.decode}})
     if (auto geometry = role_geometry(serving.model, *role, serving.split_kv); !geometry)
       return Error::bad_input(file + ": serving." + name + ": " + geometry.error().message);
-  if (auto few = check_candidates(scenario); !few) return few.error();
+  if (auto few = check_channel_count(scenario); !few) return few.error();
   if (auto plan = plan_channels(scenario.cluster, place_pairs(serving), scenario.routes); !plan)
     return Error::bad_input(file + ": " + plan.error().message);
   return scenario;

@@ -1,6 +1,7 @@
 #include "traces/trace_writer.h"
 
 #include <cerrno>
+#include <filesystem>
 #include <system_error>
 
 namespace kvhaul {
@@ -8,7 +9,8 @@ namespace kvhaul {
 Result<TraceWriter> TraceWriter::create(const std::string& path, const TraceInfo& info) {
   std::ofstream file(path, std::ios::binary | std::ios::trunc);
   if (!file)
-    return Error::failed("cannot write '" + path + "': " + std::generic_category().message(errno));
+    return Error::bad_input("cannot write '" + path +
+                            "': " + std::generic_category().message(errno));
   file << "# kvhaul trace 1, block " + std::to_string(info.block_tokens) + " tokens\n"
        << (info.has_arrivals ? "arrival_s," : "") << "input_tokens,output_tokens,prefix_blocks\n";
   return TraceWriter(path, std::move(file), info.has_arrivals);
@@ -46,7 +48,12 @@ Result<void> write_trace(TraceReader& reader, const std::string& path) {
   TraceRequest request;
   for (;;) {
     const Result<bool> more = reader.next(request);
-    if (!more) return more.error();
+    if (!more) {
+      // What was written so far would pass for a whole trace.
+      std::error_code status;
+      if (std::filesystem::is_regular_file(path, status)) std::filesystem::remove(path, status);
+      return more.error();
+    }
     if (!*more) return writer->close();
     if (const Result<void> wrote = writer->write(request); !wrote) return wrote.error();
   }
