@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
+#include <vector>
 
 #include "core/unit_text.h"
 #include "scenarios/yaml_reader.h"
@@ -21,6 +23,22 @@ bool names_something(const Cluster& cluster, const faults::Fault& fault) {
   return std::any_of(cluster.links.begin(), cluster.links.end(), inside);
 }
 
+/// Everything that `where` can name: links or places, and what they lie below.
+std::vector<std::string> names_below(const Cluster& cluster, faults::FaultKind kind) {
+  std::set<std::string> names;
+  const auto add = [&](const std::string& name) {
+    for (std::size_t slash = name.find('/'); slash != std::string::npos;
+         slash = name.find('/', slash + 1))
+      names.insert(name.substr(0, slash));
+    names.insert(name);
+  };
+  if (kind == faults::FaultKind::fail_registration)
+    for (const Place& place : cluster.places) add(place.name);
+  else
+    for (const Link& link : cluster.links) add(link.name);
+  return {names.begin(), names.end()};
+}
+
 faults::Fault read_fault(YamlMap& map, const Cluster& cluster) {
   faults::Fault fault;
   fault.kind = static_cast<faults::FaultKind>(map.choice("kind", kind_names));
@@ -38,8 +56,8 @@ faults::Fault read_fault(YamlMap& map, const Cluster& cluster) {
       break;
     case faults::FaultKind::degrade:
       fault.factor = map.number("factor");
-      if (fault.factor <= 0 || fault.factor > 1)
-        map.fail_at("factor", "'factor': expected what is left of the rate, above 0 and up to 1");
+      if (fault.factor < 0.001 || fault.factor > 1)
+        map.fail_at("factor", "'factor': expected what is left of the rate, from 0.001 to 1");
       break;
     case faults::FaultKind::down:
       fault.silent = map.flag("silent", false);
@@ -52,11 +70,16 @@ faults::Fault read_fault(YamlMap& map, const Cluster& cluster) {
     fault.delay_ns = map.duration("noticed_after", fault.delay_ns);
   if (fault.until_ns <= fault.from_ns)
     map.fail_at("until", "'until': expected a time after 'from'");
-  if (!names_something(cluster, fault))
-    map.fail_at(
-        "where",
-        "'where': expected a link, device, node or place of the scenario's cluster, found " +
-            in_quotes(fault.where) + "; 'kvhaul route' prints the names of links");
+  if (!names_something(cluster, fault)) {
+    const std::string near = nearest_name(fault.where, names_below(cluster, fault.kind));
+    const bool place = fault.kind == faults::FaultKind::fail_registration;
+    map.fail_at("where", std::string("'where': expected ") +
+                             (place ? "a node or a place (node0/gpu0, node0/host0)"
+                                    : "a node, a device or a link (node0, node0/nic0, "
+                                      "node0/nic0/tx)") +
+                             " of the scenario's cluster, found " + in_quotes(fault.where) +
+                             (near.empty() ? "" : "; did you mean '" + near + "'?"));
+  }
   map.done();
   return fault;
 }
