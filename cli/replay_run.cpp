@@ -114,6 +114,13 @@ Result<void> make_directory(const std::string& directory) {
   return mark->close();
 }
 
+/// Takes back what make_directory() made, unless something else is in it.
+void remove_empty(const std::string& directory) {
+  std::error_code status;
+  fs::remove(directory + "/" + unfinished_mark, status);
+  fs::remove(directory, status);
+}
+
 std::string utc(std::time_t time) {
   char text[32];
   std::tm parts{};
@@ -260,12 +267,16 @@ Result<ReplayResult> run_replay(const ReplayRequest& request) {
   ReplayResult result;
   result.directory = *directory;
   std::unique_ptr<EventLogWriter> log;
+  // The log may go into the directory.
+  if (auto ready = make_directory(result.directory); !ready) return ready.error();
   if (request.record) {
     auto created = create_log_file(*request.record, setups);
-    if (!created) return created.error();
+    if (!created) {
+      remove_empty(result.directory);
+      return created.error();
+    }
     log = std::move(*created);
   }
-  if (auto ready = make_directory(result.directory); !ready) return ready.error();
   const InterruptNotice interrupted(
       "interrupted; " + result.directory + " is not a whole run" +
       (request.record ? ", " + *request.record + " no whole log" : ""));

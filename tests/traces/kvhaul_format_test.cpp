@@ -85,7 +85,7 @@ TEST(Writer, RoundTripsEverySample) {
 TEST(Writer, SaysWhenItCannotWrite) {
   const auto nowhere = TraceWriter::create("/nonexistent/trace.csv", {});
   ASSERT_FALSE(nowhere);
-  EXPECT_EQ(nowhere.error().kind, ErrorKind::failed);
+  EXPECT_EQ(nowhere.error().kind, ErrorKind::bad_input);
   EXPECT_EQ(nowhere.error().message,
             "cannot write '/nonexistent/trace.csv': No such file or directory");
 }
