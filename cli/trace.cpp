@@ -1,4 +1,6 @@
 // kvhaul trace: describe, convert, cut, scale or generate request traces.
+#include <charconv>
+#include <filesystem>
 #include <iostream>
 
 #include "cli/command.h"
@@ -42,7 +44,9 @@ CommandResult write_output(const Options& options, TraceReader& reader) {
   if (!options.maybe_text("out"))
     return Error::bad_input("kvhaul trace: expected a file to write; see --help");
   const std::string out = options.text("out");
-  if (options.maybe_text("in") && *options.maybe_text("in") == out)
+  std::error_code status;  // that one is not there is no error here
+  if (options.maybe_text("in") && (*options.maybe_text("in") == out ||
+                                   std::filesystem::equivalent(options.text("in"), out, status)))
     return Error::bad_input("kvhaul trace: " + out + " is both read and written");
   if (auto wrote = write_trace(reader, out); !wrote) return wrote.error();
   std::cout << out << ": " << describe_counts(reader.counts()) << "\n";
@@ -173,9 +177,11 @@ Result<LengthModel> parse_length(const char* option, const std::string& text) {
       parts.back() += c;
   }
   const auto number = [](const std::string& part) {
-    char* end = nullptr;
-    const double value = std::strtod(part.c_str(), &end);
-    return part.empty() || *end != '\0' || !(value >= 0) || value > 2147483647.0 ? -1.0 : value;
+    double value = 0;
+    const char* end = part.data() + part.size();
+    const auto [rest, status] = std::from_chars(part.data(), end, value);
+    return status != std::errc() || rest != end || !(value >= 0) || value > 2147483647.0 ? -1.0
+                                                                                         : value;
   };
   std::vector<double> numbers;
   bool good = true;
@@ -183,6 +189,7 @@ Result<LengthModel> parse_length(const char* option, const std::string& text) {
     numbers.push_back(number(parts[i]));
     good = good && numbers.back() >= 0;
   }
+  good = good && !numbers.empty() && numbers[0] >= 1;
   const auto tokens = [&](std::size_t i) { return static_cast<std::uint32_t>(numbers[i]); };
   if (good && parts[0] == "fixed" && numbers.size() == 1)
     return LengthModel(FixedLength{tokens(0)});
@@ -190,10 +197,10 @@ Result<LengthModel> parse_length(const char* option, const std::string& text) {
     return LengthModel(UniformLength{tokens(0), tokens(1)});
   if (good && parts[0] == "lognormal" && numbers.size() == 3)
     return LengthModel(LognormalLength{numbers[0], numbers[1], 1, tokens(2)});
-  return Error::bad_input(
-      "--" + std::string(option) +
-      ": expected fixed:TOKENS, uniform:MIN:MAX or lognormal:MEDIAN:SIGMA:MAX, found '" + text +
-      "'");
+  return Error::bad_input("--" + std::string(option) +
+                          ": expected fixed:TOKENS, uniform:MIN:MAX or lognormal:MEDIAN:SIGMA:MAX, "
+                          "all but SIGMA at least 1, found " +
+                          in_quotes(text));
 }
 
 CommandResult generate(const Arguments& arguments) {

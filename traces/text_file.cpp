@@ -3,6 +3,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <optional>
 #include <system_error>
@@ -99,6 +100,9 @@ Result<TextInput> open_text(const std::string& path) {
   if (!file->is_open())
     return Error::bad_input("cannot open '" + path +
                             "': " + std::generic_category().message(errno));
+  std::error_code status;
+  if (std::filesystem::is_directory(path, status))
+    return Error::bad_input(path + ": expected a file, found a directory");
   return TextInput{std::move(file), path};
 }
 
