@@ -24,8 +24,7 @@ constexpr std::size_t word_bytes_max = 200;
 /// What may become part of a message, a file name or a summary.
 bool is_word(const std::string& text) {
   return !text.empty() && text.size() <= word_bytes_max &&
-         std::none_of(text.begin(), text.end(),
-                      [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == '\x7f'; });
+         std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
 }
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {

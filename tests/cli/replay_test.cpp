@@ -1,0 +1,233 @@
+// kvhaul replay as a user meets it: exit codes, errors, and what is left on the disk.
+#include <chrono>
+#include <pty.h>
+#include <regex>
+#include <thread>
+
+#include "tests/cli/program.h"
+
+namespace kvhaul::testing {
+namespace {
+
+/// Milliseconds of simulated work: ten requests between two PCIe GPUs, only time.
+std::vector<std::string> small_replay(std::vector<std::string> more = {}) {
+  std::vector<std::string> arguments = {
+      "replay", source("traces/samples/chat-200.csv"), "-s", "pcie-pair", "-n", "10", "-o", "run"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+class ReplayCommand : public ProgramTest {
+ protected:
+  bool looks_whole(const std::string& directory) const {
+    return exists(directory + "/summary.json") && !exists(directory + "/UNFINISHED");
+  }
+};
+
+TEST_F(ReplayCommand, AWholeRun) {
+  const Ran ran = run(small_replay());
+  EXPECT_EQ(ran.code, 0);
+  EXPECT_EQ(ran.err, "");
+  EXPECT_NE(ran.out.find("requests    10 completed"), std::string::npos) << ran.out;
+  EXPECT_TRUE(looks_whole("run"));
+  for (const char* file :
+       {"requests.csv", "transfers.csv", "links.csv", "timeline.json", "summary.json", "run.yaml"})
+    EXPECT_TRUE(exists(std::string("run/") + file)) << file;
+}
+
+TEST_F(ReplayCommand, SameInputSameBytes) {
+  ASSERT_EQ(run(small_replay()).code, 0);
+  const std::string first = text("run/summary.json") + text("run/transfers.csv");
+  ASSERT_EQ(run(small_replay({"--force"})).code, 0);
+  EXPECT_EQ(text("run/summary.json") + text("run/transfers.csv"), first);
+}
+
+TEST_F(ReplayCommand, QuietAndJson) {
+  EXPECT_EQ(run(small_replay({"--quiet"})).out, "");
+  const Ran json = run(small_replay({"--json", "--force"}));
+  EXPECT_EQ(json.out, text("run/summary.json"));
+  EXPECT_EQ(json.err, "");
+}
+
+TEST_F(ReplayCommand, TheTableNeverGoesBelowAMicrosecond) {
+  const Ran ran = run(small_replay());
+  const std::string table = ran.out.substr(0, ran.out.find("requests"));
+  EXPECT_FALSE(std::regex_search(table, std::regex("\\.[0-9]{4}|0\\.000"))) << table;
+}
+
+TEST_F(ReplayCommand, TheOutFolder) {
+  std::filesystem::create_directory(folder() / "run");
+  write("run/mine.txt", "keep");
+  EXPECT_EQ(refused(2, small_replay()),
+            "kvhaul: --out: run is not empty; --force writes into it all the same");
+  EXPECT_EQ(text("run/mine.txt"), "keep");
+  EXPECT_EQ(run(small_replay({"--force", "-q"})).code, 0);
+  EXPECT_EQ(text("run/mine.txt"), "keep");
+
+  write("file", "");
+  EXPECT_EQ(refused(2, {"replay", source("traces/samples/chat-200.csv"), "-o", "file"}),
+            "kvhaul: --out: file is not a directory");
+  const std::string error = refused(2, {"replay", source("traces/samples/chat-200.csv"), "-o",
+                                        "file/below", "-n", "1", "--time", "virtual"});
+  EXPECT_TRUE(error.starts_with("kvhaul: --out: file/below cannot be made")) << error;
+}
+
+TEST_F(ReplayCommand, WithoutOutTheFirstFreeNameIsTaken) {
+  const std::vector<std::string> arguments = {
+      "replay", source("traces/samples/chat-200.csv"), "-s", "pcie-pair", "-n", "2"};
+  EXPECT_EQ(run(arguments).code, 0);
+  EXPECT_EQ(run(arguments).code, 0);
+  EXPECT_TRUE(looks_whole("runs/pcie-pair-chat-200-1"));
+  EXPECT_TRUE(looks_whole("runs/pcie-pair-chat-200-2"));
+}
+
+TEST_F(ReplayCommand, ATraceThatIsNotThere) {
+  EXPECT_EQ(refused(2, {"replay", "none.csv", "-o", "run"}),
+            "kvhaul: cannot open 'none.csv': No such file or directory");
+  EXPECT_FALSE(exists("run"));
+  EXPECT_EQ(refused(2, {"replay", ".", "-o", "run"}),
+            "kvhaul: .: expected a file, found a directory");
+  EXPECT_FALSE(exists("run"));
+}
+
+TEST_F(ReplayCommand, EveryKindOfDamagedTraceIsOneLineAndNoRun) {
+  const std::string whole = text_of(source("traces/samples/chat-200.csv"));
+  std::string binary;
+  for (int i = 0; i < 5000; ++i) binary += static_cast<char>(i * 7 % 256);
+  std::string flipped = whole;
+  flipped[whole.size() / 2] = '\0';
+  const std::vector<std::pair<std::string, std::string>> damaged = {
+      {"empty", ""},
+      {"newline", "\n"},
+      {"truncated", whole.substr(0, whole.rfind(',', whole.size() - 30))},
+      {"binary", binary},
+      {"nul", flipped},
+      {"huge-line", whole + std::string(std::size_t{20} << 20, '7')},
+      {"wrong-format", "<html><body>404</body></html>\n"},
+      {"yaml", "name: x\n"}};
+  for (const auto& [name, bytes] : damaged) {
+    write(name, bytes);
+    const std::string error = refused(2, {"replay", name, "-s", "pcie-pair", "-o", "run"});
+    EXPECT_NE(error.find(name), std::string::npos) << error;
+    EXPECT_NE(error.find("expected"), std::string::npos) << error;
+    EXPECT_FALSE(exists("run")) << name;
+    EXPECT_FALSE(exists("runs")) << name;
+  }
+}
+
+TEST_F(ReplayCommand, ADamagedScenarioOrFaultFileIsOneLineAndNoRun) {
+  write("s.yaml", "name: x\ncluster: {node_types: {}}\n");
+  EXPECT_NE(refused(2, {"replay", source("traces/samples/chat-200.csv"), "-s", "s.yaml"})
+                .find("s.yaml:2: "),
+            std::string::npos);
+  write("f.yaml", "faults:\n  - {kind: down, where: node0/gpu7}\n");
+  EXPECT_NE(refused(2, small_replay({"--faults", "f.yaml"})).find("f.yaml:2: 'where'"),
+            std::string::npos);
+  EXPECT_NE(refused(2, small_replay({"--faults", "none.yaml"})).find("none.yaml: cannot be read"),
+            std::string::npos);
+  EXPECT_FALSE(exists("run"));
+}
+
+TEST_F(ReplayCommand, ALogThatCannotBeWritten) {
+  EXPECT_EQ(refused(2, small_replay({"--record", "none/run.log"})),
+            "kvhaul: none/run.log: cannot be created: No such file or directory");
+  EXPECT_FALSE(exists("run"));
+}
+
+TEST_F(ReplayCommand, ContradictionsAreSaid) {
+  EXPECT_EQ(refused(2, small_replay({"--payload", "none", "--time", "real"})),
+            "kvhaul: --payload none needs --time virtual: real time always moves bytes");
+  EXPECT_EQ(refused(2, small_replay({"--throttle"})),
+            "kvhaul: --throttle is for --time real: virtual time always follows the links");
+}
+
+TEST_F(ReplayCommand, FaultsShowInTheResults) {
+  write("f.yaml", "faults:\n  - {kind: fail, probability: 0.2}\n");
+  const Ran ran = run(small_replay({"--faults", "f.yaml"}));
+  EXPECT_EQ(ran.code, 0);
+  EXPECT_NE(ran.out.find("with 1 scripted faults"), std::string::npos) << ran.out;
+  EXPECT_NE(ran.out.find("\nfaults      "), std::string::npos) << ran.out;
+  EXPECT_NE(ran.out.find(" sent again"), std::string::npos) << ran.out;
+  EXPECT_NE(text("run/run.yaml").find("kind: fail"), std::string::npos);
+}
+
+TEST_F(ReplayCommand, LostTransfersAreExitCodeOne) {
+  // The only road is gone from the beginning: every transfer fails when the stall timeout is over.
+  write("f.yaml", "faults:\n  - {kind: down}\n");
+  const Ran ran = run(small_replay({"--faults", "f.yaml"}));
+  EXPECT_EQ(ran.code, 1);
+  EXPECT_EQ(ran.err, "kvhaul: 10 requests did not get all of their KV\n");
+  EXPECT_NE(ran.out.find("10 lost their KV"), std::string::npos) << ran.out;
+  EXPECT_TRUE(looks_whole("run"));
+}
+
+TEST_F(ReplayCommand, MemoryThatCannotBeRegisteredIsMissing) {
+  write("f.yaml", "faults:\n  - {kind: fail_registration, where: node0/gpu1}\n");
+  EXPECT_EQ(refused(3, small_replay({"--faults", "f.yaml"})),
+            "kvhaul: node0/gpu1: registration failed (scripted fault)");
+  EXPECT_FALSE(looks_whole("run"));
+}
+
+TEST_F(ReplayCommand, AFullDiskIsAFailure) {
+  if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "this machine has no /dev/full";
+  const Ran ran = run(small_replay({"--record", "/dev/full"}));
+  EXPECT_EQ(ran.code, 1);
+  EXPECT_EQ(ran.err, "kvhaul: /dev/full: the event log could not be written to its end\n");
+  EXPECT_FALSE(looks_whole("run"));
+}
+
+/// A run in real time that lasts for minutes, interrupted once its files are there.
+TEST_F(ReplayCommand, AnInterruptLeavesNothingThatLooksWhole) {
+  write("slow.csv", "arrived_at,num_prefill_tokens,num_decode_tokens\n0,100,10\n300,100,10\n");
+  for (const auto& [signal, code] : {std::pair{SIGINT, 130}, {SIGTERM, 143}}) {
+    const std::string out = "run" + std::to_string(code);
+    const pid_t child = start({"replay", "slow.csv", "-s", "laptop", "--time", "real", "-o", out,
+                               "--record", out + ".log"});
+    while (!exists(out + "/transfers.csv") && waitpid(child, nullptr, WNOHANG) == 0)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    kill(child, signal);
+    const Ran ran = finish(child);
+    EXPECT_EQ(ran.code, code);
+    EXPECT_EQ(ran.err, "kvhaul: interrupted; " + out + " is not a whole run, " + out +
+                           ".log no whole log\n");
+    EXPECT_TRUE(exists(out + "/UNFINISHED"));
+    EXPECT_FALSE(looks_whole(out));
+    refused(2, {"verify", out + ".log"});
+  }
+}
+
+/// On a terminal of its own; what it shows there.
+std::string on_a_terminal(const char* no_color, std::vector<std::string> arguments) {
+  int terminal = -1;
+  const pid_t child = forkpty(&terminal, nullptr, nullptr, nullptr);
+  if (child == 0) {
+    if (no_color != nullptr)
+      setenv("NO_COLOR", no_color, 1);
+    else
+      unsetenv("NO_COLOR");
+    std::string program = KVHAUL_PROGRAM;
+    std::vector<char*> argv = {program.data()};
+    for (std::string& argument : arguments) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    execv(program.c_str(), argv.data());
+    _exit(127);
+  }
+  std::string shown;
+  char block[4096];
+  for (ssize_t got; (got = read(terminal, block, sizeof block)) > 0;)
+    shown.append(block, static_cast<std::size_t>(got));
+  close(terminal);
+  waitpid(child, nullptr, 0);
+  return shown;
+}
+
+TEST_F(ReplayCommand, ColourOnATerminalOnlyAndNotAgainstNoColor) {
+  EXPECT_NE(on_a_terminal(nullptr, {"replay", "--nonsense"}).find("\x1b["), std::string::npos);
+  EXPECT_NE(on_a_terminal("", {"replay", "--nonsense"}).find("\x1b["), std::string::npos);
+  const std::string plain = on_a_terminal("1", {"replay", "--nonsense"});
+  EXPECT_NE(plain.find("unknown option"), std::string::npos);
+  EXPECT_EQ(plain.find('\x1b'), std::string::npos);
+}
+
+}  // namespace
+}  // namespace kvhaul::testing

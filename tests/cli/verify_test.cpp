@@ -1,0 +1,78 @@
+// kvhaul verify: whole logs, damaged ones, and files that are none.
+#include "tests/cli/program.h"
+
+namespace kvhaul::testing {
+namespace {
+
+class VerifyCommand : public ProgramTest {
+ protected:
+  void record() {
+    ASSERT_EQ(run({"replay", source("traces/samples/chat-200.csv"), "-s", "pcie-pair", "-n", "2",
+                   "--streaming", "request", "-o", "run", "--record", "run.log", "-q"})
+                  .code,
+              0);
+  }
+};
+
+TEST_F(VerifyCommand, AWholeLogIsIdentical) {
+  record();
+  const Ran ran = run({"verify", "run.log"});
+  EXPECT_EQ(ran.code, 0);
+  EXPECT_EQ(ran.err, "");
+  EXPECT_TRUE(ran.out.starts_with("identical: ")) << ran.out;
+}
+
+TEST_F(VerifyCommand, RecordingChangesNothing) {
+  record();
+  const std::string first = text("run.log");
+  std::filesystem::remove_all(folder() / "run");
+  record();
+  EXPECT_EQ(text("run.log"), first);
+}
+
+TEST_F(VerifyCommand, TruncatedAnywhere) {
+  record();
+  const std::string log = text("run.log");
+  for (std::size_t i = 0; i < 20; ++i) {
+    write("cut.log", log.substr(0, log.size() * i / 20));
+    const std::string error = refused(2, {"verify", "cut.log"});
+    EXPECT_TRUE(error.starts_with("kvhaul: cut.log: byte ")) << error;
+  }
+}
+
+TEST_F(VerifyCommand, AFlippedBitIsSeen) {
+  record();
+  const std::string log = text("run.log");
+  for (std::size_t i = 0; i < 40; ++i) {
+    std::string flipped = log;
+    const std::size_t at = log.size() * i / 40;
+    flipped[at] = static_cast<char>(flipped[at] ^ 0x04);
+    write("flipped.log", flipped);
+    const Ran ran = run({"verify", "flipped.log"});
+    EXPECT_TRUE(ran.code == 1 || ran.code == 2) << at << " " << ran.out;
+    EXPECT_EQ(ran.err.find('\n'), ran.err.size() - 1) << ran.err;
+    EXPECT_EQ(ran.out, "");
+  }
+}
+
+TEST_F(VerifyCommand, FilesThatAreNoLogs) {
+  write("empty.log", "");
+  EXPECT_EQ(refused(2, {"verify", "empty.log"}),
+            "kvhaul: empty.log: byte 0: the log is truncated in its head");
+  EXPECT_EQ(refused(2, {"verify", source("traces/samples/chat-200.csv")}),
+            "kvhaul: " + source("traces/samples/chat-200.csv") +
+                ": byte 0: expected a log written by 'kvhaul replay --record', found something "
+                "else");
+  EXPECT_EQ(refused(2, {"verify", "none.log"}),
+            "kvhaul: none.log: cannot be read: No such file or directory");
+  refused(2, {"verify", "."});
+  record();
+  std::string other = text("run.log");
+  other[std::string("kvhaul-log\n").size()] = 99;
+  write("newer.log", other);
+  EXPECT_EQ(refused(2, {"verify", "newer.log"}),
+            "kvhaul: newer.log: byte 0: expected log format version 1, found version 99");
+}
+
+}  // namespace
+}  // namespace kvhaul::testing

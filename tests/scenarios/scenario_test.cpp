@@ -1,0 +1,168 @@
+// What may stand in a scenario, and what is said about everything else.
+#include <fstream>
+#include <string>
+
+#include "tests/scenarios/scenario_testing.h"
+
+namespace kvhaul::testing {
+namespace {
+
+TEST(Scenario, TheSmallOneIsOne) { EXPECT_EQ(error_of(std::string(small_scenario)), ""); }
+
+TEST(Scenario, AnUnknownKeyNamesTheNearestKnownOne) {
+  EXPECT_EQ(error_with("memory_rate", "memory_rat"),
+            "s.yaml:5: expected 'memory_rate' in 'cluster.node_types.box.hosts', which is missing");
+  EXPECT_EQ(error_with("fixed_cost: 5 us", "fixed_cost: 5 us, half_bandwith: 1 KB"),
+            "s.yaml:11: unknown key 'half_bandwith' in 'routes.pcie_p2p'; did you mean "
+            "'half_bandwidth'?");
+  EXPECT_EQ(error_with("routes:", "route:\n  {}\nroutes:"),
+            "s.yaml:9: unknown key 'route'; did you mean 'routes'?");
+  // Nothing is near: all that could stand there are named.
+  EXPECT_EQ(error_with("{type: box}", "{type: box, zzzzzzzz: 1}"),
+            "s.yaml:8: unknown key 'zzzzzzzz' in 'nodes'; known are count, nvlink_domain, type");
+}
+
+TEST(Scenario, ABareNumberWhereAUnitIsNeeded) {
+  EXPECT_EQ(error_with("20 GB/s", "20"),
+            "s.yaml:5: 'memory_rate': expected a rate above zero with its unit, such as "
+            "'55.3 GB/s' or '400 Gb/s', found '20'");
+  EXPECT_EQ(error_with("memory: 1 GB", "memory: 1000000000"),
+            "s.yaml:6: 'memory': expected a size with its unit, such as '64 KiB' or '80 GB', "
+            "found '1000000000'");
+  EXPECT_EQ(error_with("5 us", "5"),
+            "s.yaml:11: 'fixed_cost': expected a duration with its unit, such as '3.1 us' or "
+            "'250 ms', found '5'");
+}
+
+TEST(Scenario, AUnitOfAnotherDimension) {
+  EXPECT_NE(error_with("20 GB/s", "20 GB").find("s.yaml:5: 'memory_rate': expected a rate"),
+            std::string::npos);
+  EXPECT_NE(error_with("5 us", "5 KiB").find("s.yaml:11: 'fixed_cost': expected a duration"),
+            std::string::npos);
+  EXPECT_NE(error_with("memory: 1 GB", "memory: 1 s").find("s.yaml:6: 'memory': expected a size"),
+            std::string::npos);
+  // Letters are not folded: Gb and GB are not the same.
+  EXPECT_NE(error_with("20 GB/s", "20 gb/s").find("expected a rate"), std::string::npos);
+}
+
+TEST(Scenario, MissingKeys) {
+  EXPECT_EQ(error_with("name: small\n", ""), "s.yaml:1: expected 'name', which is missing");
+  EXPECT_EQ(error_with("model: llama-3.1-8b\n", ""),
+            "s.yaml:1: expected 'model', which is missing");
+  EXPECT_EQ(error_with(", kv_memory: 500 MB", ""),
+            "s.yaml:14: expected 'kv_memory' in 'serving.prefill', which is missing");
+  EXPECT_EQ(error_with("gpus: [node0/gpu0], ", ""),
+            "s.yaml:14: expected 'gpus' or 'nodes' with at least one GPU in 'serving.prefill'");
+  EXPECT_EQ(error_with("model: llama-3.1-8b", "model:"),
+            "s.yaml:12: expected a value for 'model', found nothing");
+}
+
+TEST(Scenario, WrongTypes) {
+  EXPECT_EQ(error_with("{memory_rate: 20 GB/s}", "[1, 2]"),
+            "s.yaml:5: expected a mapping for 'cluster.node_types.box.hosts'");
+  EXPECT_EQ(error_with("count: 2", "count: two"),
+            "s.yaml:6: 'count': expected a whole number from 1 to 1024, found 'two'");
+  EXPECT_EQ(error_with("count: 2", "count: 2.5"),
+            "s.yaml:6: 'count': expected a whole number from 1 to 1024, found '2.5'");
+  EXPECT_EQ(error_with("[pcie_p2p]", "pcie_p2p"), "s.yaml:10: 'order': expected a list");
+  EXPECT_EQ(error_with("model: llama-3.1-8b", "model: [a]"), "s.yaml:12: 'model': expected a word");
+  EXPECT_EQ(error_with("20 GB/s}", "20 GB/s}\n      gpudirect: yes"),
+            "s.yaml:6: 'gpudirect': expected true or false, found 'yes'");
+}
+
+TEST(Scenario, ValuesOutOfRange) {
+  EXPECT_EQ(error_with("count: 2", "count: 0"),
+            "s.yaml:6: 'count': expected a whole number from 1 to 1024, found '0'");
+  EXPECT_EQ(error_with("count: 2", "count: -1"),
+            "s.yaml:6: 'count': expected a whole number from 1 to 1024, found '-1'");
+  EXPECT_EQ(error_with("20 GB/s", "20 KB/s"),
+            "s.yaml:5: 'memory_rate': expected a rate of at least 1 MB/s, found 20 KB/s");
+  EXPECT_EQ(error_with("5 us", "2000 s"), "s.yaml:11: 'fixed_cost': expected at most 1000 s");
+  EXPECT_EQ(error_with("5 us", "99999 h"),
+            "s.yaml:11: 'fixed_cost': expected a duration of at most a million seconds");
+  EXPECT_EQ(error_with("timing: {gpu: h100}", "timing: {gpu: h100, mfu: 1.5}"),
+            "s.yaml:14: 'mfu': expected a share from 0.001 to 1");
+  EXPECT_EQ(error_with("kv_memory: 500 MB", "kv_memory: 2 GB"),
+            "s.yaml:14: 'kv_memory': node0/gpu0 has less memory than that");
+  EXPECT_EQ(error_with("model:", "scheduler: {ageing: 0 s}\nmodel:"),
+            "s.yaml:12: 'ageing': expected a duration above zero");
+  EXPECT_EQ(error_with("kv_memory: 500 MB", "kv_memory: 1 KB"),
+            "s.yaml: serving.prefill: a KV memory of 1000 B per GPU does not hold one page of "
+            "llama-3.1-8b");
+}
+
+TEST(Scenario, NamesThatDoNotExist) {
+  EXPECT_EQ(error_with("type: box", "type: bos"),
+            "s.yaml:8: 'type': no node type is called 'bos'; did you mean 'box'?");
+  EXPECT_EQ(error_with("llama-3.1-8b", "llama-3.1-9b"),
+            "s.yaml:12: 'model': no model is called 'llama-3.1-9b'; did you mean 'llama-3.1-8b'?");
+  EXPECT_EQ(error_with("[node0/gpu0]", "[node0/gpu7]"),
+            "s.yaml:14: 'gpus': no GPU is called 'node0/gpu7'; they are called node0/gpu0 and so "
+            "on");
+  EXPECT_EQ(error_with("gpus: [node0/gpu0]", "nodes: [node1]"),
+            "s.yaml:14: 'nodes': no node is called 'node1'; they are called node0 to node0");
+  EXPECT_EQ(error_with("[pcie_p2p]", "[pcie_pp]"),
+            "s.yaml:10: 'order': no kind of route is called 'pcie_pp'");
+  EXPECT_EQ(error_with("gpu: h100", "gpu: h101"),
+            "s.yaml:14: 'gpu': expected one of a100, h100, h200, h800, found 'h101'");
+}
+
+TEST(Scenario, Duplicates) {
+  EXPECT_EQ(error_with("count: 2", "count: 2, count: 3"),
+            "s.yaml:6: the key 'count' stands here twice");
+  EXPECT_EQ(error_with("[node0/gpu0]", "[node0/gpu0, node0/gpu0]"),
+            "s.yaml:14: 'serving.prefill' names node0/gpu0 twice");
+  EXPECT_EQ(error_with("[pcie_p2p]", "[pcie_p2p, pcie_p2p]"),
+            "s.yaml:10: 'order': 'pcie_p2p' stands there twice");
+}
+
+TEST(Scenario, ANameStaysInItsFolder) {
+  for (const char* name : {"../up", ".hidden", "a/b"})
+    EXPECT_EQ(error_with("name: small", std::string("name: ") + name),
+              std::string("s.yaml:1: 'name': expected a name that can be part of a folder's name, "
+                          "found '") +
+                  name + "'");
+  EXPECT_EQ(error_with("name: small", "name: \"a\\nb\""),
+            "s.yaml:1: 'name': expected a word, found 'a\\x0ab'");
+}
+
+TEST(Scenario, NoRouteBetweenTheTwoSidesSaysWhatWasLookedAt) {
+  const std::string error = error_with("[pcie_p2p]", "[rdma]");
+  EXPECT_NE(error.find("no usable route from node0/gpu0 to node0/gpu1"), std::string::npos);
+  EXPECT_NE(error.find("not in the scenario's route order"), std::string::npos);
+}
+
+TEST(Scenario, ClustersTooLargeToHoldAreRefusedAtOnce) {
+  EXPECT_EQ(error_with("{type: box}", "{type: box, count: 4096}\n    - {type: box, count: 1}"),
+            "s.yaml:9: expected at most 4096 nodes");
+  // 4,096 nodes x (1 + 4 x 1,024 links of GPUs + 1 of the host)
+  EXPECT_EQ(error_of(with("count: 2,", "count: 1024,")
+                         .replace(with("count: 2,", "count: 1024,").find("{type: box}"), 11,
+                                  "{type: box, count: 4096}")),
+            "s.yaml:3: expected a cluster of at most 262144 links, found 16781312");
+  // 2,048 prefill x 2,048 decode GPUs = 4,194,304 pairs
+  std::string text = with("{type: box}", "{type: box, count: 2048}");
+  const auto replace = [&](const std::string& from, const std::string& to) {
+    text.replace(text.find(from), from.size(), to);
+  };
+  std::string nodes;
+  for (int n = 0; n < 1024; ++n) nodes += (n ? ", node" : "node") + std::to_string(n);
+  replace("gpus: [node0/gpu0]", "nodes: [" + nodes + "]");
+  std::string others;
+  for (int n = 1024; n < 2048; ++n) others += (n > 1024 ? ", node" : "node") + std::to_string(n);
+  replace("gpus: [node0/gpu1]", "nodes: [" + others + "]");
+  EXPECT_EQ(error_of(text),
+            "s.yaml: expected at most 2097152 possible channels (pairs of ranks x NICs x NICs x "
+            "queues), found 4194304");
+}
+
+TEST(Scenario, AnchorsMayBeUsed) {
+  EXPECT_EQ(error_of(with("timing: {gpu: h100}}\n", "timing: &t {gpu: h100}}\n")
+                         .replace(with("timing: {gpu: h100}}\n", "timing: &t {gpu: h100}}\n")
+                                      .rfind("{gpu: h100}"),
+                                  11, "*t")),
+            "");
+}
+
+}  // namespace
+}  // namespace kvhaul::testing
