@@ -108,6 +108,7 @@ Result<void> make_directory(const std::string& directory) {
   fs::create_directories(directory, status);
   if (status)
     return Error::bad_input("--out: " + directory + " cannot be made: " + status.message());
+  fs::remove(directory + "/summary.json", status);  // of a run before, with --force
   auto mark = OutputFile::create(directory + "/" + unfinished_mark);
   if (!mark) return mark.error();
   mark->text("The run that writes into this folder has not come to its end.\n");
