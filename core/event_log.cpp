@@ -440,7 +440,7 @@ class LogVerifier {
         return decode_complete(in, (first & as_posted) != 0);
       case LogRecord::channel_change:
         event_.change.channel = static_cast<ChannelId>(in.varint());
-        event_.change.up = in.byte() != 0;
+        event_.change.up = in.flag();
         return;
       case LogRecord::credit:
         event_.message = {};
@@ -478,7 +478,7 @@ class LogVerifier {
     request.priority = static_cast<Priority>(priority);
     request.source_segment = static_cast<SegmentId>(in.varint());
     request.target_segment = static_cast<SegmentId>(in.varint());
-    request.deadline_ns = in.byte() == 0 ? never_ns : read_time(in, event_.now);
+    request.deadline_ns = in.flag() ? read_time(in, event_.now) : never_ns;
     request.tag = in.difference(memory().tag);
     const std::uint64_t count = single ? 1 : in.varint();
     if (count == 0) return in.reject();

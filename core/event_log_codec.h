@@ -86,13 +86,21 @@ class Cursor {
     if (at_ == end_) return fail();
     return *at_++;
   }
+  /// Like every value, in its one form only: what is read must be what a writer would write again.
+  bool flag() {
+    const std::uint8_t value = byte();
+    if (value > 1) reject();
+    return value == 1;
+  }
   std::uint64_t varint() {
     std::uint64_t value = 0;
     for (unsigned shift = 0; shift < 64; shift += 7) {
       if (at_ == end_) return fail();
       const std::uint8_t next = *at_++;
       value |= static_cast<std::uint64_t>(next & 0x7f) << shift;
-      if ((next & 0x80) == 0) return value;
+      if ((next & 0x80) != 0) continue;
+      if ((next == 0 && shift != 0) || (shift == 63 && next > 1)) break;
+      return value;
     }
     malformed_ = true;
     return fail();
@@ -210,7 +218,7 @@ struct SetupReader {
   }
   template <class T>
   void operator()(std::optional<T>& item) {
-    if (in.byte() != 0) (*this)(item.emplace());
+    if (in.flag()) (*this)(item.emplace());
   }
 };
 

@@ -3,7 +3,7 @@
 
 #include "tests/cli/program.h"
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 namespace {
 
 class Commands : public ProgramTest {};
@@ -139,4 +139,4 @@ TEST_F(Commands, APipeGetsNoEscapeCodes) {
 }
 
 }  // namespace
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

@@ -14,7 +14,7 @@
 
 #include <gtest/gtest.h>
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 
 inline std::string text_of(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
@@ -93,4 +93,4 @@ class ProgramTest : public ::testing::Test {
   std::filesystem::path folder_;
 };
 
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

@@ -6,7 +6,7 @@
 
 #include "tests/cli/program.h"
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 namespace {
 
 /// Milliseconds of simulated work: ten requests between two PCIe GPUs, only time.
@@ -233,4 +233,4 @@ TEST_F(ReplayCommand, ColourOnATerminalOnlyAndNotAgainstNoColor) {
 }
 
 }  // namespace
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

@@ -1,7 +1,7 @@
 // kvhaul trace: describe, convert, cut, scale and generate.
 #include "tests/cli/program.h"
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 namespace {
 
 class TraceCommand : public ProgramTest {};
@@ -114,4 +114,4 @@ TEST_F(TraceCommand, BadFilesAndTimes) {
 }
 
 }  // namespace
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

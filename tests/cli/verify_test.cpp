@@ -1,7 +1,7 @@
 // kvhaul verify: whole logs, damaged ones, and files that are none.
 #include "tests/cli/program.h"
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 namespace {
 
 class VerifyCommand : public ProgramTest {
@@ -75,4 +75,4 @@ TEST_F(VerifyCommand, FilesThatAreNoLogs) {
 }
 
 }  // namespace
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

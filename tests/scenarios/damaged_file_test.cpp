@@ -6,7 +6,7 @@
 #include "scenarios/yaml_reader.h"
 #include "tests/scenarios/scenario_testing.h"
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 namespace {
 
 TEST(DamagedFile, Empty) {
@@ -99,4 +99,4 @@ TEST(DamagedFile, TooLargeOrNotThere) {
 }
 
 }  // namespace
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

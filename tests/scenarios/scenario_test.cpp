@@ -4,7 +4,7 @@
 
 #include "tests/scenarios/scenario_testing.h"
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 namespace {
 
 TEST(Scenario, TheSmallOneIsOne) { EXPECT_EQ(error_of(std::string(small_scenario)), ""); }
@@ -165,4 +165,4 @@ TEST(Scenario, AnchorsMayBeUsed) {
 }
 
 }  // namespace
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test

@@ -8,7 +8,7 @@
 
 #include "scenarios/scenario.h"
 
-namespace kvhaul::testing {
+namespace kvhaul::test {
 
 /// Two GPUs in one node. Line numbers matter to the tests.
 inline constexpr std::string_view small_scenario = R"(name: small
@@ -52,4 +52,4 @@ inline std::string error_with(std::string_view old_text, std::string_view new_te
   return error_of(with(old_text, new_text));
 }
 
-}  // namespace kvhaul::testing
+}  // namespace kvhaul::test
