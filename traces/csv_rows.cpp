@@ -52,7 +52,8 @@ Result<std::uint32_t> read_preamble(CsvFile& file) {
   if (!more) return more.error();
   std::string_view tokens = line;
   constexpr std::string_view before = "# kvhaul trace 1, block ", after = " tokens";
-  if (line.starts_with(before) && line.ends_with(after)) {
+  if (line.starts_with(before) && line.ends_with(after) &&
+      line.size() > before.size() + after.size()) {  // the two may share a blank
     tokens.remove_prefix(before.size());
     tokens.remove_suffix(after.size());
     if (const auto block_tokens = parse_tokens(tokens)) return *block_tokens;
