@@ -400,10 +400,14 @@ class LogVerifier {
       const std::uint8_t first = in.byte();
       const std::uint8_t kind = first & 0x0f;
       if (!in.failed() && kind == static_cast<std::uint8_t>(LogRecord::end_of_log)) {
+        if (first != kind) return damaged("a damaged end mark");
         event_.records = in.varint();
         event_.hash = 0;
         for (unsigned i = 0; i < 64; i += 8) event_.hash |= std::uint64_t{in.byte()} << i;
-        if (!in.failed()) return false;
+        if (!in.failed()) {
+          if (in.left() == 0 && !source_.read_more()) return false;
+          return damaged("expected nothing behind the end mark");
+        }
       } else if (!in.failed()) {
         if (!is_event(kind))
           return damaged("expected an event, found a record of kind " + std::to_string(kind));

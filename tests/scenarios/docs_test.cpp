@@ -9,7 +9,7 @@
 
 #include "core/route.h"
 
-namespace kvhaul {
+namespace kvhaul::test {
 namespace {
 
 using Keys = std::set<std::string>;
@@ -67,4 +67,4 @@ TEST(Docs, EveryKeyOfAFaultFileIsDocumented) {
 }
 
 }  // namespace
-}  // namespace kvhaul
+}  // namespace kvhaul::test

@@ -5,7 +5,7 @@
 
 #include "scenarios/scenario.h"
 
-namespace kvhaul {
+namespace kvhaul::test {
 namespace {
 
 using faults::FaultKind;
@@ -124,4 +124,4 @@ TEST(FaultFile, FilesThatAreNone) {
 }
 
 }  // namespace
-}  // namespace kvhaul
+}  // namespace kvhaul::test

@@ -8,7 +8,7 @@
 #include "core/channel_plan.h"
 #include "scenarios/scenario.h"
 
-namespace kvhaul {
+namespace kvhaul::test {
 namespace {
 
 Scenario shipped(const std::string& name) {
@@ -109,4 +109,4 @@ TEST(Shipped, TheFileAndTheBuiltInTextAreTheSame) {
 }
 
 }  // namespace
-}  // namespace kvhaul
+}  // namespace kvhaul::test

@@ -75,14 +75,22 @@ TEST(EventLog, EveryTruncationIsNoticed) {
   }
 }
 
-TEST(EventLog, EveryChangedByteIsNoticed) {
+TEST(EventLog, EveryChangedBitIsNoticed) {
   const auto log = recorded_run();
-  for (std::size_t at = 0; at < log.size(); ++at) {
+  for (std::size_t bit = 0; bit < 8 * log.size(); ++bit) {
     auto damaged = log;
-    damaged[at] ^= 0x04;
+    damaged[bit / 8] ^= static_cast<std::uint8_t>(1 << bit % 8);
     const auto report = verify_log(damaged, "run.log");
-    EXPECT_TRUE(!report || !report->identical) << "byte " << at << " of " << log.size();
+    EXPECT_TRUE(!report || !report->identical) << "bit " << bit << " of " << 8 * log.size();
   }
+}
+
+TEST(EventLog, NothingMayFollowTheEndMark) {
+  auto log = recorded_run();
+  log.push_back(0);
+  const auto report = verify_log(log, "run.log");
+  ASSERT_FALSE(report);
+  EXPECT_NE(report.error().message.find("expected nothing behind the end mark"), std::string::npos);
 }
 
 TEST(EventLog, ADecisionThatDiffersIsNamed) {
