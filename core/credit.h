@@ -12,7 +12,7 @@
 //                        shrink    go down to `value` bytes       (kind 5)
 //
 // Invariant: granted to senders + on the way + free = capacity, hence bytes in flight towards a
-// place never pass its capacity. Guarded by tests/credit_test.cpp and the simulation test.
+// place never pass its capacity. Guarded by tests/unit/credit_test.cpp and the simulation test.
 #pragma once
 
 #include <cstdint>

@@ -149,6 +149,12 @@ bool Runtime::idle() const {
                      [](const Scheduler& s) { return s.open_transfers() == 0; });
 }
 
+std::size_t Runtime::chunks_in_flight() const {
+  std::size_t sum = 0;
+  for (const Scheduler& scheduler : schedulers_) sum += scheduler.chunks_in_flight();
+  return sum;
+}
+
 Result<void> Runtime::run(RuntimeClient& client) {
   while (true) {
     const TimeNs now = backend_.now();
@@ -166,7 +172,7 @@ Result<void> Runtime::run(RuntimeClient& client) {
     const TimeNs until = std::min(client.next_ns(), next_timer_ns());
     if (until <= now) continue;
     backend_.wait(until);
-    if (until == never_ns && backend_.now() == now) {
+    if (until == never_ns && chunks_in_flight() == 0) {
       events_.clear();
       backend_.progress(events_);
       if (events_.empty())

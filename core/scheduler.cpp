@@ -54,6 +54,7 @@ void Scheduler::prepare_pairs() {
     state.pair = from.pair;
     state.tier = from.tier;
     state.id = from.id;
+    state.packs = from.numbers.pack.has_value();
     channels_.push_back(state);
     PairState& pair = pairs_[from.pair];
     if (pair.channel_count++ == 0) pair.first_channel = c;
@@ -324,7 +325,6 @@ void Scheduler::cut_next(Transfer& transfer, std::uint32_t first_piece, Bytes of
   if (first_piece == transfer.piece_count) return;
   const Bytes left = transfer.piece(first_piece).length - offset;
   next.piece_count = 1;
-  next.writes = 1;
   next.offset = offset;
   next.bytes = std::min(left, transfer.chunk_bytes);
   if (offset != 0 || next.bytes < left) return;
@@ -336,7 +336,6 @@ void Scheduler::cut_next(Transfer& transfer, std::uint32_t first_piece, Bytes of
     next.bytes += length;
     ++next.piece_count;
   }
-  if (!transfer.packed) next.writes = next.piece_count;
 }
 
 void Scheduler::advance(Transfer& transfer) const {
@@ -364,13 +363,17 @@ Scheduler::Step Scheduler::post_next(Policy& policy, TimeNs now, std::uint32_t p
   const std::uint32_t again = transfer.retry_chunk;
   const Range& range = again == no_id ? transfer.next : chunks_[again].range;
 
+  // Only some channels can pack; those of one tier are alike.
+  const auto writes_on = [&](std::uint32_t c) -> std::uint32_t {
+    return transfer.packed && channels_[c].packs ? 1 : range.piece_count;
+  };
   std::uint32_t channel = no_id;
   if (pair.probing != 0) [[unlikely]]
     channel = idle_probe(pair);
   if (channel == no_id) {
     if (pair.candidates.empty()) return Step::blocked;
-    const ChannelTable::Charge charge =
-        table_.charge(pair.candidates[0], range.bytes, range.writes);
+    const std::uint32_t first = pair.candidates[0];
+    const ChannelTable::Charge charge = table_.charge(first, range.bytes, writes_on(first));
     channel = policy.choose(Choice{table_, p, pair.candidates, charge});
     if (again != no_id && channel == chunks_[again].channel && pair.candidates.size() > 1)
       channel = choose_another(pair, channel, charge);
@@ -382,7 +385,8 @@ Scheduler::Step Scheduler::post_next(Policy& policy, TimeNs now, std::uint32_t p
     ++account.parked;
     return Step::blocked;
   }
-  const ChannelTable::Charge charge = table_.charge(channel, range.bytes, range.writes);
+  const std::uint32_t writes = writes_on(channel);
+  const ChannelTable::Charge charge = table_.charge(channel, range.bytes, writes);
   const TimeNs service = table_.service_ns(channel, charge);
   if (!table_.channel_has_room(channel, service)) return Step::blocked;
   std::uint32_t full = table_.full_link(channel, charge.bytes);
@@ -407,6 +411,7 @@ Scheduler::Step Scheduler::post_next(Policy& policy, TimeNs now, std::uint32_t p
     ++transfer.end.resent_chunks;
     transfer.end.resent_bytes += range.bytes;
   }
+  chunks_[chunk_slot].range.writes = static_cast<std::uint16_t>(writes);
   emit(now, transfer, chunk_slot, channel, charge.bytes, service);
   posted = {channel, charge.bytes};
   if (!transfer.unissued()) pair.queue.remove(*this, slot);
@@ -430,7 +435,7 @@ void Scheduler::emit(TimeNs now, Transfer& transfer, std::uint32_t slot, std::ui
   chunk.timeout_ns = state.last_timeout_ns;
   chunk.in_flight = true;
   chunk.cancelling = false;
-  ++chunk.attempts;
+  if (!state.health.probing()) ++chunk.attempts;  // a probe may fail: it is the channel's trial
   chunk.older = state.last_in_flight;
   chunk.newer = no_id;
   (state.last_in_flight == no_id ? state.first_in_flight : chunks_[state.last_in_flight].newer) =
@@ -455,7 +460,7 @@ void Scheduler::emit(TimeNs now, Transfer& transfer, std::uint32_t slot, std::ui
                 .target_segment = transfer.target_segment,
                 .bytes = range.bytes,
                 .piece_count = range.piece_count,
-                .packed = transfer.packed && !one,
+                .packed = transfer.packed && !one && state.packs,
                 .piece = {first.source_offset + range.offset, first.target_offset + range.offset,
                           one ? range.bytes : first.length},
                 .pieces = one ? nullptr : &first}});
@@ -718,6 +723,7 @@ void Scheduler::timer(TimeNs now) {
         next = std::min(next, until);
     });
     for (const std::uint32_t slot : stalled_) begin_end(now, slot, TransferOutcome::no_route);
+    if (!stalled_.empty()) pump(now, p);  // nothing left to send: the credit may go back
   }
   arm(next);
 }

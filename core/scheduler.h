@@ -96,8 +96,9 @@ class Scheduler {
   struct Range {
     std::uint32_t first_piece = 0;
     std::uint16_t piece_count = 0;
-    std::uint16_t writes = 0;  // posted one by one: the pieces, or 1 when they are packed
-    Bytes offset = 0;          // into the first piece; 0 when there are several
+    std::uint16_t writes =
+        0;             // once it is posted: one by one the pieces, or 1 when they are packed
+    Bytes offset = 0;  // into the first piece; 0 when there are several
     Bytes bytes = 0;
   };
 
@@ -146,6 +147,7 @@ class Scheduler {
   struct ChannelState {
     ChannelHealth health;
     ChannelId id = 0;
+    bool packs = false;
     std::uint32_t pair = 0;
     std::uint32_t tier = 0;
     std::uint32_t first_in_flight = no_id;

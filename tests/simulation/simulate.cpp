@@ -105,6 +105,8 @@ class Asker final : public RuntimeClient {
     if (end.posted_ns > end.started_ns || end.started_ns > end.done_ns ||
         end.done_ns > end.reported_ns)
       watcher_.blame("the times of an end do not follow each other");
+    if (end.outcome == TransferOutcome::delivered && end.posted_ns < end.submitted_ns)
+      watcher_.blame("a transfer was posted before it was submitted");
     if (end.reported_ns != now) watcher_.blame("an end was reported late");
     switch (end.outcome) {
       case TransferOutcome::delivered:
@@ -119,7 +121,7 @@ class Asker final : public RuntimeClient {
         ++verdict_.failed;
         if (world_.script.faults.empty())
           watcher_.blame("a transfer failed although nothing was wrong");
-        if (view.submitted_ns > world_.faults_end_ns + settle_ns())
+        if (view.submitted_ns >= world_.settled_ns())
           watcher_.blame("a transfer failed long after the last fault");
         break;
     }
@@ -127,11 +129,6 @@ class Asker final : public RuntimeClient {
 
   void message(TimeNs, const ControlMessage&) override {}
   bool done() const override { return agenda_.empty() && open_.empty(); }
-
-  /// Time for channels to come back after the last fault: the longest quarantine, and a probe.
-  TimeNs settle_ns() const {
-    return 2 * world_.config.quarantine_max_ns + 40 * world_.config.timeout_floor_ns;
-  }
 
  private:
   static std::uint64_t seed_of(std::size_t work, std::size_t piece) {
@@ -179,6 +176,7 @@ class Asker final : public RuntimeClient {
         });
     if (right) {
       ++verdict_.delivered;
+      if (view.submitted_ns >= world_.settled_ns()) ++verdict_.late_delivered;
       return;
     }
     const bool corrupting =

@@ -8,21 +8,23 @@ namespace kvhaul::simulation {
 namespace {
 
 TEST(Simulation, InvariantsHoldInEveryWorld) {
-  std::uint64_t delivered = 0, resent = 0, credit_messages = 0, cancelled = 0;
+  std::uint64_t delivered = 0, resent = 0, credit_messages = 0, cancelled = 0, late = 0;
   for (std::uint64_t seed = 1; seed <= 400; ++seed) {
     const World world = draw_world(seed);
     const Verdict verdict = simulate(world);
     ASSERT_TRUE(verdict.ok) << "seed " << seed << ": " << verdict.what << "\n  " << world.describe()
-                            << "\n  again: tests/simulation --seed " << seed;
+                            << "\n  again: build/release/tests/simulation --seed " << seed;
     delivered += verdict.delivered;
     resent += verdict.resent;
     cancelled += verdict.cancelled;
+    late += verdict.late_delivered;
     credit_messages += verdict.credit_messages;
   }
   // The worlds are not empty ones.
   EXPECT_GT(delivered, 1000u);
   EXPECT_GT(resent, 100u);
   EXPECT_GT(cancelled, 100u);
+  EXPECT_GT(late, 1000u);
   EXPECT_GT(credit_messages, 100u);
 }
 

@@ -56,13 +56,13 @@ void Watcher::post(ChannelId channel, std::span<const ChunkPost> chunks) {
     if (route.source != world_.pairs[view.pair].first ||
         route.target != world_.pairs[view.pair].second)
       blame("a chunk was posted to a channel between other places");
-    // What is posted now may have been decided earlier in this very instant.
-    if (!view.open || view.ending || view.failed_ns < now())
+    if (!view.open || view.ending)
       blame("a chunk was posted for a transfer that has ended or is cancelled");
 
     const ChannelNumbers& numbers = numbers_[channel];
     if (++in_flight_[channel] > numbers.max_in_flight)
       blame("more chunks in flight than a channel takes");
+    if (chunk.packed && !numbers.pack) blame("a chunk is packed on a channel that cannot");
     if (chunk.bytes > numbers.max_chunk_bytes) blame("a chunk is larger than its channel takes");
     if (chunk.piece_count > numbers.max_pieces)
       blame("a chunk has more pieces than its channel takes");
@@ -117,6 +117,7 @@ void Watcher::check_order(const TransferView& posted) {
   for (const auto& [work, other] : views_) {
     if (!other.open || other.ending || other.failed_ns != never_ns) continue;
     if (other.pair != posted.pair || other.issued >= other.total) continue;
+    // What is posted now may have been decided earlier in this very instant.
     if (work == posted.work || other.fresh_ns >= time) continue;
     if (order(other) >= order(posted)) continue;
     blame("a transfer was posted before a more urgent one: class " +

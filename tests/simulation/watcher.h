@@ -28,7 +28,7 @@ struct TransferView {
   bool open = false;
   bool ending = false;                      // cancelled; nothing of it may be posted any more
   std::map<Bytes, std::uint32_t> attempts;  // that did not land, by first target offset
-  /// When it ran out of attempts; its end waits for what is still in flight.
+  /// When it may have run out of attempts; its end waits for what is still in flight.
   TimeNs failed_ns = never_ns;
   std::map<Bytes, Bytes> landed;  // by target offset: end
   Bytes landed_bytes = 0;

@@ -135,9 +135,12 @@ void draw_works(World& world, Random random) {
   const TimeNs span = static_cast<TimeNs>(random.between(1, 20'000'000));
   const bool one_class = random.chance(0.3);
   std::vector<Bytes> target_end(world.cluster.places.size(), 0);
-  for (std::uint64_t i = 0; i < count; ++i) {
+  // Some come when all faults are over and every channel has had time to come back.
+  const auto late = random.derived(1).between(1, 8);
+  for (std::uint64_t i = 0; i < count + late; ++i) {
     Work work;
     work.at_ns = static_cast<TimeNs>(random.below(static_cast<std::uint64_t>(span)));
+    if (i >= count) work.at_ns += world.settled_ns();
     work.pair = random.below(world.pairs.size());
     if (!one_class) work.priority = static_cast<Priority>(random.below(priority_count));
     if (random.chance(0.7))
@@ -208,8 +211,8 @@ World draw_world(std::uint64_t seed) {
     planned = plan_channels(world.cluster, world.pairs, plan);
   }
   world.plan = *planned;
-  draw_works(world, random.derived(work_part));
   draw_faults(world, random.derived(fault_part));
+  draw_works(world, random.derived(work_part));
   return world;
 }
 

@@ -34,6 +34,10 @@ struct World {
   std::vector<Work> works;  // by time
 
   std::string describe() const;
+  /// Channels are back by then: the last fault, the longest quarantine, and a probe.
+  TimeNs settled_ns() const {
+    return faults_end_ns + 2 * config.quarantine_max_ns + 40 * config.timeout_floor_ns;
+  }
 };
 
 World draw_world(std::uint64_t seed);
@@ -54,6 +58,7 @@ struct Verdict {
   std::uint64_t chunks = 0;
   std::uint64_t resent = 0;
   std::uint64_t delivered = 0, cancelled = 0, failed = 0;
+  std::uint64_t late_delivered = 0;  // asked for when all faults were over
   std::uint64_t credit_messages = 0;
   std::uint64_t faults = 0;
   std::uint64_t log_bytes = 0;  // recorded, and replayed with identical decisions
