@@ -645,10 +645,12 @@ void Replay::transfer_ended(TimeNs now, const TransferEnd& end) {
                    lanes_.size() +
                lane]
             .scheduler);
-    row.wait_ns = end.posted_ns - end.submitted_ns;
-    row.post_ns = end.started_ns - end.posted_ns;
-    row.wire_ns = end.done_ns - end.started_ns;
-    row.detect_ns = end.reported_ns - end.done_ns;
+    if (end.outcome == TransferOutcome::delivered) {  // else it may have no times
+      row.wait_ns = end.posted_ns - end.submitted_ns;
+      row.post_ns = end.started_ns - end.posted_ns;
+      row.wire_ns = end.done_ns - end.started_ns;
+      row.detect_ns = end.reported_ns - end.done_ns;
+    }
   }
   if (end.outcome != TransferOutcome::delivered) {
     ++row.failed;
@@ -775,7 +777,9 @@ void Replay::landed(TimeNs now, std::uint32_t slot) {
   request.result.landed_ns = now;
   if (request.failed) request.result.outcome = RequestOutcome::transfer_failed;
   if (request.failed || request.result.output_tokens == 1) {
+    const std::uint32_t index = request.result.decode_instance;
     finish(now, slot);
+    reserve(now, index);  // no decode step will
     return;
   }
   decode_[request.result.decode_instance]->landed.push_back(slot);
@@ -841,9 +845,7 @@ void Replay::finish(TimeNs now, std::uint32_t slot) {
   observer_.request_done(request.result, request.rows);
   observer_.progress(now, requests_done_);
   request.over = true;
-  const std::uint32_t index = request.result.decode_instance;
   free_if_over(slot);
-  if (!completed) reserve(now, index);
 }
 
 void Replay::free_if_over(std::uint32_t slot) {

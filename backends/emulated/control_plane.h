@@ -1,5 +1,6 @@
 // Control messages between the nodes of an emulated cluster: each takes the fixed latency of the
-// fastest channel between the two nodes, and they stay in order.
+// quickest channel between the two nodes and its bytes at that channel's rate, one after the other.
+// They do not slow the chunks on the links, and no fault script touches them.
 #pragma once
 
 #include <algorithm>
@@ -16,20 +17,26 @@ namespace kvhaul::emulated {
 class ControlPlane {
  public:
   ControlPlane(const Cluster& cluster, std::span<const ChannelRequest> requests)
-      : nodes_(cluster.nodes.size()), latency_ns_(nodes_ * nodes_, never_ns) {
+      : nodes_(cluster.nodes.size()), roads_(nodes_ * nodes_) {
     for (const ChannelRequest& request : requests) {
       const NodeId a = cluster.places[request.route.source].node;
       const NodeId b = cluster.places[request.route.target].node;
-      const TimeNs fixed = numbers_of(request.route, request.costs).fixed_ns;
-      latency_ns_[a * nodes_ + b] = std::min(latency_ns_[a * nodes_ + b], fixed);
-      latency_ns_[b * nodes_ + a] = std::min(latency_ns_[b * nodes_ + a], fixed);
+      const ChannelNumbers numbers = numbers_of(request.route, request.costs);
+      for (Road* road : {&roads_[a * nodes_ + b], &roads_[b * nodes_ + a]}) {
+        if (numbers.fixed_ns >= road->latency_ns) continue;
+        road->latency_ns = numbers.fixed_ns;
+        road->cost =
+            numbers.bytes_per_s > 0 ? ByteCost::from_rate(numbers.bytes_per_s) : ByteCost();
+      }
     }
   }
 
   void send(const ControlMessage& message, TimeNs now) {
-    TimeNs latency = latency_ns_[message.from * nodes_ + message.to];
-    if (latency == never_ns) latency = 0;  // no channel: the two share a process or never talk
-    Waiting entry{now + latency, next_++, message};
+    Road& road = roads_[message.from * nodes_ + message.to];
+    road.free_ns = std::max(road.free_ns, now) + road.cost.of(message.bytes);
+    // No channel: the two share a process or never talk.
+    const TimeNs latency = road.latency_ns == never_ns ? 0 : road.latency_ns;
+    Waiting entry{road.free_ns + latency, next_++, message};
     const auto place = std::upper_bound(
         waiting_.begin(), waiting_.end(), entry, [](const Waiting& a, const Waiting& b) {
           return std::pair(a.at_ns, a.sequence) < std::pair(b.at_ns, b.sequence);
@@ -50,9 +57,15 @@ class ControlPlane {
     std::uint64_t sequence = 0;
     ControlMessage message;
   };
+  /// The quickest channel between two nodes; messages follow each other on it.
+  struct Road {
+    TimeNs latency_ns = never_ns;
+    ByteCost cost;
+    TimeNs free_ns = 0;
+  };
   std::size_t nodes_;
-  std::vector<TimeNs> latency_ns_;  // [from][to]
-  std::deque<Waiting> waiting_;     // in order of arrival
+  std::vector<Road> roads_;      // [from][to]
+  std::deque<Waiting> waiting_;  // in order of arrival
   std::uint64_t next_ = 0;
 };
 

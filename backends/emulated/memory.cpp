@@ -14,9 +14,10 @@ Result<SegmentId> Memory::add(const std::string& place_name, Bytes bytes) {
     // and a machine with too little memory says so here.
     segment.bytes = make_buffer(bytes);
     if (!segment.bytes)
-      return Error::missing(place_name + ": this machine cannot give " + bytes_text(bytes) +
-                            " of host memory for the emulated place; use '--payload none' or a "
-                            "scenario with smaller KV pools");
+      return Error::missing(
+          place_name + ": this machine cannot give " + bytes_text(bytes) +
+          " of host memory for the emulated place; use '--time virtual --payload none' or a "
+          "scenario with smaller KV pools");
     std::memset(segment.bytes.get(), 0, bytes);
   }
   segments_.push_back(std::move(segment));

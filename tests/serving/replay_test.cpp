@@ -241,6 +241,18 @@ TEST(Replay, RequestsWaitForMemory) {
       }
 }
 
+// The first token is prefill's: nothing is left to decode, and yet the pages come back.
+TEST(Replay, OneTokenAnswersGiveTheirPagesBack) {
+  for (const char* direction : {"push", "pull"}) {
+    Setting s;
+    s.direction = direction;
+    s.decode = "{gpus: [node0/gpu4], kv_memory: 80 KiB, %}";  // one request of 150 tokens
+    const auto run = replay(s, trace_text("0,150,1,\n0,150,1,\n0,150,1,\n"));
+    ASSERT_EQ(run->error, "");
+    EXPECT_EQ(run->count(RequestOutcome::completed), 3u);
+  }
+}
+
 // 4 MiB hold 512 pages, 8,192 tokens. A prompt of 8,193 does not fit, nor one of 8,000 with 200
 // tokens to come.
 TEST(Replay, WhatCannotFitIsReported) {
@@ -384,6 +396,8 @@ TEST_P(WithFaults, NothingGetsThrough) {
   expect_sound(*run, 20);
   EXPECT_EQ(run->counters.transfer_failed, 20u);
   EXPECT_EQ(run->bytes(), 0u);
+  for (const TransferRow& row : run->rows)  // nothing landed, so there are no times to tell
+    EXPECT_EQ(row.wait_ns + row.post_ns + row.wire_ns + row.detect_ns, 0);
 }
 
 TEST_P(WithFaults, LostCompletionsTimeOut) {
