@@ -92,8 +92,6 @@ Result<ReplayRequest> read(const Options& options, const Arguments& arguments) {
   auto payload = choice<bool>(options, "payload", {{"none", false}, {"real", true}});
   if (!payload) return payload.error();
   request.payload = *payload;
-  if (request.payload == false && request.real_time == true)
-    return Error::bad_input("--payload none needs --time virtual: real time always moves bytes");
   if (options.flag("throttle")) request.throttle = true;
   if (options.has("limit")) {
     auto limit = options.count("limit", 1, ~std::uint64_t{0});

@@ -229,6 +229,8 @@ Result<ReplayResult> run_replay(const ReplayRequest& request) {
   if (!loaded) return loaded.error();
   Scenario& scenario = *loaded;
   apply_overrides(request, scenario);
+  if (request.payload == false && scenario.real_time)
+    return Error::bad_input("--payload none needs --time virtual: real time always moves bytes");
   if (scenario.throttle && !scenario.real_time)
     return Error::bad_input("--throttle is for --time real: virtual time always follows the links");
 

@@ -138,6 +138,9 @@ TEST_F(ReplayCommand, ALogThatCannotBeWritten) {
 TEST_F(ReplayCommand, ContradictionsAreSaid) {
   EXPECT_EQ(refused(2, small_replay({"--payload", "none", "--time", "real"})),
             "kvhaul: --payload none needs --time virtual: real time always moves bytes");
+  EXPECT_EQ(refused(2, {"replay", "-t", source("traces/samples/chat-200.csv"), "-s", "laptop",
+                        "--payload", "none"}),
+            "kvhaul: --payload none needs --time virtual: real time always moves bytes");
   EXPECT_EQ(refused(2, small_replay({"--throttle"})),
             "kvhaul: --throttle is for --time real: virtual time always follows the links");
 }
