@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <thread>
 
+#include "backends/emulated/emulated.h"
 #include "backends/emulated/memcpy_rate.h"
 #include "backends/faults/faulty_backend.h"
 #include "cli/backends.h"
@@ -329,7 +330,7 @@ Result<ReplayResult> run_replay(const ReplayRequest& request) {
   result.cluster = std::move(scenario.cluster);
   result.complete = result.summary.requests.transfer_failed == 0;
   if (scenario.real_time && !scenario.throttle) {
-    compare_with_memcpy(result, 1);
+    compare_with_memcpy(result, emulated::copying_threads(plan->requests.size()));
     auto again = OutputFile::create(result.directory + "/summary.json");
     if (!again) return again.error();
     again->text(summary_json(result.summary, result.cluster));

@@ -10,7 +10,7 @@
 //
 // Threading: none; one owner calls it. Nothing blocks. Errors: there are none to return. What a
 // backend reports wrongly (a completion that was never posted, or twice) is dropped and counted.
-// Memory: slots are reused; in steady state no call allocates.
+// Memory: slots are reused; a call allocates only when a table outgrows all it has held so far.
 #pragma once
 
 #include <cstdint>

@@ -22,4 +22,7 @@ struct Options {
 
 std::unique_ptr<Backend> make_backend(const Options& options);
 
+/// How many threads copy for that many channels in real time.
+unsigned copying_threads(std::size_t channels, unsigned workers = 0);
+
 }  // namespace kvhaul::emulated

@@ -30,10 +30,8 @@ using Clock = std::chrono::steady_clock;
 
 class RealBackend final : public Backend {
  public:
-  explicit RealBackend(const Options& options) : throttle_(options.throttle), memory_(true) {
-    const unsigned processors = std::max(2u, std::thread::hardware_concurrency());
-    worker_count_ = options.workers != 0 ? options.workers : processors - 1;
-  }
+  explicit RealBackend(const Options& options)
+      : throttle_(options.throttle), workers_wanted_(options.workers), memory_(true) {}
 
   ~RealBackend() override {
     for (Worker& worker : workers_) {
@@ -62,7 +60,7 @@ class RealBackend final : public Backend {
     for (const ChannelRequest& request : requests)
       numbers.push_back(numbers_of(request.route, request.costs));
     start_ = Clock::now();
-    workers_.resize(std::clamp<std::size_t>(requests.size(), 1, worker_count_));
+    workers_.resize(copying_threads(requests.size(), workers_wanted_));
     for (Worker& worker : workers_) worker.thread = std::thread([this, &worker] { work(worker); });
     return numbers;
   }
@@ -239,7 +237,7 @@ class RealBackend final : public Backend {
   }
 
   const bool throttle_;
-  std::size_t worker_count_ = 1;
+  const unsigned workers_wanted_;
   const Cluster* cluster_ = nullptr;
   Memory memory_;
   std::unique_ptr<LinkModel> links_;
@@ -260,6 +258,12 @@ class RealBackend final : public Backend {
 };
 
 }  // namespace
+
+unsigned copying_threads(std::size_t channels, unsigned workers) {
+  const unsigned processors = std::max(2u, std::thread::hardware_concurrency());
+  const unsigned most = workers != 0 ? workers : processors - 1;
+  return static_cast<unsigned>(std::clamp<std::size_t>(channels, 1, most));
+}
 
 std::unique_ptr<Backend> make_real_backend(const Options& options) {
   return std::make_unique<RealBackend>(options);
