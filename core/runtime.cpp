@@ -156,10 +156,13 @@ std::size_t Runtime::chunks_in_flight() const {
 }
 
 Result<void> Runtime::run(RuntimeClient& client) {
+  bool only_a_message_can_come = false;
   while (true) {
     const TimeNs now = backend_.now();
     events_.clear();
     backend_.progress(events_);
+    if (only_a_message_can_come && events_.empty())
+      return Error::failed("nothing can happen any more although transfers are open");
     deliver_events(now, client);
     fire_timers(now);
     deliver_ends(now, client);
@@ -170,15 +173,8 @@ Result<void> Runtime::run(RuntimeClient& client) {
     carry_out();
     if (client.done() && idle()) return {};
     const TimeNs until = std::min(client.next_ns(), next_timer_ns());
-    if (until <= now) continue;
-    backend_.wait(until);
-    if (until == never_ns && chunks_in_flight() == 0) {
-      events_.clear();
-      backend_.progress(events_);
-      if (events_.empty())
-        return Error::failed("nothing can happen any more although transfers are open");
-      deliver_events(now, client);
-    }
+    only_a_message_can_come = until == never_ns && chunks_in_flight() == 0;
+    if (until > now) backend_.wait(until);
   }
 }
 
