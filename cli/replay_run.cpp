@@ -324,18 +324,15 @@ Result<ReplayResult> run_replay(const ReplayRequest& request) {
   trace->notes.push_back(describe_counts(counts));
   const bool rates_bind = !scenario.real_time || scenario.throttle;
   auto finished = (*files)->finish(std::move(labels), replay, counts, std::move(trace->notes),
-                                   runtime.schedulers(), {}, rates_bind);
+                                   runtime.schedulers(), rates_bind);
   if (!finished) return finished.error();
   result.summary = std::move(*finished);
   result.cluster = std::move(scenario.cluster);
   result.complete = result.summary.requests.transfer_failed == 0;
-  if (scenario.real_time && !scenario.throttle) {
+  if (scenario.real_time && !scenario.throttle)
     compare_with_memcpy(result, emulated::copying_threads(plan->requests.size()));
-    auto again = OutputFile::create(result.directory + "/summary.json");
-    if (!again) return again.error();
-    again->text(summary_json(result.summary, result.cluster));
-    if (auto closed = again->close(); !closed) return closed.error();
-  }
+  if (auto wrote = write_summary(result.directory, result.summary, result.cluster); !wrote)
+    return wrote.error();
   result.wall_s = std::chrono::duration<double>(Clock::now() - start).count();
   if (auto wrote = write_run_file(request, scenario, fault_text, result, started); !wrote)
     return wrote.error();

@@ -608,8 +608,9 @@ bool Replay::payload_is_right(const Request& request, std::uint32_t unit, std::u
 }
 
 TransferRow& Replay::row_of(Request& request, std::uint32_t chunk, std::uint8_t tier) const {
-  for (TransferRow& row : request.rows)
-    if (row.prefill_chunk == chunk && row.tier == tier) return row;
+  // From the end: what ends now is nearly always of the latest prefill chunk.
+  for (auto row = request.rows.rbegin(); row != request.rows.rend(); ++row)
+    if (row->prefill_chunk == chunk && row->tier == tier) return *row;
   TransferRow& row = request.rows.emplace_back();
   row.request = request.result.request;
   row.prefill_chunk = chunk;
@@ -638,13 +639,6 @@ void Replay::transfer_ended(TimeNs now, const TransferEnd& end) {
   }
   if (end.reported_ns >= row.last_reported_ns) {
     row.last_reported_ns = end.reported_ns;
-    row.pair = end.pair;
-    row.scheduler = static_cast<std::uint32_t>(
-        pairs_[(std::size_t{request.result.prefill_instance} * decode_.size() +
-                request.result.decode_instance) *
-                   lanes_.size() +
-               lane]
-            .scheduler);
     if (end.outcome == TransferOutcome::delivered) {  // else it may have no times
       row.wait_ns = end.posted_ns - end.submitted_ns;
       row.post_ns = end.started_ns - end.posted_ns;

@@ -59,8 +59,6 @@ struct TransferRow {
   std::uint64_t request = 0;
   std::uint32_t prefill_chunk = 0;
   std::uint8_t tier = 0;
-  std::uint32_t pair = 0;  // of the transfer that ended last; names the route
-  std::uint32_t scheduler = 0;
   std::uint32_t transfers = 0;
   std::uint64_t chunks = 0, pieces = 0;
   std::uint64_t resent_chunks = 0;

@@ -163,15 +163,12 @@ void RunFiles::sample(const RequestResult& result, const std::vector<TransferRow
 
 Result<RunSummary> RunFiles::finish(RunLabels labels, const Replay& replay,
                                     const TraceCounts& trace, std::vector<std::string> trace_notes,
-                                    std::span<const Scheduler> schedulers,
-                                    std::vector<std::pair<std::string, std::string>> notes,
-                                    bool rates_bind) {
+                                    std::span<const Scheduler> schedulers, bool rates_bind) {
   RunSummary& s = summary_;
   s.labels = std::move(labels);
   s.requests = replay.counters();
   s.trace = trace;
   s.trace_notes = std::move(trace_notes);
-  s.notes = std::move(notes);
   s.has_slo = config_.slo_ttft_ns != never_ns || config_.slo_itl_ns != never_ns;
   // Failed requests may move bytes after the last one that completed.
   s.duration_ns = std::max(s.duration_ns, meter_.last_landed_ns());
@@ -200,7 +197,6 @@ Result<RunSummary> RunFiles::finish(RunLabels labels, const Replay& replay,
   if (auto done = transfers_file_.close(); !done) return done.error();
   if (auto done = write_links(s); !done) return done.error();
   if (auto done = write_timeline(s); !done) return done.error();
-  if (auto done = write_summary(s); !done) return done.error();
   return std::move(summary_);
 }
 
@@ -404,10 +400,11 @@ std::string summary_json(const RunSummary& s, const Cluster& cluster) {
   return json.dump(2) + "\n";
 }
 
-Result<void> RunFiles::write_summary(const RunSummary& summary) const {
-  auto file = OutputFile::create(directory_ + "/summary.json");
+Result<void> write_summary(const std::string& directory, const RunSummary& summary,
+                           const Cluster& cluster) {
+  auto file = OutputFile::create(directory + "/summary.json");
   if (!file) return file.error();
-  file->text(summary_json(summary, cluster_));
+  file->text(summary_json(summary, cluster));
   return file->close();
 }
 

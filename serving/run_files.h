@@ -80,17 +80,16 @@ class RunFiles final : public ReplayObserver {
   }
   void progress(TimeNs now, std::uint64_t requests_done) override;
 
-  /// Called by progress() about every thousand requests; for a progress bar.
+  /// Called by progress() about every hundred requests; for a progress bar.
   std::function<void(TimeNs, std::uint64_t)> on_progress;
 
-  /// Completes the summary from what only the end of the run knows, and writes the remaining files.
+  /// Completes the summary from what only the end of the run knows, and writes the remaining files
+  /// but for the summary itself.
   /// Fails when a file could not be written, or when a link would have carried more than its rate
   /// although `rates_bind`: that is an error in our accounting, and stops the report.
   Result<RunSummary> finish(RunLabels labels, const Replay& replay, const TraceCounts& trace,
                             std::vector<std::string> trace_notes,
-                            std::span<const Scheduler> schedulers,
-                            std::vector<std::pair<std::string, std::string>> notes,
-                            bool rates_bind);
+                            std::span<const Scheduler> schedulers, bool rates_bind);
 
  private:
   RunFiles(std::string directory, const ReplayConfig& config, const Cluster& cluster,
@@ -101,7 +100,6 @@ class RunFiles final : public ReplayObserver {
   Result<void> check_rates(bool rates_bind) const;
   Result<void> write_links(const RunSummary& summary) const;
   Result<void> write_timeline(const RunSummary& summary) const;
-  Result<void> write_summary(const RunSummary& summary) const;
 
   /// The timeline keeps every n-th request, n a power of two, so that no more than this many are in
   /// it; the rule stands in the file.
@@ -128,5 +126,7 @@ class RunFiles final : public ReplayObserver {
 
 /// summary.json as text; also what `kvhaul replay --json` prints.
 std::string summary_json(const RunSummary& summary, const Cluster& cluster);
+Result<void> write_summary(const std::string& directory, const RunSummary& summary,
+                           const Cluster& cluster);
 
 }  // namespace kvhaul

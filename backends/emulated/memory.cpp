@@ -1,7 +1,9 @@
 #include "backends/emulated/memory.h"
 
+#include <algorithm>
 #include <cstring>
 
+#include "core/checksum.h"
 #include "core/unit_text.h"
 
 namespace kvhaul::emulated {
@@ -45,6 +47,23 @@ void Memory::move(const ChunkPost& chunk) {
   std::byte* to = segments_[chunk.target_segment].bytes.get();
   for (const Descriptor& piece : chunk.all())
     std::memcpy(to + piece.target_offset, from + piece.source_offset, piece.length);
+}
+
+void Memory::fill(SegmentId segment, Bytes offset, Bytes length, std::uint64_t seed) {
+  fill_pattern(bytes(segment, offset, length), seed);
+}
+
+std::uint64_t Memory::checksum(SegmentId segment, Bytes offset, Bytes length) {
+  return kvhaul::checksum(bytes(segment, offset, length));
+}
+
+void Memory::read(SegmentId segment, Bytes offset, std::span<std::byte> into) {
+  const auto from = bytes(segment, offset, into.size());
+  std::copy(from.begin(), from.end(), into.begin());
+}
+
+void Memory::write(SegmentId segment, Bytes offset, std::span<const std::byte> from) {
+  std::copy(from.begin(), from.end(), bytes(segment, offset, from.size()).begin());
 }
 
 std::span<std::byte> Memory::bytes(SegmentId segment, Bytes offset, Bytes length) {

@@ -23,7 +23,12 @@ class Memory {
   bool holds(const ChunkPost& chunk) const;
   /// Moves the pieces, one by one. The chunk must pass holds().
   void move(const ChunkPost& chunk);
-  std::span<std::byte> bytes(SegmentId segment, Bytes offset, Bytes length);
+
+  // Backend's calls of the same names.
+  void fill(SegmentId segment, Bytes offset, Bytes length, std::uint64_t seed);
+  std::uint64_t checksum(SegmentId segment, Bytes offset, Bytes length);
+  void read(SegmentId segment, Bytes offset, std::span<std::byte> into);
+  void write(SegmentId segment, Bytes offset, std::span<const std::byte> from);
 
  private:
   struct Segment {
@@ -31,6 +36,7 @@ class Memory {
     Buffer bytes;
   };
   bool inside(SegmentId segment, Bytes offset, Bytes length) const;
+  std::span<std::byte> bytes(SegmentId segment, Bytes offset, Bytes length);
 
   bool with_bytes_;
   std::vector<Segment> segments_;

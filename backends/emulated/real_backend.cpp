@@ -21,7 +21,6 @@
 #include "backends/emulated/link_model.h"
 #include "backends/emulated/memory.h"
 #include "core/channel_plan.h"
-#include "core/checksum.h"
 
 namespace kvhaul::emulated {
 namespace {
@@ -160,17 +159,16 @@ class RealBackend final : public Backend {
   }
 
   void fill(SegmentId segment, Bytes offset, Bytes length, std::uint64_t seed) override {
-    fill_pattern(memory_.bytes(segment, offset, length), seed);
+    memory_.fill(segment, offset, length, seed);
   }
   std::uint64_t checksum(SegmentId segment, Bytes offset, Bytes length) override {
-    return kvhaul::checksum(memory_.bytes(segment, offset, length));
+    return memory_.checksum(segment, offset, length);
   }
   void read(SegmentId segment, Bytes offset, std::span<std::byte> into) override {
-    const auto from = memory_.bytes(segment, offset, into.size());
-    std::copy(from.begin(), from.end(), into.begin());
+    memory_.read(segment, offset, into);
   }
   void write(SegmentId segment, Bytes offset, std::span<const std::byte> from) override {
-    std::copy(from.begin(), from.end(), memory_.bytes(segment, offset, from.size()).begin());
+    memory_.write(segment, offset, from);
   }
 
  private:
