@@ -7,7 +7,7 @@
 
 #include <benchmark/benchmark.h>
 
-#include "backends/emulated/buffer.h"
+#include "backends/modelled/buffer.h"
 #include "backends/emulated/emulated.h"
 #include "core/route.h"
 
@@ -19,8 +19,8 @@ constexpr std::size_t window = 16;         // chunks in flight
 
 void memcpy_loop(benchmark::State& state) {
   const auto chunk = static_cast<Bytes>(state.range(0));
-  const emulated::Buffer from = emulated::make_buffer(buffer_bytes);
-  const emulated::Buffer to = emulated::make_buffer(buffer_bytes);
+  const modelled::Buffer from = modelled::make_buffer(buffer_bytes);
+  const modelled::Buffer to = modelled::make_buffer(buffer_bytes);
   if (!from || !to) return state.SkipWithError("not enough memory");
   std::memset(from.get(), 1, buffer_bytes);
   std::memset(to.get(), 2, buffer_bytes);

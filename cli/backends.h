@@ -22,9 +22,13 @@ struct BackendEntry {
   std::string_view summary;
   bool available = false;
   std::string_view missing;  // why not
+  bool virtual_only = false;
   std::unique_ptr<Backend> (*make)(const BackendOptions& options) = nullptr;
 };
 std::span<const BackendEntry> backends();
+
+/// The entry of that name, or nothing.
+const BackendEntry* find_backend(std::string_view name);
 
 /// Fails with bad_input for an unknown name, with missing for one that this build lacks.
 Result<std::unique_ptr<Backend>> make_backend(const std::string& name,

@@ -177,6 +177,10 @@ Result<void> write_run_file(const ReplayRequest& request, const Scenario& scenar
 }
 
 void apply_overrides(const ReplayRequest& request, Scenario& scenario) {
+  const BackendEntry* backend = find_backend(request.backend);
+  if (backend != nullptr &&
+      backend->virtual_only)  // what the scenario says is for the emulated one
+    scenario.real_time = scenario.payload = scenario.throttle = false;
   if (request.policy) scenario.scheduler.policy = *request.policy;
   if (request.streaming) scenario.serving.streaming = *request.streaming;
   if (request.pull) scenario.serving.pull = scenario.routes.pull = *request.pull;
@@ -230,6 +234,9 @@ Result<ReplayResult> run_replay(const ReplayRequest& request) {
   if (!loaded) return loaded.error();
   Scenario& scenario = *loaded;
   apply_overrides(request, scenario);
+  if (const BackendEntry* backend = find_backend(request.backend);
+      backend != nullptr && backend->virtual_only && scenario.real_time)
+    return Error::bad_input("--time real: backend " + request.backend + " has only virtual time");
   if (request.payload == false && scenario.real_time)
     return Error::bad_input("--payload none needs --time virtual: real time always moves bytes");
   if (scenario.throttle && !scenario.real_time)

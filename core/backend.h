@@ -148,6 +148,10 @@ class Backend {
   /// seconds, and is no part of a run. Never goes back.
   virtual TimeNs now() const = 0;
 
+  /// From now on a link has this share of its rate, as a fault script wants it; what is on the link
+  /// feels it at once. False: this backend cannot change its links, and nothing has happened.
+  virtual bool set_link_share(LinkId /*link*/, double /*share*/) { return false; }
+
   // Payload: only when moves_bytes(). Offsets and lengths must lie inside the segment.
   virtual void fill(SegmentId segment, Bytes offset, Bytes length, std::uint64_t seed) = 0;
   /// Checksum of the bytes as they lie there (core/checksum.h).

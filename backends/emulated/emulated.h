@@ -1,10 +1,12 @@
 // The emulated backend: places are buffers of host memory, channels are queues in this process.
 // No GPU, no NIC, no privileges. It is the smallest complete backend and the one to copy from:
 //
-//   memory.h              segments, and moving the bytes
-//   link_model.h          when a chunk lands, by the numbers of the cluster's links
-//   virtual_backend.cpp   virtual time: the clock jumps to the next landing; deterministic
-//   real_backend.cpp      real time: worker threads copy, at memory speed or at the links' rates
+//   ../modelled/memory.h             segments, and moving the bytes
+//   ../modelled/channel_queues.h     when a chunk lands, by the numbers of the cluster's links
+//   ../modelled/virtual_backend.cpp  virtual time: the clock jumps to the next landing
+//   queued_wire.h                    what links do that several channels want at once
+//   real_backend.cpp                 real time: worker threads copy, at memory speed or at the
+//                                    links' rates
 #pragma once
 
 #include <memory>

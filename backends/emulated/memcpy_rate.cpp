@@ -6,7 +6,7 @@
 #include <thread>
 #include <vector>
 
-#include "backends/emulated/buffer.h"
+#include "backends/modelled/buffer.h"
 
 namespace kvhaul::emulated {
 namespace {
@@ -14,8 +14,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 double copy_loop(Bytes chunk, Bytes buffer, TimeNs time_ns) {
-  const Buffer from = make_buffer(buffer);
-  const Buffer to = make_buffer(buffer);
+  const modelled::Buffer from = modelled::make_buffer(buffer);
+  const modelled::Buffer to = modelled::make_buffer(buffer);
   if (!from || !to) return 0;
   std::memset(from.get(), 1, buffer);
   std::memset(to.get(), 2, buffer);

@@ -17,15 +17,17 @@
 #include <mutex>
 #include <thread>
 
-#include "backends/emulated/control_plane.h"
-#include "backends/emulated/link_model.h"
-#include "backends/emulated/memory.h"
+#include "backends/emulated/queued_wire.h"
+#include "backends/modelled/channel_queues.h"
+#include "backends/modelled/control_plane.h"
+#include "backends/modelled/memory.h"
 #include "core/channel_plan.h"
 
 namespace kvhaul::emulated {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using modelled::ChannelQueues, modelled::ControlPlane, modelled::Memory;
 
 class RealBackend final : public Backend {
  public:
@@ -54,7 +56,9 @@ class RealBackend final : public Backend {
                                            std::span<const ChannelRequest> requests) override {
     cluster_ = &cluster;
     control_ = std::make_unique<ControlPlane>(cluster, requests);
-    if (throttle_) links_ = std::make_unique<LinkModel>(cluster, requests);
+    if (throttle_)
+      queues_ = std::make_unique<ChannelQueues>(cluster, requests,
+                                                std::make_unique<QueuedWire>(cluster, requests));
     std::vector<ChannelNumbers> numbers;
     for (const ChannelRequest& request : requests)
       numbers.push_back(numbers_of(request.route, request.costs));
@@ -84,9 +88,9 @@ class RealBackend final : public Backend {
         }
         const std::uint32_t ticket = new_ticket();
         Ticket& entry = tickets_[ticket];
-        entry = {ticket, channel, now, 0, 0, chunk, true, false, links_ == nullptr};
+        entry = {ticket, channel, now, 0, 0, chunk, true, false, queues_ == nullptr};
         worker.queue.push_back(&entry);
-        if (links_) links_->post(channel, ticket, chunk, now);
+        if (queues_) queues_->post(channel, ticket, chunk, now);
         any = true;
       }
     }
@@ -104,7 +108,7 @@ class RealBackend final : public Backend {
         if (waiting == worker.queue.end()) return;  // being copied, or copied: it will land
         worker.queue.erase(waiting);
       }
-      if (links_) links_->cancel(ticket, now());
+      if (queues_) queues_->cancel(ticket, now());
       ended_.push_back(
           {channel, Outcome::cancelled, chunk, entry.posted_ns, now(), now(), entry.chunk.bytes});
       free_ticket(ticket);
@@ -128,10 +132,10 @@ class RealBackend final : public Backend {
       if (entry->landed) complete(*entry, events);
     }
     arrived_.clear();
-    if (!links_) return;
+    if (!queues_) return;
     landings_.clear();
-    links_->advance(now, landings_);
-    for (const LinkModel::Landing& landing : landings_) {
+    queues_->advance(now, landings_);
+    for (const ChannelQueues::Landing& landing : landings_) {
       Ticket& entry = tickets_[landing.ticket];
       if (!entry.in_use) continue;
       entry.landed = true;
@@ -144,7 +148,7 @@ class RealBackend final : public Backend {
 
   void wait(TimeNs until_ns) override {
     TimeNs until = std::min(until_ns, control_->next_ns());
-    if (links_) until = std::min(until, links_->next_ns());
+    if (queues_) until = std::min(until, queues_->next_ns());
     if (!ended_.empty() || until <= now()) return;
     std::unique_lock lock(copied_mutex_);
     const auto ready = [this] { return !copied_.empty(); };
@@ -238,14 +242,14 @@ class RealBackend final : public Backend {
   const unsigned workers_wanted_;
   const Cluster* cluster_ = nullptr;
   Memory memory_;
-  std::unique_ptr<LinkModel> links_;
+  std::unique_ptr<ChannelQueues> queues_;
   std::unique_ptr<ControlPlane> control_;
   Clock::time_point start_;
   std::deque<Ticket> tickets_;  // a deque, so that workers' pointers stay valid
   std::vector<std::uint32_t> free_tickets_;
   std::size_t in_use_ = 0;
   std::vector<Completion> ended_;
-  std::vector<LinkModel::Landing> landings_;
+  std::vector<ChannelQueues::Landing> landings_;
   std::vector<Ticket*> arrived_;
 
   std::mutex copied_mutex_;

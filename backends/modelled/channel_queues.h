@@ -1,33 +1,36 @@
-// When chunks land on modelled links: the timing of the emulated backend, without any bytes.
+// When chunks land on modelled links: everything but what happens on the wire itself.
 //
 // A channel serves its chunks first in, first out, one at a time. A chunk of S bytes in p pieces
 //
 //   waits for the posting thread of its place       p x post_ns, one post after the other
 //   waits for its channel
-//   occupies every link of its route                (S + p h) / rate of the link
-//   and frees the channel when the slowest is done;
-//   it lands after the fixed latency, and after the further stages of a store-and-forward route,
-//   which overlap with the chunks behind it.
+//   occupies every link of its route                (S + p h) / rate of the link, or longer: the
+//   wire and frees the channel when it has passed; it lands after the fixed latency, and after the
+//   further stages of a store-and-forward route, which overlap with the chunks behind it.
 //
-// A link shared by several channels serves them in the order in which their chunks come to it, so
-// two busy channels get half each and no link ever carries more than its rate. That is a coarse
-// picture of contention (no max-min sharing, no congestion control); the SimGrid backend has a
-// finer one. Where nothing is shared both give the same times.
-//
-// Time inside is picoseconds, so that rounding to nanoseconds does not add up over a run.
+// Where nothing is shared, every wire gives the same times, to the picosecond.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
+#include "backends/modelled/wire.h"
 #include "core/backend.h"
 
-namespace kvhaul::emulated {
+namespace kvhaul::modelled {
 
-class LinkModel {
+/// Cost of a byte as a 32.32 fixed-point number of picoseconds; 0 for a rate of 0.
+std::uint64_t ps_per_byte_q32(double bytes_per_s);
+inline TimePs cost_ps(std::uint64_t ps_per_byte_q32, Bytes bytes) {
+  return static_cast<TimePs>((static_cast<Wide>(bytes) * ps_per_byte_q32) >> 32);
+}
+
+class ChannelQueues {
  public:
-  LinkModel(const Cluster& cluster, std::span<const ChannelRequest> requests);
+  ChannelQueues(const Cluster& cluster, std::span<const ChannelRequest> requests,
+                std::unique_ptr<Wire> wire);
 
   struct Landing {
     std::uint32_t ticket = 0;
@@ -43,16 +46,15 @@ class LinkModel {
   void advance(TimeNs now, std::vector<Landing>& landings);
   /// When advance() will next have work, not necessarily a landing; never_ns when all is quiet.
   TimeNs next_ns() const;
+  bool set_link_share(LinkId link, double share, TimeNs now);
 
  private:
-  using TimePs = std::int64_t;  // 106 days
-
   struct Channel {
-    std::vector<std::uint32_t> links;  // into links_, repeated crossings repeated
     std::vector<std::uint32_t> queue;  // tickets, oldest at `head`
     std::size_t head = 0;
     std::uint32_t serving = no_id;
     std::uint32_t poster = 0;
+    bool on_wire = false;  // what it serves
     std::uint64_t ps_per_byte_q32 = 0;
     TimePs fixed_ps = 0;
     TimePs post_ps = 0;
@@ -61,10 +63,6 @@ class LinkModel {
     std::uint32_t stages = 1;
     std::uint64_t pack_ps_per_byte_q32 = 0;
     TimePs pack_fixed_ps = 0;
-  };
-  struct Link {
-    std::uint64_t ps_per_byte_q32 = 0;
-    TimePs free_ps = 0;
   };
   struct Ticket {
     ChannelId channel = 0;
@@ -76,7 +74,7 @@ class LinkModel {
     TimePs started_ps = 0;
     TimePs done_ps = 0;
   };
-  enum class Step : std::uint8_t { start, leave, land };
+  enum class Step : std::uint8_t { start, land };
   struct Event {
     TimePs at_ps = 0;
     std::uint64_t sequence = 0;
@@ -85,20 +83,19 @@ class LinkModel {
     Step step = Step::start;
   };
 
-  static TimePs cost(std::uint64_t ps_per_byte_q32, Bytes bytes) {
-    return static_cast<TimePs>((static_cast<Wide>(bytes) * ps_per_byte_q32) >> 32);
-  }
   void push(TimePs at, Step step, std::uint32_t ticket);
   void pop();
-  void try_start(Channel& channel, TimePs now);
-  void start(Channel& channel, std::uint32_t ticket, TimePs now);
+  void try_start(ChannelId channel, TimePs now);
+  void start(std::uint32_t ticket, TimePs now);
+  void left(ChannelId channel, TimePs now, std::vector<Landing>& landings);
+  void take_step(std::vector<Landing>& landings);
 
+  std::unique_ptr<Wire> wire_;
   std::vector<Channel> channels_;
-  std::vector<Link> links_;
   std::vector<TimePs> posters_free_ps_;  // by posting place
   std::vector<Ticket> tickets_;
   std::vector<Event> heap_;  // earliest first, then in order of pushing
   std::uint64_t next_sequence_ = 0;
 };
 
-}  // namespace kvhaul::emulated
+}  // namespace kvhaul::modelled

@@ -1,4 +1,4 @@
-// Control messages between the nodes of an emulated cluster: each takes the fixed latency of the
+// Control messages between the nodes of a modelled cluster: each takes the fixed latency of the
 // quickest channel between the two nodes and its bytes at that channel's rate, one after the other.
 // They do not slow the chunks on the links, and no fault script touches them.
 #pragma once
@@ -12,7 +12,7 @@
 #include "core/backend.h"
 #include "core/channel_plan.h"
 
-namespace kvhaul::emulated {
+namespace kvhaul::modelled {
 
 class ControlPlane {
  public:
@@ -69,4 +69,4 @@ class ControlPlane {
   std::uint64_t next_ = 0;
 };
 
-}  // namespace kvhaul::emulated
+}  // namespace kvhaul::modelled

@@ -1,4 +1,4 @@
-// Fake GPU memory: one buffer of host memory per segment, or only its size.
+// Fake memory of places: one buffer of host memory per segment, or only its size.
 #pragma once
 
 #include <cstddef>
@@ -6,10 +6,10 @@
 #include <span>
 #include <vector>
 
-#include "backends/emulated/buffer.h"
+#include "backends/modelled/buffer.h"
 #include "core/backend.h"
 
-namespace kvhaul::emulated {
+namespace kvhaul::modelled {
 
 class Memory {
  public:
@@ -42,4 +42,4 @@ class Memory {
   std::vector<Segment> segments_;
 };
 
-}  // namespace kvhaul::emulated
+}  // namespace kvhaul::modelled

@@ -1,15 +1,18 @@
 // Times of the emulated links, each worked out by hand above the number. One byte takes one
 // nanosecond on every link unless said otherwise.
-#include "backends/emulated/link_model.h"
-
 #include <gtest/gtest.h>
+
+#include "backends/emulated/queued_wire.h"
+#include "backends/modelled/channel_queues.h"
 
 namespace kvhaul::emulated {
 namespace {
 
-class LinkModelTest : public ::testing::Test {
+using modelled::ChannelQueues;
+
+class EmulatedLinks : public ::testing::Test {
  protected:
-  LinkModelTest() {
+  EmulatedLinks() {
     cluster_.places.resize(4);
     cluster_.links.resize(4);
     for (kvhaul::Link& link : cluster_.links) link.bytes_per_s = 1e9;
@@ -28,8 +31,9 @@ class LinkModelTest : public ::testing::Test {
     requests_.push_back(request);
   }
 
-  LinkModel& model() {
-    if (!model_) model_.emplace(cluster_, requests_);
+  ChannelQueues& model() {
+    if (!model_)
+      model_.emplace(cluster_, requests_, std::make_unique<QueuedWire>(cluster_, requests_));
     return *model_;
   }
   void post(ChannelId channel, Bytes bytes, TimeNs now, std::uint32_t pieces = 1,
@@ -42,28 +46,28 @@ class LinkModelTest : public ::testing::Test {
   }
   /// When each ticket lands, by ticket; never_ns for one that does not.
   std::vector<TimeNs> landed() {
-    std::vector<LinkModel::Landing> landings;
+    std::vector<ChannelQueues::Landing> landings;
     while (model().next_ns() != never_ns) model().advance(model().next_ns(), landings);
     std::vector<TimeNs> times(next_ticket_, never_ns);
-    for (const LinkModel::Landing& landing : landings) times[landing.ticket] = landing.done_ns;
+    for (const ChannelQueues::Landing& landing : landings) times[landing.ticket] = landing.done_ns;
     return times;
   }
   using Times = std::vector<TimeNs>;
 
   Cluster cluster_;
   std::vector<ChannelRequest> requests_;
-  std::optional<LinkModel> model_;
+  std::optional<ChannelQueues> model_;
   std::uint32_t next_ticket_ = 0;
 };
 
-TEST_F(LinkModelTest, OneChunkAlone) {
+TEST_F(EmulatedLinks, OneChunkAlone) {
   channel(0, {0, 1}, {.fixed_ns = 500, .post_ns = 50, .half_bandwidth_bytes = 200});
   post(0, 1000, 100);
   // 100 + 50 post + (1000 + 200) wire + 500 latency
   EXPECT_EQ(landed(), (Times{1850}));
 }
 
-TEST_F(LinkModelTest, ChunksOfAChannelOverlapTheLatencyButNotTheWire) {
+TEST_F(EmulatedLinks, ChunksOfAChannelOverlapTheLatencyButNotTheWire) {
   channel(0, {0}, {.fixed_ns = 500, .post_ns = 50});
   post(0, 1000, 0);
   post(0, 1000, 0);
@@ -71,7 +75,7 @@ TEST_F(LinkModelTest, ChunksOfAChannelOverlapTheLatencyButNotTheWire) {
   EXPECT_EQ(landed(), (Times{1550, 2550}));
 }
 
-TEST_F(LinkModelTest, OnePostingThreadPerPlace) {
+TEST_F(EmulatedLinks, OnePostingThreadPerPlace) {
   channel(0, {0}, {.post_ns = 300});
   channel(0, {1}, {.post_ns = 300});
   channel(2, {2}, {.post_ns = 300});
@@ -82,21 +86,21 @@ TEST_F(LinkModelTest, OnePostingThreadPerPlace) {
   EXPECT_EQ(landed(), (Times{1300, 1600, 1300}));
 }
 
-TEST_F(LinkModelTest, EveryPieceIsPosted) {
+TEST_F(EmulatedLinks, EveryPieceIsPosted) {
   channel(0, {0}, {.post_ns = 10, .half_bandwidth_bytes = 100});
   post(0, 1000, 0, 5);
   // 5 posts of 10, then 1000 + 5 x 100
   EXPECT_EQ(landed(), (Times{1550}));
 }
 
-TEST_F(LinkModelTest, PackedPiecesArePostedOnceAndCopiedTwice) {
+TEST_F(EmulatedLinks, PackedPiecesArePostedOnceAndCopiedTwice) {
   channel(0, {0}, {.post_ns = 10, .half_bandwidth_bytes = 100, .pack = PackCosts{70, 2e9}});
   post(0, 1000, 0, 5, true);
   // 10 post + 1100 wire, and on each side 70 for the kernel and 1000 B at 2 B/ns
   EXPECT_EQ(landed(), (Times{10 + 1100 + 2 * (70 + 500)}));
 }
 
-TEST_F(LinkModelTest, TwoChannelsOnOneLinkHaveHalfEach) {
+TEST_F(EmulatedLinks, TwoChannelsOnOneLinkHaveHalfEach) {
   channel(0, {0, 1});
   channel(2, {0, 2});
   for (int i = 0; i < 2; ++i) {
@@ -107,7 +111,7 @@ TEST_F(LinkModelTest, TwoChannelsOnOneLinkHaveHalfEach) {
   EXPECT_EQ(landed(), (Times{1000, 2000, 3000, 4000}));
 }
 
-TEST_F(LinkModelTest, ALinkCrossedTwiceCarriesTheBytesTwice) {
+TEST_F(EmulatedLinks, ALinkCrossedTwiceCarriesTheBytesTwice) {
   channel(0, {0, 0});
   post(0, 1000, 0);
   post(0, 1000, 0);
@@ -115,7 +119,7 @@ TEST_F(LinkModelTest, ALinkCrossedTwiceCarriesTheBytesTwice) {
   EXPECT_EQ(landed(), (Times{2000, 4000}));
 }
 
-TEST_F(LinkModelTest, StagesFollowEachOtherAndOverlapWithTheNextChunk) {
+TEST_F(EmulatedLinks, StagesFollowEachOtherAndOverlapWithTheNextChunk) {
   channel(0, {0, 1}, {.fixed_ns = 100}, 2);
   post(0, 1000, 0);
   post(0, 1000, 0);
@@ -123,7 +127,7 @@ TEST_F(LinkModelTest, StagesFollowEachOtherAndOverlapWithTheNextChunk) {
   EXPECT_EQ(landed(), (Times{2100, 3100}));
 }
 
-TEST_F(LinkModelTest, AShortChunkDoesNotOvertakeInALaterStage) {
+TEST_F(EmulatedLinks, AShortChunkDoesNotOvertakeInALaterStage) {
   channel(0, {0, 1}, {}, 2);
   post(0, 1000, 0);
   post(0, 10, 0);
@@ -131,7 +135,7 @@ TEST_F(LinkModelTest, AShortChunkDoesNotOvertakeInALaterStage) {
   EXPECT_EQ(landed(), (Times{2000, 2010}));
 }
 
-TEST_F(LinkModelTest, RoundingDoesNotAddUp) {
+TEST_F(EmulatedLinks, RoundingDoesNotAddUp) {
   for (kvhaul::Link& link : cluster_.links) link.bytes_per_s = 3e9;
   channel(0, {0});
   requests_[0].route.bytes_per_s = 3e9;
@@ -141,7 +145,7 @@ TEST_F(LinkModelTest, RoundingDoesNotAddUp) {
   EXPECT_NEAR(static_cast<double>(landed().back()), 1000, 3);
 }
 
-TEST_F(LinkModelTest, ACancelledChunkThatWaitsLeavesNoTrace) {
+TEST_F(EmulatedLinks, ACancelledChunkThatWaitsLeavesNoTrace) {
   channel(0, {0});
   post(0, 1000, 0);
   post(0, 1000, 0);
@@ -150,7 +154,7 @@ TEST_F(LinkModelTest, ACancelledChunkThatWaitsLeavesNoTrace) {
   EXPECT_EQ(landed(), (Times{1000, never_ns, 2000}));
 }
 
-TEST_F(LinkModelTest, ACancelledChunkOnTheWireFreesItsChannelButNotTheLink) {
+TEST_F(EmulatedLinks, ACancelledChunkOnTheWireFreesItsChannelButNotTheLink) {
   channel(0, {0});
   post(0, 1000, 0);
   post(0, 1000, 0);
@@ -159,10 +163,10 @@ TEST_F(LinkModelTest, ACancelledChunkOnTheWireFreesItsChannelButNotTheLink) {
   EXPECT_EQ(landed(), (Times{never_ns, 2000}));
 }
 
-TEST_F(LinkModelTest, WhatHasLeftItsChannelLands) {
+TEST_F(EmulatedLinks, WhatHasLeftItsChannelLands) {
   channel(0, {0}, {.fixed_ns = 500});
   post(0, 1000, 0);
-  std::vector<LinkModel::Landing> landings;
+  std::vector<ChannelQueues::Landing> landings;
   model().advance(1000, landings);
   EXPECT_FALSE(model().cancel(0, 1200));
   EXPECT_EQ(landed(), (Times{1500}));

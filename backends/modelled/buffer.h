@@ -9,7 +9,7 @@
 
 #include "core/units.h"
 
-namespace kvhaul::emulated {
+namespace kvhaul::modelled {
 
 struct FreeBuffer {
   void operator()(std::byte* memory) const { std::free(memory); }
@@ -26,4 +26,4 @@ inline Buffer make_buffer(Bytes bytes) {
   return Buffer(static_cast<std::byte*>(memory));
 }
 
-}  // namespace kvhaul::emulated
+}  // namespace kvhaul::modelled

@@ -1,4 +1,4 @@
-#include "backends/emulated/memory.h"
+#include "backends/modelled/memory.h"
 
 #include <algorithm>
 #include <cstring>
@@ -6,7 +6,7 @@
 #include "core/checksum.h"
 #include "core/unit_text.h"
 
-namespace kvhaul::emulated {
+namespace kvhaul::modelled {
 
 Result<SegmentId> Memory::add(const std::string& place_name, Bytes bytes) {
   Segment segment;
@@ -71,4 +71,4 @@ std::span<std::byte> Memory::bytes(SegmentId segment, Bytes offset, Bytes length
   return {segments_[segment].bytes.get() + offset, length};
 }
 
-}  // namespace kvhaul::emulated
+}  // namespace kvhaul::modelled

@@ -1,30 +1,31 @@
-// The emulated backend in virtual time. Nothing ever waits: wait() moves the clock to the next
-// landing. A unit test steps through a run by calling wait() and progress() itself.
-#include "backends/emulated/virtual_backend.h"
+#include "backends/modelled/virtual_backend.h"
 
 #include <algorithm>
 
-#include "backends/emulated/control_plane.h"
-#include "backends/emulated/link_model.h"
-#include "backends/emulated/memory.h"
+#include "backends/modelled/channel_queues.h"
+#include "backends/modelled/control_plane.h"
+#include "backends/modelled/memory.h"
 #include "core/channel_plan.h"
 
-namespace kvhaul::emulated {
+namespace kvhaul::modelled {
 namespace {
 
 class VirtualBackend final : public Backend {
  public:
-  explicit VirtualBackend(bool payload) : memory_(payload) {}
+  VirtualBackend(std::string name, bool payload, MakeWire make_wire)
+      : name_(std::move(name)), make_wire_(std::move(make_wire)), memory_(payload) {}
 
   std::string description() const override {
-    return std::string("emulated, virtual time, payload ") + (moves_bytes() ? "real" : "none");
+    return name_ + ", virtual time, payload " + (moves_bytes() ? "real" : "none");
   }
   bool moves_bytes() const override { return memory_.with_bytes(); }
 
   Result<std::vector<ChannelNumbers>> open(const Cluster& cluster,
                                            std::span<const ChannelRequest> requests) override {
     cluster_ = &cluster;
-    links_ = std::make_unique<LinkModel>(cluster, requests);
+    auto wire = make_wire_(cluster, requests);
+    if (!wire) return wire.error();
+    queues_ = std::make_unique<ChannelQueues>(cluster, requests, std::move(*wire));
     control_ = std::make_unique<ControlPlane>(cluster, requests);
     std::vector<ChannelNumbers> numbers;
     for (const ChannelRequest& request : requests)
@@ -44,7 +45,7 @@ class VirtualBackend final : public Backend {
       }
       const std::uint32_t ticket = new_ticket();
       tickets_[ticket] = {channel, now_, chunk, true};
-      links_->post(channel, ticket, chunk, now_);
+      queues_->post(channel, ticket, chunk, now_);
     }
   }
 
@@ -52,7 +53,7 @@ class VirtualBackend final : public Backend {
     for (std::uint32_t ticket = 0; ticket < tickets_.size(); ++ticket) {
       const Ticket& entry = tickets_[ticket];
       if (!entry.in_use || entry.channel != channel || entry.chunk.chunk != chunk) continue;
-      if (!links_->cancel(ticket, now_)) return;  // it will land
+      if (!queues_->cancel(ticket, now_)) return;  // it will land
       ended_.push_back(
           {channel, Outcome::cancelled, chunk, entry.posted_ns, now_, now_, entry.chunk.bytes});
       free_ticket(ticket);
@@ -69,8 +70,8 @@ class VirtualBackend final : public Backend {
     }
     control_->deliver(now_, events.messages);
     landings_.clear();
-    links_->advance(now_, landings_);
-    for (const LinkModel::Landing& landing : landings_) {
+    queues_->advance(now_, landings_);
+    for (const ChannelQueues::Landing& landing : landings_) {
       const Ticket& entry = tickets_[landing.ticket];
       if (memory_.with_bytes()) memory_.move(entry.chunk);
       events.completions.push_back({entry.channel, Outcome::ok, entry.chunk.chunk, entry.posted_ns,
@@ -81,11 +82,14 @@ class VirtualBackend final : public Backend {
 
   void wait(TimeNs until_ns) override {
     if (!ended_.empty()) return;
-    const TimeNs next = std::min({until_ns, links_->next_ns(), control_->next_ns()});
+    const TimeNs next = std::min({until_ns, queues_->next_ns(), control_->next_ns()});
     if (next != never_ns) now_ = std::max(now_, next);
   }
 
   TimeNs now() const override { return now_; }
+  bool set_link_share(LinkId link, double share) override {
+    return queues_->set_link_share(link, share, now_);
+  }
 
   void fill(SegmentId segment, Bytes offset, Bytes length, std::uint64_t seed) override {
     memory_.fill(segment, offset, length, seed);
@@ -122,21 +126,23 @@ class VirtualBackend final : public Backend {
     free_tickets_.push_back(ticket);
   }
 
+  std::string name_;
+  MakeWire make_wire_;
   const Cluster* cluster_ = nullptr;
   Memory memory_;
-  std::unique_ptr<LinkModel> links_;
+  std::unique_ptr<ChannelQueues> queues_;
   std::unique_ptr<ControlPlane> control_;
   TimeNs now_ = 0;
   std::vector<Ticket> tickets_;
   std::vector<std::uint32_t> free_tickets_;
   std::vector<Completion> ended_;  // without having been on a link
-  std::vector<LinkModel::Landing> landings_;
+  std::vector<ChannelQueues::Landing> landings_;
 };
 
 }  // namespace
 
-std::unique_ptr<Backend> make_virtual_backend(bool payload) {
-  return std::make_unique<VirtualBackend>(payload);
+std::unique_ptr<Backend> make_virtual_backend(std::string name, bool payload, MakeWire make_wire) {
+  return std::make_unique<VirtualBackend>(std::move(name), payload, std::move(make_wire));
 }
 
-}  // namespace kvhaul::emulated
+}  // namespace kvhaul::modelled

@@ -1,0 +1,173 @@
+#include "backends/modelled/channel_queues.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/channel_plan.h"
+
+namespace kvhaul::modelled {
+namespace {
+
+constexpr TimePs ps(TimeNs time_ns) { return time_ns * 1000; }
+/// The nanosecond in which a moment lies; rounding up keeps an event from being handled early.
+constexpr TimeNs ns_at(TimePs time_ps) {
+  return time_ps == never_ps ? never_ns : (time_ps + 999) / 1000;
+}
+
+constexpr auto later = [](const auto& a, const auto& b) {
+  return a.at_ps != b.at_ps ? a.at_ps > b.at_ps : a.sequence > b.sequence;
+};
+
+}  // namespace
+
+std::uint64_t ps_per_byte_q32(double bytes_per_s) {
+  return bytes_per_s > 0
+             ? static_cast<std::uint64_t>(std::llround(1e12 / bytes_per_s * 4294967296.0))
+             : 0;
+}
+
+ChannelQueues::ChannelQueues(const Cluster& cluster, std::span<const ChannelRequest> requests,
+                             std::unique_ptr<Wire> wire)
+    : wire_(std::move(wire)) {
+  posters_free_ps_.assign(cluster.places.size(), 0);
+  for (const ChannelRequest& request : requests) {
+    const ChannelNumbers numbers = numbers_of(request.route, request.costs);
+    Channel channel;
+    channel.poster = request.pull ? request.route.target : request.route.source;
+    channel.ps_per_byte_q32 = modelled::ps_per_byte_q32(numbers.bytes_per_s);
+    channel.fixed_ps = ps(numbers.fixed_ns);
+    channel.post_ps = ps(numbers.post_ns);
+    channel.half_bandwidth_bytes = numbers.half_bandwidth_bytes;
+    channel.stages = numbers.stages;
+    if (numbers.pack) {
+      channel.pack_fixed_ps = ps(numbers.pack->fixed_ns);
+      channel.pack_ps_per_byte_q32 = modelled::ps_per_byte_q32(numbers.pack->bytes_per_s);
+    }
+    channels_.push_back(std::move(channel));
+  }
+}
+
+void ChannelQueues::post(ChannelId id, std::uint32_t ticket, const ChunkPost& chunk, TimeNs now) {
+  if (ticket >= tickets_.size()) tickets_.resize(ticket + 1);
+  Channel& channel = channels_[id];
+  const std::uint32_t writes = chunk.packed ? 1 : chunk.piece_count;
+  Ticket& entry = tickets_[ticket];
+  entry.channel = id;
+  ++entry.use;
+  entry.packed = chunk.packed;
+  entry.bytes = chunk.bytes;
+  entry.charged_bytes = chunk.bytes + writes * channel.half_bandwidth_bytes;
+  TimePs& poster = posters_free_ps_[channel.poster];
+  poster = std::max(poster, ps(now)) + writes * channel.post_ps;
+  entry.ready_ps = poster;
+  if (channel.head >= 64 || channel.head == channel.queue.size()) {
+    channel.queue.erase(channel.queue.begin(),
+                        channel.queue.begin() + static_cast<std::ptrdiff_t>(channel.head));
+    channel.head = 0;
+  }
+  channel.queue.push_back(ticket);
+  try_start(id, ps(now));
+}
+
+/// The channel is free and something waits: begin, or wake up when the post is through.
+void ChannelQueues::try_start(ChannelId id, TimePs now) {
+  Channel& channel = channels_[id];
+  if (channel.serving != no_id || channel.head == channel.queue.size()) return;
+  const std::uint32_t ticket = channel.queue[channel.head++];
+  channel.serving = ticket;
+  if (tickets_[ticket].ready_ps <= now)
+    start(ticket, now);
+  else
+    push(tickets_[ticket].ready_ps, Step::start, ticket);
+}
+
+void ChannelQueues::start(std::uint32_t ticket, TimePs now) {
+  Ticket& entry = tickets_[ticket];
+  Channel& channel = channels_[entry.channel];
+  entry.started_ps = now;
+  channel.on_wire = true;
+  wire_->enter(
+      {entry.channel, cost_ps(channel.ps_per_byte_q32, entry.charged_bytes), entry.charged_bytes},
+      now);
+}
+
+bool ChannelQueues::cancel(std::uint32_t ticket, TimeNs now) {
+  Ticket& entry = tickets_[ticket];
+  Channel& channel = channels_[entry.channel];
+  if (channel.serving == ticket) {
+    // What the links have carried of it cannot be taken back; the channel is free at once.
+    ++entry.use;
+    if (channel.on_wire) wire_->stop(entry.channel, ps(now));
+    channel.on_wire = false;
+    channel.serving = no_id;
+    try_start(entry.channel, ps(now));
+    return true;
+  }
+  const auto begin = channel.queue.begin() + static_cast<std::ptrdiff_t>(channel.head);
+  const auto waiting = std::find(begin, channel.queue.end(), ticket);
+  if (waiting == channel.queue.end()) return false;
+  channel.queue.erase(waiting);
+  return true;
+}
+
+void ChannelQueues::left(ChannelId id, TimePs now, std::vector<Landing>& landings) {
+  Channel& channel = channels_[id];
+  const std::uint32_t ticket = channel.serving;
+  Ticket& entry = tickets_[ticket];
+  const TimePs own = cost_ps(channel.ps_per_byte_q32, entry.charged_bytes);
+  TimePs lands = now + channel.fixed_ps + (channel.stages - 1) * own;
+  if (entry.packed)
+    lands += 2 * (channel.pack_fixed_ps + cost_ps(channel.pack_ps_per_byte_q32, entry.bytes));
+  // A short chunk behind a long one does not overtake it in a later stage.
+  entry.done_ps = channel.last_done_ps = std::max(lands, channel.last_done_ps + own);
+  channel.serving = no_id;
+  channel.on_wire = false;
+  if (entry.done_ps > now)
+    push(entry.done_ps, Step::land, ticket);
+  else
+    landings.push_back({ticket, ns_at(entry.started_ps), ns_at(entry.done_ps)});
+  try_start(id, now);
+}
+
+void ChannelQueues::take_step(std::vector<Landing>& landings) {
+  const Event event = heap_.front();
+  pop();
+  Ticket& entry = tickets_[event.ticket];
+  if (event.use != entry.use) return;  // cancelled meanwhile
+  if (event.step == Step::start)
+    start(event.ticket, event.at_ps);
+  else
+    landings.push_back({event.ticket, ns_at(entry.started_ps), ns_at(entry.done_ps)});
+}
+
+void ChannelQueues::advance(TimeNs now, std::vector<Landing>& landings) {
+  while (true) {
+    const TimePs leaves = wire_->next_ps();
+    const TimePs step = heap_.empty() ? never_ps : heap_.front().at_ps;
+    if (std::min(leaves, step) > ps(now)) return;
+    if (leaves <= step)
+      left(wire_->leave(), leaves, landings);
+    else
+      take_step(landings);
+  }
+}
+
+TimeNs ChannelQueues::next_ns() const {
+  return ns_at(std::min(wire_->next_ps(), heap_.empty() ? never_ps : heap_.front().at_ps));
+}
+
+bool ChannelQueues::set_link_share(LinkId link, double share, TimeNs now) {
+  return wire_->set_link_share(link, share, ps(now));
+}
+
+void ChannelQueues::push(TimePs at, Step step, std::uint32_t ticket) {
+  heap_.push_back({at, next_sequence_++, ticket, tickets_[ticket].use, step});
+  std::push_heap(heap_.begin(), heap_.end(), later);
+}
+
+void ChannelQueues::pop() {
+  std::pop_heap(heap_.begin(), heap_.end(), later);
+  heap_.pop_back();
+}
+
+}  // namespace kvhaul::modelled

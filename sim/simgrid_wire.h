@@ -1,0 +1,63 @@
+// Chunks on links that SimGrid shares: max-min, re-shared whenever a flow begins or ends.
+//
+// A chunk's work is the time it would take alone. It is done at (rate now / rate alone) of the
+// clock; whenever SimGrid gives a channel another rate, what is left is converted. A chunk that was
+// never slowed down is done after exactly the time it takes alone, to the picosecond, whatever the
+// floating point in between: that is what makes decisions equal to the emulated backend's.
+//
+// A channel whose next chunk is ready when one leaves keeps its flow: nothing is shared anew.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "backends/modelled/wire.h"
+#include "core/backend.h"
+#include "sim/simgrid_calls.h"
+
+namespace kvhaul::sim {
+
+class SimgridWire final : public modelled::Wire {
+ public:
+  /// Throws what SimGrid throws.
+  SimgridWire(const Cluster& cluster, std::span<const ChannelRequest> requests);
+
+  void enter(const modelled::Passage& passage, modelled::TimePs now) override;
+  void stop(ChannelId channel, modelled::TimePs now) override;
+  modelled::TimePs next_ps() override;
+  ChannelId leave() override;
+  bool set_link_share(LinkId link, double share, modelled::TimePs now) override;
+
+ private:
+  using TimePs = modelled::TimePs;
+  struct Channel {
+    double alone_bytes_per_s = 0;  // 0: it crosses no link
+    double slowdown = 1;           // rate alone / rate now
+    double left_ps = 0;            // work left at `settled_ps`, as time alone
+    TimePs settled_ps = 0;
+    TimePs done_ps = 0;
+    std::uint64_t sequence = 0;  // of entering
+    bool busy = false;           // a chunk is on it
+    bool flowing = false;        // its flow runs in SimGrid
+    bool touched = false;        // in touched_
+  };
+
+  void touch(ChannelId id, TimePs now);
+  void apply_changes();
+  void settle(Channel& channel, TimePs now) const;
+  void find_next();
+
+  SimgridPlatform platform_;
+  std::vector<Channel> channels_;
+  std::vector<double> link_bytes_per_s_;
+  std::vector<bool> link_used_;
+  std::vector<ChannelId> busy_;     // those with a chunk
+  std::vector<ChannelId> touched_;  // whose flow may have to begin or end
+  TimePs changed_ps_ = 0;           // when
+  bool rates_changed_ = false;
+  bool next_known_ = false;
+  ChannelId next_ = no_id;
+  std::uint64_t next_sequence_ = 1;
+};
+
+}  // namespace kvhaul::sim
