@@ -16,6 +16,7 @@ namespace resource = simgrid::kernel::resource;
 
 /// More than any flow moves: half a year at 300 GB/s. SimGrid counts them in a double.
 constexpr std::uint64_t endless_bytes = std::uint64_t{1} << 62;
+constexpr double never_binding = 1e15;  // bytes per second
 constexpr double host_speed = 1e9;  // of hosts that only mark the ends of flows and never compute
 
 /// The engine, with the settings that make a flow's rate nothing but its share of its links:
@@ -105,7 +106,11 @@ void SimgridPlatform::add_link(LinkId id, double bytes_per_s, double incast_shar
 
 void SimgridPlatform::add_flow(std::uint32_t flow, const std::vector<LinkId>& links) {
   State& s = *state_;
-  std::vector<s4u::LinkInRoute> road;
+  // SimGrid 3.32 re-shares only what its first link leads to, and forgets the others when that link
+  // has been marked by another flow of the same moment. A first link of its own is never marked.
+  s4u::Link* own = s.zone->create_link(s.prefix + "flow" + std::to_string(flow), never_binding);
+  own->set_latency(0);
+  std::vector<s4u::LinkInRoute> road{s4u::LinkInRoute(own)};
   for (const LinkId id : links) road.emplace_back(s.links.at(id));
   s.zone->add_route(s.sources[flow / s.side]->get_netpoint(),
                     s.sinks[flow % s.side]->get_netpoint(), nullptr, nullptr, road, false);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "sim/binding_links.h"
+
 namespace kvhaul::sim {
 namespace {
 
@@ -10,24 +12,45 @@ using modelled::TimePs;
 
 /// SimGrid's solution is floating point: a flow that gets all of what it could is told so exactly.
 constexpr double whole_from = 1 - 1e-9;
-/// A link that is down to nothing still ends a run: 30 years.
+/// A link that is down to nothing still ends a run: 11 days.
 constexpr double longest_ps = 1e18;
+
+TimePs as_time(double ps) { return std::llround(std::min(ps, longest_ps)); }
 
 }  // namespace
 
 SimgridWire::SimgridWire(const Cluster& cluster, std::span<const ChannelRequest> requests)
-    : platform_(requests.size()), channels_(requests.size()), link_used_(cluster.links.size()) {
-  for (const Link& link : cluster.links) link_bytes_per_s_.push_back(link.bytes_per_s);
+    : cluster_(cluster),
+      requests_(requests),
+      channels_(requests.size()),
+      users_(cluster.links.size()) {
   for (ChannelId id = 0; id < requests.size(); ++id) {
     const Route& route = requests[id].route;
-    if (route.hops.empty()) continue;
-    for (const LinkId link : route.hops) {
-      if (link_used_[link]) continue;
-      link_used_[link] = true;
-      platform_.add_link(link, cluster.links[link].bytes_per_s, 1);
-    }
-    platform_.add_flow(id, route.hops);
-    channels_[id].alone_bytes_per_s = route.bytes_per_s;
+    Channel& channel = channels_[id];
+    channel.links = route.hops;
+    std::sort(channel.links.begin(), channel.links.end());
+    channel.links.erase(std::unique(channel.links.begin(), channel.links.end()),
+                        channel.links.end());
+    if (!route.hops.empty()) channel.alone_bytes_per_s = route.bytes_per_s;
+  }
+  build(binding_links(cluster, requests));
+}
+
+/// A platform of those links; the others bind nowhere. Flows begin anew.
+void SimgridWire::build(std::span<const LinkId> links) {
+  platform_ = std::make_unique<SimgridPlatform>(channels_.size());
+  std::vector<bool> kept(cluster_.links.size());
+  for (const LinkId link : links) {
+    kept[link] = true;
+    const double share = shares_.empty() ? 1 : shares_[link];
+    platform_->add_link(link, share * cluster_.links[link].bytes_per_s, 1);
+  }
+  std::vector<LinkId> road;
+  for (ChannelId id = 0; id < channels_.size(); ++id) {
+    road.clear();
+    for (const LinkId link : requests_[id].route.hops)
+      if (kept[link]) road.push_back(link);
+    if (!road.empty()) platform_->add_flow(id, road);
   }
 }
 
@@ -67,12 +90,22 @@ ChannelId SimgridWire::leave() {
 }
 
 bool SimgridWire::set_link_share(LinkId link, double share, TimePs now) {
-  if (!link_used_[link]) return true;
   apply_changes();
   changed_ps_ = now;
-  platform_.set_link_rate(link, share * link_bytes_per_s_[link]);
-  rates_changed_ = true;
   next_known_ = false;
+  rates_changed_ = true;
+  if (shares_.empty()) {
+    shares_.assign(cluster_.links.size(), 1);
+    shares_[link] = share;
+    build(used_links(requests_));
+    for (const ChannelId id : busy_) {
+      channels_[id].flowing = false;
+      if (channels_[id].alone_bytes_per_s != 0) flow(id);
+    }
+    return true;
+  }
+  shares_[link] = share;
+  platform_->set_link_rate(link, share * cluster_.links[link].bytes_per_s);
   return true;
 }
 
@@ -83,38 +116,68 @@ void SimgridWire::settle(Channel& channel, TimePs now) const {
   channel.settled_ps = now;
 }
 
-/// Begins and ends flows where channels have become busy or idle for longer than a moment, and lets
-/// SimGrid share the links anew if any did.
+void SimgridWire::flow(ChannelId id) {
+  platform_->run_flow(id);
+  channels_[id].flowing = true;
+}
+
+/// The channel has become idle. True if a flow has ended.
+bool SimgridWire::end(ChannelId id) {
+  Channel& channel = channels_[id];
+  channel.counted = false;
+  for (const LinkId link : channel.links) {
+    --users_[link].count;
+    users_[link].mixed ^= id;
+  }
+  if (!channel.flowing) return false;
+  platform_->pause_flow(id);
+  channel.flowing = false;
+  return true;
+}
+
+/// The channel has become busy. True if flows have begun: its own, and those it has met.
+bool SimgridWire::begin(ChannelId id) {
+  Channel& channel = channels_[id];
+  channel.counted = true;
+  channel.slowdown = 1;
+  bool shares = !shares_.empty();
+  for (const LinkId link : channel.links) {
+    Users& users = users_[link];
+    if (users.count == 1 && !channels_[users.mixed].flowing) flow(users.mixed);
+    shares = shares || users.count > 0;
+    ++users.count;
+    users.mixed ^= id;
+  }
+  if (shares) flow(id);
+  return shares;
+}
+
+/// Takes in which channels have become busy or idle for longer than a moment, and lets SimGrid
+/// share the links anew where that matters.
 void SimgridWire::apply_changes() {
   bool share = rates_changed_;
   rates_changed_ = false;
+  for (const ChannelId id : touched_)
+    if (channels_[id].counted && !channels_[id].busy) share = end(id) || share;
   for (const ChannelId id : touched_) {
     Channel& channel = channels_[id];
     channel.touched = false;
-    if (channel.alone_bytes_per_s == 0) continue;
-    if (channel.busy != channel.flowing) {
-      channel.busy ? platform_.run_flow(id) : platform_.pause_flow(id);
-      channel.flowing = channel.busy;
-      channel.slowdown = 1;
-      share = true;
-    }
-    if (channel.busy)
-      channel.done_ps = channel.settled_ps +
-                        std::llround(std::min(channel.left_ps * channel.slowdown, longest_ps));
+    if (!channel.busy || channel.alone_bytes_per_s == 0) continue;
+    if (!channel.counted) share = begin(id) || share;
+    channel.done_ps = channel.settled_ps + as_time(channel.left_ps * channel.slowdown);
   }
   touched_.clear();
   if (!share) return;
-  platform_.share();
+  platform_->share();
   for (const ChannelId id : busy_) {
     Channel& channel = channels_[id];
-    if (channel.alone_bytes_per_s == 0) continue;
-    const double share_of_alone = platform_.rate(id) / channel.alone_bytes_per_s;
+    if (!channel.flowing) continue;
+    const double share_of_alone = platform_->rate(id) / channel.alone_bytes_per_s;
     const double slowdown = share_of_alone >= whole_from ? 1 : 1 / std::max(share_of_alone, 1e-12);
     if (slowdown == channel.slowdown) continue;
     settle(channel, changed_ps_);
     channel.slowdown = slowdown;
-    channel.done_ps =
-        channel.settled_ps + std::llround(std::min(channel.left_ps * slowdown, longest_ps));
+    channel.done_ps = channel.settled_ps + as_time(channel.left_ps * slowdown);
   }
 }
 

@@ -5,9 +5,15 @@
 // never slowed down is done after exactly the time it takes alone, to the picosecond, whatever the
 // floating point in between: that is what makes decisions equal to the emulated backend's.
 //
-// A channel whose next chunk is ready when one leaves keeps its flow: nothing is shared anew.
+// Sharing is what costs, so SimGrid is asked only where there is something to share:
+//   a channel whose next chunk is ready when one leaves keeps its flow;
+//   a channel that has its links to itself needs no flow;
+//   a link that can never be the narrowest of any road over it is left out (sim/binding_links.h).
+// None of these changes a result. After a link's rate has been changed, all links and flows are
+// SimGrid's.
 #pragma once
 
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -19,7 +25,7 @@ namespace kvhaul::sim {
 
 class SimgridWire final : public modelled::Wire {
  public:
-  /// Throws what SimGrid throws.
+  /// Both must outlive it. Throws what SimGrid throws.
   SimgridWire(const Cluster& cluster, std::span<const ChannelRequest> requests);
 
   void enter(const modelled::Passage& passage, modelled::TimePs now) override;
@@ -38,19 +44,32 @@ class SimgridWire final : public modelled::Wire {
     TimePs done_ps = 0;
     std::uint64_t sequence = 0;  // of entering
     bool busy = false;           // a chunk is on it
+    bool counted = false;        // so do users_ say
     bool flowing = false;        // its flow runs in SimGrid
     bool touched = false;        // in touched_
+    std::vector<LinkId> links;   // each once
+  };
+  /// Channels with a chunk on the link. One of them alone is told by the exclusive or of all.
+  struct Users {
+    std::uint32_t count = 0;
+    ChannelId mixed = 0;
   };
 
+  void build(std::span<const LinkId> links);
   void touch(ChannelId id, TimePs now);
+  bool end(ChannelId id);
+  bool begin(ChannelId id);
+  void flow(ChannelId id);
   void apply_changes();
   void settle(Channel& channel, TimePs now) const;
   void find_next();
 
-  SimgridPlatform platform_;
+  const Cluster& cluster_;
+  std::span<const ChannelRequest> requests_;
+  std::unique_ptr<SimgridPlatform> platform_;
   std::vector<Channel> channels_;
-  std::vector<double> link_bytes_per_s_;
-  std::vector<bool> link_used_;
+  std::vector<double> shares_;      // of each link's rate; empty before the first change
+  std::vector<Users> users_;        // by link
   std::vector<ChannelId> busy_;     // those with a chunk
   std::vector<ChannelId> touched_;  // whose flow may have to begin or end
   TimePs changed_ps_ = 0;           // when

@@ -30,8 +30,11 @@ class Player final : public FaultyBackend {
     for (std::size_t c = 0; c < requests.size(); ++c)
       for (std::size_t f = 0; f < script_.faults.size(); ++f)
         if (touches(script_.faults[f], requests[c].route)) channels_[c].faults.push_back(f);
+    for (const Fault& fault : script_.faults)
+      if (fault.kind == FaultKind::degrade && !links_can_change_)
+        links_can_change_ = change_links(fault, fault.from_ns - 1);
     for (const Fault& fault : script_.faults) {
-      if (fault.kind != FaultKind::down) continue;
+      if (!changes_links(fault)) continue;
       changes_at_.push_back(fault.from_ns);
       if (fault.until_ns != never_ns) changes_at_.push_back(fault.until_ns);
     }
@@ -139,6 +142,28 @@ class Player final : public FaultyBackend {
     return fault.from_ns <= time && time < fault.until_ns;
   }
 
+  /// Whether a fault acts at its two ends, on what is under way, and not on single chunks. Where
+  /// the backend cannot change a link, degraded chunks are told of late instead.
+  bool changes_links(const Fault& fault) const {
+    return fault.kind == FaultKind::down || (fault.kind == FaultKind::degrade && links_can_change_);
+  }
+
+  /// Gives the links of a `degrade` fault the share that all such faults leave them at that time.
+  bool change_links(const Fault& changed, TimeNs time) {
+    bool could = false;
+    for (LinkId link = 0; link < cluster_->links.size(); ++link) {
+      const std::string& name = cluster_->links[link].name;
+      if (!lies_in(name, changed.where)) continue;
+      double share = 1;
+      for (const Fault& fault : script_.faults)
+        if (fault.kind == FaultKind::degrade && active(fault, time) && lies_in(name, fault.where))
+          share *= fault.factor;
+      if (!inner_->set_link_share(link, share)) return false;
+      could = true;
+    }
+    return could;
+  }
+
   bool touches(const Fault& fault, const Route& route) const {
     if (fault.kind == FaultKind::fail_registration) return false;
     if (fault.where.empty()) return true;
@@ -159,7 +184,7 @@ class Player final : public FaultyBackend {
     TimeNs fails_after = 0;
     for (const std::size_t f : channel.faults) {
       const Fault& fault = script_.faults[f];
-      if (fault.kind == FaultKind::down || !active(fault, time)) continue;
+      if (changes_links(fault) || !active(fault, time)) continue;
       if (fault.kind != FaultKind::degrade && !random_.chance(fault.probability)) continue;
       switch (fault.kind) {
         case FaultKind::fail:
@@ -267,6 +292,10 @@ class Player final : public FaultyBackend {
     for (; next_change_ < changes_at_.size() && changes_at_[next_change_] <= time; ++next_change_) {
       const TimeNs at = changes_at_[next_change_];
       if (next_change_ > 0 && changes_at_[next_change_ - 1] == at) continue;  // seen with its twin
+      for (const Fault& fault : script_.faults)
+        if (fault.kind == FaultKind::degrade && changes_links(fault) &&
+            (fault.from_ns == at || fault.until_ns == at))
+          change_links(fault, at);
       for (ChannelId id = 0; id < channels_.size(); ++id)
         for (const std::size_t f : channels_[id].faults) {
           const Fault& fault = script_.faults[f];
@@ -314,6 +343,7 @@ class Player final : public FaultyBackend {
   std::vector<Completion> ready_;
   std::vector<TimeNs> changes_at_;  // of links, ascending
   std::size_t next_change_ = 0;
+  bool links_can_change_ = false;
   BackendEvents inner_events_;
   FaultCounters counters_;
 };
