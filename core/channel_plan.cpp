@@ -22,25 +22,44 @@ Error no_route(const Cluster& cluster, PlaceId source, PlaceId target,
   return Error::bad_input(std::move(message));
 }
 
+/// How many queues of a route may differ in their path: all of them where ECMP hashes each.
+std::uint32_t flow_count(const Cluster& cluster, const RoutePlan& plan) {
+  std::uint32_t flows = 1;
+  if (cluster.spines == 0 || cluster.routing != FabricRouting::ecmp) return flows;
+  for (const RouteKind kind : plan.order)
+    if (kind == RouteKind::rdma || kind == RouteKind::rdma_staged)
+      flows = std::max(flows, plan.costs[static_cast<std::size_t>(kind)].queues);
+  return flows;
+}
+
 }  // namespace
 
 Result<ChannelPlan> plan_channels(const Cluster& cluster,
                                   std::span<const std::pair<PlaceId, PlaceId>> pairs,
                                   const RoutePlan& plan) {
   ChannelPlan out;
+  const std::uint32_t flows = flow_count(cluster, plan);
   for (const auto& [source, target] : pairs) {
     const std::vector<Route> routes = find_routes(cluster, source, target, plan.paths);
+    // The same routes in the same order, each on the path that a later queue of it draws.
+    std::vector<std::vector<Route>> redrawn;
+    for (std::uint32_t flow = 1; flow < flows; ++flow)
+      redrawn.push_back(
+          find_routes(cluster, source, target, {plan.paths.seed, plan.paths.flow + flow}));
     std::uint32_t tier = 0;
     for (const RouteKind kind : plan.order) {
       std::uint32_t taken = 0;
-      for (const Route& route : routes) {
+      for (std::size_t r = 0; r < routes.size(); ++r) {
+        const Route& route = routes[r];
         if (route.kind != kind || !route.usable) continue;
         if (plan.rails != 0 && taken == plan.rails) break;
         ++taken;
         const RouteCosts& costs = plan.costs[static_cast<std::size_t>(kind)];
         const PlaceId owner_end = plan.pull ? target : source;
         for (std::uint32_t queue = 0; queue < std::max(1u, costs.queues); ++queue) {
-          out.requests.push_back({route, costs, cluster.places[owner_end].node, plan.pull});
+          const bool again = queue != 0 && queue < flows;
+          out.requests.push_back({again ? redrawn[queue - 1][r] : route, costs,
+                                  cluster.places[owner_end].node, plan.pull});
           out.tiers.push_back(tier);
         }
       }

@@ -13,6 +13,7 @@ class Builder {
     cluster_.leaf_latency_ns = spec_.fabric.leaf_latency_ns;
     cluster_.spine_latency_ns = spec_.fabric.spine_latency_ns;
     cluster_.spines = spec_.fabric.spines;
+    cluster_.routing = spec_.fabric.routing;
     for (std::size_t n = 0; n < spec_.nodes.size(); ++n) {
       if (auto done = add_node(n); !done) return done.error();
     }
@@ -40,6 +41,7 @@ class Builder {
     node.type = spec.type;
     node.gpudirect = spec.gpudirect;
     node.peer_to_peer = spec.peer_to_peer;
+    node.registration_bytes_per_s = spec.registration_bytes_per_s;
     // Domains of its own are numbered after the shared ones, so that the two never meet.
     node.nvlink_domain =
         entry.shares_nvlink ? entry.nvlink_domain : static_cast<std::uint32_t>(0x80000000u + n);
@@ -54,6 +56,10 @@ class Builder {
                                  spec.hosts[h].memory_bytes});
       node.dram.push_back(
           add_link(name + "/dram", LinkKind::dram, spec.hosts[h].memory_bytes_per_s, 0));
+      const double write = spec.hosts[h].memory_write_bytes_per_s;
+      if (write < 0) return Error::bad_input(name + ": expected a memory write rate above zero");
+      node.dram_write.push_back(write > 0 ? add_link(name + "/dram/write", LinkKind::dram, write, 0)
+                                          : no_id);
     }
     if (auto done = add_sockets(spec, node); !done) return done;
     for (std::size_t i = 0; i < spec.pcie_switches.size(); ++i) {
@@ -130,6 +136,9 @@ class Builder {
                                 from.nvlink->out_bytes_per_s, from.nvlink->latency_ns);
       gpu.nvlink_in = add_link(name + "/nvlink/in", LinkKind::nvlink, from.nvlink->in_bytes_per_s,
                                from.nvlink->latency_ns);
+      if (!(from.nvlink_read_incast > 0 && from.nvlink_read_incast <= 1))
+        return Error::bad_input(name + " NVLink: expected a read incast share above 0, at most 1");
+      cluster_.links[gpu.nvlink_in].read_incast = from.nvlink_read_incast;
     }
     node.gpus.push_back(gpu);
     return {};
@@ -163,6 +172,7 @@ class Builder {
     const FabricSpec& fabric = spec_.fabric;
     if (fabric.spines > 0 && (fabric.spine_bytes_per_s <= 0 || fabric.links_per_spine == 0))
       return Error::bad_input("fabric: expected a spine rate and links per spine above zero");
+    std::map<std::uint32_t, std::uint32_t> nics_of_rail;
     std::map<std::pair<std::uint32_t, std::uint32_t>, std::uint32_t> leaf_of;  // (group, rail)
     for (Nic& nic : cluster_.nics) {
       const std::uint32_t group = fabric.nodes_per_leaf ? nic.node / fabric.nodes_per_leaf : 0;
@@ -171,6 +181,7 @@ class Builder {
           leaf_of.try_emplace({group, rail}, static_cast<std::uint32_t>(cluster_.leaves.size()));
       if (is_new) add_leaf(group, rail);
       nic.leaf = entry->second;
+      nic.number = nics_of_rail[rail]++;
     }
     return {};
   }
@@ -180,6 +191,13 @@ class Builder {
     Leaf leaf;
     leaf.name = "leaf" + std::to_string(group);
     if (fabric.rails) leaf.name += "-rail" + std::to_string(rail);
+    if (fabric.routing == FabricRouting::adaptive && fabric.spines > 0) {
+      const double all = fabric.spine_bytes_per_s * fabric.spines * fabric.links_per_spine;
+      leaf.up = {{add_link(leaf.name + "/up", LinkKind::fabric, all, 0)}};
+      leaf.down = {{add_link(leaf.name + "/down", LinkKind::fabric, all, 0)}};
+      cluster_.leaves.push_back(std::move(leaf));
+      return;
+    }
     for (std::uint32_t s = 0; s < fabric.spines; ++s) {
       leaf.up.emplace_back();
       leaf.down.emplace_back();

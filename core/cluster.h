@@ -35,6 +35,9 @@ struct Link {
   LinkKind kind = LinkKind::pcie;
   double bytes_per_s = 0;
   TimeNs latency_ns = 0;
+  /// Share of the rate that is left while several GPUs' memory is read into this NVLink port;
+  /// writes into it keep the whole. 1: reads lose nothing.
+  double read_incast = 1;
 };
 
 /// The numbers of one direction-pair of links: out of the device, and into it.
@@ -49,6 +52,7 @@ struct NodeSpec {
   struct Host {
     double memory_bytes_per_s = 0;  // what a copy can use of the socket's DRAM, both ways together
     Bytes memory_bytes = 0;
+    double memory_write_bytes_per_s = 0;  // what of it writes alone can use; 0: all of it
   };
   struct PcieSwitch {
     std::uint32_t host = 0;  // the NUMA host its uplink ends at
@@ -61,6 +65,7 @@ struct NodeSpec {
     LinkKind host_link_kind = LinkKind::pcie;  // pcie or c2c
     PortRates host_link;                       // out: GPU to host (D2H), in: H2D
     std::optional<PortRates> nvlink;
+    double nvlink_read_incast = 1;  // Link::read_incast of its way in
   };
   struct Nic {
     std::uint32_t host = 0;
@@ -77,8 +82,18 @@ struct NodeSpec {
   std::vector<Nic> nics;
   double socket_bytes_per_s = 0;  // between two hosts of the node, each way; 0 with one host
   TimeNs socket_latency_ns = 0;
-  bool gpudirect = true;     // NICs may read and write GPU memory
-  bool peer_to_peer = true;  // GPUs under one PCIe root may read and write each other
+  bool gpudirect = true;                // NICs may read and write GPU memory
+  bool peer_to_peer = true;             // GPUs under one PCIe root may read and write each other
+  double registration_bytes_per_s = 0;  // of memory made known to the NICs; 0: takes no time
+};
+
+/// How a flow between two leaves gets its links up and down again.
+enum class FabricRouting {
+  ecmp,      // a seeded hash, drawn once for each queue pair: flows may meet on a link
+  modulo,    // D-mod-k: the target NIC's number decides, so flows to one NIC share its way down
+  adaptive,  // every packet goes where there is room. Modelled as ideal: a leaf has one link up and
+             // one down with the rate of all its uplinks together, and no flow meets another
+             // before that is full; what reordering costs is not modelled
 };
 
 /// Two tiers at most: leaves, and spines above them. With rails every rail has leaves of its own.
@@ -90,6 +105,7 @@ struct FabricSpec {
   double spine_bytes_per_s = 0;       // of each of those, each way
   TimeNs leaf_latency_ns = 0;         // added by crossing one leaf
   TimeNs spine_latency_ns = 0;        // added by going up and down again
+  FabricRouting routing = FabricRouting::ecmp;
 };
 
 struct ClusterSpec {
@@ -126,13 +142,15 @@ struct Nic {
   LinkId tx = no_id, rx = no_id;
   std::uint32_t rail = 0;
   std::uint32_t leaf = no_id;
+  std::uint32_t number = 0;  // among the NICs of its rail, or among all where rails share leaves
 };
 
 struct Node {
   std::string name;  // "node0"
   std::string type;
   std::vector<PlaceId> hosts;
-  std::vector<LinkId> dram;                 // by host
+  std::vector<LinkId> dram;                 // by host; all that lands there or leaves crosses it
+  std::vector<LinkId> dram_write;           // by host; what lands crosses it, too; no_id: none
   std::vector<std::vector<LinkId>> socket;  // [from host][to host]; no_id on the diagonal
   std::vector<PcieSwitch> pcie_switches;
   std::vector<Gpu> gpus;
@@ -140,11 +158,12 @@ struct Node {
   std::uint32_t nvlink_domain = 0;
   bool gpudirect = true;
   bool peer_to_peer = true;
+  double registration_bytes_per_s = 0;  // 0: takes no time
 };
 
 struct Leaf {
-  std::string name;                     // "leaf-rail3"
-  std::vector<std::vector<LinkId>> up;  // [spine][parallel link]
+  std::string name;                     // "leaf0-rail3"
+  std::vector<std::vector<LinkId>> up;  // [spine][parallel link]; adaptive: [0][0] is all of them
   std::vector<std::vector<LinkId>> down;
 };
 
@@ -155,6 +174,7 @@ struct Cluster {
   std::vector<Nic> nics;
   std::vector<Leaf> leaves;
   std::uint32_t spines = 0;
+  FabricRouting routing = FabricRouting::ecmp;
   TimeNs leaf_latency_ns = 0;
   TimeNs spine_latency_ns = 0;
 

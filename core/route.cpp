@@ -194,6 +194,15 @@ class Finder {
       route.reason = "PCIe peer-to-peer, " + std::string(distance_text(apart));
   }
 
+  static void read_dram(const Node& node, std::uint32_t host, std::vector<LinkId>& hops) {
+    hops.push_back(node.dram[host]);
+  }
+  /// Memory takes writes slower than it gives reads, where the cluster says so.
+  static void write_dram(const Node& node, std::uint32_t host, std::vector<LinkId>& hops) {
+    if (node.dram_write[host] != no_id) hops.push_back(node.dram_write[host]);
+    hops.push_back(node.dram[host]);
+  }
+
   /// Through host memory: DRAM is written by one device and read by the other, so it counts twice;
   /// with host memory as one end only one crossing is left.
   void add_staged() {
@@ -206,8 +215,8 @@ class Finder {
     std::vector<LinkId> hops;
     climb(node, from, hops);
     cross(node, from.host, staging, hops);
-    hops.push_back(node.dram[staging]);
-    if (!from_host && !to_host) hops.push_back(node.dram[staging]);
+    if (!from_host) write_dram(node, staging, hops);
+    if (!to_host) read_dram(node, staging, hops);
     cross(node, staging, to.host, hops);
     descend(node, to, hops);
     const std::uint32_t stages = from_host || to_host ? 1 : 2;
@@ -234,15 +243,16 @@ class Finder {
     std::vector<LinkId> wire{nic_a.tx};
     TimeNs switch_ns = cluster_.leaf_latency_ns;
     bool joined = true;
+    std::string via;
     if (nic_a.leaf != nic_b.leaf) {
       joined = cluster_.spines > 0;
       if (joined) {
         switch_ns += cluster_.leaf_latency_ns + cluster_.spine_latency_ns;
-        pick_spine(a, b, wire);
+        via = pick_spine(a, b, wire);
       }
     }
     wire.push_back(nic_b.rx);
-    const std::string pair = nic_a.name + " " + nic_b.name;
+    const std::string pair = nic_a.name + " " + nic_b.name + via;
     if (!joined) {
       // One line for the whole cross-rail square would hide which pair was meant; users filter.
       refuse(add(RouteKind::rdma, pair, {}), "rails " + std::to_string(nic_a.rail) + " and " +
@@ -254,15 +264,36 @@ class Finder {
     add_rdma_staged(nic_a, nic_b, wire, switch_ns, pair);
   }
 
-  /// Static ECMP: the hash of the pair of NICs picks the spine and the parallel link each way.
-  void pick_spine(std::uint32_t a, std::uint32_t b, std::vector<LinkId>& wire) const {
-    const Leaf& up = cluster_.leaves[cluster_.nics[a].leaf];
-    const Leaf& down = cluster_.leaves[cluster_.nics[b].leaf];
-    const std::uint64_t hash = mix64(choice_.seed ^ mix64((std::uint64_t{a} << 32) | b));
-    const std::size_t spine = hash % cluster_.spines;
-    const std::size_t parallel = up.up[spine].size();
-    wire.push_back(up.up[spine][(hash >> 20) % parallel]);
-    wire.push_back(down.down[spine][(hash >> 40) % parallel]);
+  /// Adds the link up to a spine and the link down from it, and says which: " via spine2/0", the
+  /// number of the parallel link up behind the stroke. Nothing to say where all are used.
+  std::string pick_spine(std::uint32_t a, std::uint32_t b, std::vector<LinkId>& wire) const {
+    const Leaf& from = cluster_.leaves[cluster_.nics[a].leaf];
+    const Leaf& to = cluster_.leaves[cluster_.nics[b].leaf];
+    std::size_t spine = 0, up = 0, down = 0;
+    const std::size_t parallel = from.up[0].size();
+    switch (cluster_.routing) {
+      case FabricRouting::adaptive:
+        wire.push_back(from.up[0][0]);
+        wire.push_back(to.down[0][0]);
+        return "";
+      case FabricRouting::ecmp: {
+        std::uint64_t hash = mix64(choice_.seed ^ mix64((std::uint64_t{a} << 32) | b));
+        if (choice_.flow != 0) hash = mix64(hash ^ choice_.flow);
+        spine = hash % cluster_.spines;
+        up = (hash >> 20) % parallel;
+        down = (hash >> 40) % parallel;
+        break;
+      }
+      case FabricRouting::modulo: {
+        const std::size_t uplink = cluster_.nics[b].number % (cluster_.spines * parallel);
+        spine = uplink / parallel;
+        up = down = uplink % parallel;
+        break;
+      }
+    }
+    wire.push_back(from.up[spine][up]);
+    wire.push_back(to.down[spine][down]);
+    return " via spine" + std::to_string(spine) + "/" + std::to_string(up);
   }
 
   void add_rdma_direct(const Nic& nic_a, const Nic& nic_b, const std::vector<LinkId>& wire,
@@ -274,11 +305,11 @@ class Finder {
     const Distance near_a = distance(from, spot(nic_a));
     const Distance near_b = distance(to, spot(nic_b));
     std::vector<LinkId> hops;
-    add_dram(from_node, source_, hops);
+    if (is_host(source_)) read_dram(from_node, cluster_.places[source_].index, hops);
     direct(from_node, from, spot(nic_a), hops);
     hops.insert(hops.end(), wire.begin(), wire.end());
     direct(to_node, spot(nic_b), to, hops);
-    add_dram(to_node, target_, hops);
+    if (is_host(target_)) write_dram(to_node, cluster_.places[target_].index, hops);
     Route& route = add(RouteKind::rdma, pair, std::move(hops));
     route.latency_ns = switch_ns;
     route.distance = static_cast<std::uint32_t>(near_a) + static_cast<std::uint32_t>(near_b);
@@ -294,10 +325,7 @@ class Finder {
                      std::string(distance_text(near_b));
   }
 
-  void add_dram(const Node& node, PlaceId place, std::vector<LinkId>& hops) const {
-    if (cluster_.places[place].kind == PlaceKind::host)
-      hops.push_back(node.dram[cluster_.places[place].index]);
-  }
+  bool is_host(PlaceId place) const { return cluster_.places[place].kind == PlaceKind::host; }
 
   void add_rdma_staged(const Nic& nic_a, const Nic& nic_b, const std::vector<LinkId>& wire,
                        TimeNs switch_ns, const std::string& pair) {
@@ -312,13 +340,13 @@ class Finder {
     std::vector<LinkId> hops;
     climb(from_node, from, hops);
     cross(from_node, from.host, nic_a.host, hops);
-    hops.push_back(from_node.dram[nic_a.host]);
-    hops.push_back(from_node.dram[nic_a.host]);
+    write_dram(from_node, nic_a.host, hops);
+    read_dram(from_node, nic_a.host, hops);
     descend(from_node, spot(nic_a), hops);
     hops.insert(hops.end(), wire.begin(), wire.end());
     climb(to_node, spot(nic_b), hops);
-    hops.push_back(to_node.dram[nic_b.host]);
-    hops.push_back(to_node.dram[nic_b.host]);
+    write_dram(to_node, nic_b.host, hops);
+    read_dram(to_node, nic_b.host, hops);
     cross(to_node, nic_b.host, to.host, hops);
     descend(to_node, to, hops);
     Route& route = add(RouteKind::rdma_staged, pair, std::move(hops));

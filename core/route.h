@@ -59,7 +59,9 @@ struct Route {
   RouteKind kind = RouteKind::rdma;
   PlaceId source = no_id;
   PlaceId target = no_id;
-  std::string name;          // unique between the two places: "rdma node0/nic2 node1/nic2"
+  /// Unique between the two places: "rdma node0/nic2 node1/nic2". Where it takes one of several
+  /// spines that follows, with which of the links to it: "... via spine3/0".
+  std::string name;
   std::vector<LinkId> hops;  // in order; a link crossed twice (DRAM, in and out) is listed twice
   std::uint32_t stages = 1;  // store-and-forward steps that a chunk goes through
   TimeNs latency_ns = 0;     // of the links and switches on the way, without RouteCosts::fixed_ns
@@ -70,9 +72,11 @@ struct Route {
   std::string reason;  // why it is usable, or why it is not
 };
 
-/// How a NIC is chosen where a fabric offers several equal paths between two leaves.
+/// Which path is taken where a fabric with ECMP offers several equal ones between two leaves: one
+/// seeded hash of the pair of NICs and the flow.
 struct PathChoice {
-  std::uint64_t seed = 0;  // static ECMP: one seeded hash per pair of NICs
+  std::uint64_t seed = 0;
+  std::uint32_t flow = 0;  // which queue pair of the route
 };
 
 /// Every route between two places, usable ones first, nearest and fastest first among those, then

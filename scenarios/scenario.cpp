@@ -60,7 +60,8 @@ NodeSpec read_node_type(YamlMap map, const std::string& name) {
   NodeSpec node;
   node.type = map.text("title", name);
   YamlMap hosts = map.required_map("hosts");
-  const NodeSpec::Host host{hosts.rate("memory_rate"), hosts.bytes("memory", Bytes{0})};
+  const NodeSpec::Host host{hosts.rate("memory_rate"), hosts.bytes("memory", Bytes{0}),
+                            hosts.rate("memory_write_rate", 0.0)};
   node.hosts.assign(hosts.count("count", 1, 1, 64), host);
   hosts.done();
   if (node.hosts.size() > 1 || map.has("socket")) {
@@ -93,7 +94,13 @@ NodeSpec read_node_type(YamlMap map, const std::string& name) {
     constexpr std::array<std::string_view, 2> kinds = {"pcie", "c2c"};
     gpu.host_link_kind = link.choice("kind", kinds, 0) == 0 ? LinkKind::pcie : LinkKind::c2c;
     gpu.host_link = read_port(link);
-    if (gpus.has("nvlink")) gpu.nvlink = read_port(gpus.map("nvlink"));
+    if (gpus.has("nvlink")) {
+      YamlMap nvlink = gpus.map("nvlink");
+      gpu.nvlink_read_incast = nvlink.number("read_incast", 1);
+      if (!(gpu.nvlink_read_incast > 0 && gpu.nvlink_read_incast <= 1))
+        nvlink.fail_at("read_incast", "'read_incast': expected a share above 0, at most 1");
+      gpu.nvlink = read_port(nvlink);
+    }
     const auto hosts_of = read_spread(gpus, "hosts", count, host_count);
     const auto switches_of = read_spread(gpus, "pcie_switches", count, std::max(1u, switch_count));
     for (std::uint32_t i = 0; i < count; ++i) {
@@ -121,12 +128,15 @@ NodeSpec read_node_type(YamlMap map, const std::string& name) {
   }
   node.gpudirect = map.flag("gpudirect", true);
   node.peer_to_peer = map.flag("peer_to_peer", true);
+  node.registration_bytes_per_s = map.rate("registration_rate", 0.0);
   map.done();
   return node;
 }
 
 FabricSpec read_fabric(YamlMap map) {
   FabricSpec fabric;
+  constexpr std::array<std::string_view, 3> routings = {"ecmp", "static", "adaptive"};
+  fabric.routing = static_cast<FabricRouting>(map.choice("routing", routings, 0));
   fabric.rails = map.flag("rails", true);
   fabric.nodes_per_leaf = static_cast<std::uint32_t>(map.count("nodes_per_leaf", 0));
   fabric.leaf_latency_ns = map.duration("leaf_latency", TimeNs{0});
@@ -145,13 +155,17 @@ std::uint64_t link_count(const ClusterSpec& spec) {
     const NodeSpec& n = node.spec;
     links += n.hosts.size() * n.hosts.size() + 2 * n.pcie_switches.size() + 4 * n.gpus.size() +
              4 * n.nics.size();
+    for (const NodeSpec::Host& host : n.hosts) links += host.memory_write_bytes_per_s > 0 ? 1 : 0;
     rails = std::max<std::uint64_t>(rails, n.nics.size());
   }
   const FabricSpec& fabric = spec.fabric;
   const std::uint64_t groups =
       fabric.nodes_per_leaf == 0 ? 1 : spec.nodes.size() / fabric.nodes_per_leaf + 1;
   const std::uint64_t leaves = groups * (fabric.rails ? rails : 1);
-  return links + leaves * 2 * fabric.spines * fabric.links_per_spine;
+  const std::uint64_t uplinks = fabric.routing == FabricRouting::adaptive
+                                    ? std::min<std::uint64_t>(fabric.spines, 1)
+                                    : std::uint64_t{fabric.spines} * fabric.links_per_spine;
+  return links + leaves * 2 * uplinks;
 }
 
 void read_cluster(YamlDocument& document, YamlMap map, Scenario& scenario) {
@@ -423,6 +437,11 @@ void read_serving(YamlMap map, Scenario& scenario) {
   serving.slo_ttft_ns = slo.duration("ttft", never_ns);
   serving.slo_itl_ns = slo.duration("itl", never_ns);
   slo.done();
+  YamlMap engine = map.map("engine");
+  serving.engine_ns = engine.duration("per_unit", TimeNs{0});
+  if (serving.engine_ns > 1000 * s_ns)
+    engine.fail_at("per_unit", "'per_unit': expected at most 1000 s");
+  engine.done();
   read_role(map.required_map("prefill"), scenario, serving.prefill);
   read_role(map.required_map("decode"), scenario, serving.decode);
   map.done();

@@ -61,6 +61,7 @@ struct Replay::Request {
   TimeNs prefill_end_expected_ns = 0;
   std::uint32_t readable_units = 0;   // computed
   std::uint32_t announced_units = 0;  // the side that moves them knows
+  std::uint32_t engine_units = 0;     // given to the serving engine
   std::uint32_t submitted_units = 0;
   std::uint32_t pending_transfers = 0;
   std::uint32_t damaged = 0;
@@ -190,8 +191,8 @@ Result<void> Replay::prepare(Runtime& runtime, const Cluster& cluster) {
 
 // ---- Events ---------------------------------------------------------------------------------
 
-void Replay::push_event(TimeNs at, EventKind kind, std::uint32_t index) {
-  events_.push({at, next_sequence_++, kind, index});
+void Replay::push_event(TimeNs at, EventKind kind, std::uint32_t index, std::uint64_t request) {
+  events_.push({at, next_sequence_++, kind, index, request});
 }
 
 TimeNs Replay::next_ns() const {
@@ -214,6 +215,9 @@ void Replay::run(TimeNs now) {
         break;
       case EventKind::decode:
         decode_step(event.at_ns, now, event.index);
+        break;
+      case EventKind::engine:
+        engine_done(now, event.index, event.request);
         break;
     }
   }
@@ -509,8 +513,21 @@ void Replay::readable(TimeNs now, std::uint32_t slot, std::uint32_t units) {
 void Replay::submit_units(TimeNs now, std::uint32_t slot) {
   Request& request = requests_[slot];
   if (!request.target_known) return;
+  if (config_.engine_ns != 0) {
+    for (; request.engine_units < request.announced_units; ++request.engine_units)
+      push_event(now + config_.engine_ns, EventKind::engine, slot, request.result.request);
+    return;
+  }
   while (!request.failed && request.submitted_units < request.announced_units)
     submit_unit(now, slot, request.submitted_units++);
+  transfers_maybe_done(now, slot);
+}
+
+/// The engine is through with the next unit of a request; the slot may have a new one by now.
+void Replay::engine_done(TimeNs now, std::uint32_t slot, std::uint64_t number) {
+  Request& request = requests_[slot];
+  if (request.result.request != number || request.failed) return;
+  submit_unit(now, slot, request.submitted_units++);
   transfers_maybe_done(now, slot);
 }
 

@@ -15,6 +15,9 @@
 // backend. Decode starts when all KV has landed; the first token, computed by prefill, counts as
 // given out then.
 //
+// Where the serving engine has a cost of its own, a unit's transfers are submitted that much after
+// they could have been.
+//
 // The replay is a RuntimeClient and knows time only as what it is told.
 #pragma once
 
@@ -123,18 +126,19 @@ class Replay final : public RuntimeClient {
   struct Request;
   struct PrefillInstance;
   struct DecodeInstance;
-  enum class EventKind : std::uint8_t { arrival, prefill, decode };
+  enum class EventKind : std::uint8_t { arrival, prefill, decode, engine };
   struct Event {
     TimeNs at_ns = 0;
     std::uint64_t sequence = 0;
     EventKind kind = EventKind::arrival;
     std::uint32_t index = 0;
+    std::uint64_t request = 0;  // engine: whose slot it was when this was pushed
     bool operator>(const Event& other) const {
       return at_ns != other.at_ns ? at_ns > other.at_ns : sequence > other.sequence;
     }
   };
 
-  void push_event(TimeNs at, EventKind kind, std::uint32_t index);
+  void push_event(TimeNs at, EventKind kind, std::uint32_t index, std::uint64_t request = 0);
   void read_next();
   void arrive(TimeNs at, TimeNs now);
   std::uint32_t choose_prefill(const Request& request);
@@ -150,6 +154,7 @@ class Replay final : public RuntimeClient {
   void reserve(TimeNs now, std::uint32_t instance);
   void readable(TimeNs now, std::uint32_t slot, std::uint32_t units);
   void submit_units(TimeNs now, std::uint32_t slot);
+  void engine_done(TimeNs now, std::uint32_t slot, std::uint64_t request);
   void submit_unit(TimeNs now, std::uint32_t slot, std::uint32_t unit);
   void submit_lane(TimeNs now, std::uint32_t slot, std::uint32_t unit, std::uint32_t lane);
   void describe_lane(const Request& request, std::uint32_t unit, const Lane& lane,

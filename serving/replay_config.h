@@ -51,6 +51,9 @@ struct ReplayConfig {
   std::uint32_t max_batch = 256;      // sequences an instance decodes together
   Streaming streaming = Streaming::chunk_layer;
   bool pull = false;  // decode reads; else prefill writes
+  /// What the serving engine takes from when a unit is readable and its target pages are known to
+  /// submitting its transfers: handshake, page lists, polling. Units wait for it side by side.
+  TimeNs engine_ns = 0;
   PrefillRouting prefill_routing = PrefillRouting::least_loaded;
   DecodeRouting decode_routing = DecodeRouting::least_loaded;
   bool prefix_cache = true;  // where the trace knows prefixes

@@ -91,6 +91,49 @@ TEST(Scenario, ValuesOutOfRange) {
             "llama-3.1-8b");
 }
 
+TEST(Scenario, FeaturesOfFabricAndNodeReachTheCluster) {
+  std::string text = with("{memory_rate: 20 GB/s}",
+                          "{memory_rate: 20 GB/s, memory_write_rate: 16 GB/s}\n"
+                          "      registration_rate: 10 GB/s");
+  const auto put = [&](const std::string& old_text, const std::string& new_text) {
+    text.replace(text.find(old_text), old_text.size(), new_text);
+  };
+  put("host_link: {rate: 10 GB/s}}",
+      "host_link: {rate: 10 GB/s}, nvlink: {rate: 100 GB/s, read_incast: 0.83}}");
+  put("routes:\n", "  fabric: {routing: adaptive}\nroutes:\n");
+  put("serving:\n", "serving:\n  engine: {per_unit: 0.39 ms}\n");
+  const auto scenario = parse_scenario(text, "s.yaml");
+  ASSERT_TRUE(scenario) << scenario.error().message;
+  const Node& node = scenario->cluster.nodes[0];
+  EXPECT_DOUBLE_EQ(node.registration_bytes_per_s, 10e9);
+  EXPECT_DOUBLE_EQ(scenario->cluster.links[node.dram_write[0]].bytes_per_s, 16e9);
+  EXPECT_DOUBLE_EQ(scenario->cluster.links[node.gpus[1].nvlink_in].read_incast, 0.83);
+  EXPECT_EQ(scenario->cluster.routing, FabricRouting::adaptive);
+  EXPECT_EQ(scenario->serving.engine_ns, 390'000);
+  // None of it is there unless it is asked for.
+  const auto plain = parse_scenario(std::string(small_scenario), "s.yaml");
+  EXPECT_DOUBLE_EQ(plain->cluster.nodes[0].registration_bytes_per_s, 0);
+  EXPECT_EQ(plain->cluster.nodes[0].dram_write[0], no_id);
+  EXPECT_EQ(plain->cluster.routing, FabricRouting::ecmp);
+  EXPECT_EQ(plain->serving.engine_ns, 0);
+}
+
+TEST(Scenario, FeaturesOfFabricAndNodeOutOfRange) {
+  for (const char* share : {"0", "-0.5", "1.5"})
+    EXPECT_EQ(error_with("host_link: {rate: 10 GB/s}}",
+                         std::string("host_link: {rate: 10 GB/s}, nvlink: {out: 1 GB/s, in: 1 "
+                                     "GB/s, read_incast: ") +
+                             share + "}}"),
+              "s.yaml:6: 'read_incast': expected a share above 0, at most 1");
+  EXPECT_EQ(error_with("routes:\n", "  fabric: {routing: random}\nroutes:\n"),
+            "s.yaml:9: 'routing': expected one of ecmp, static, adaptive, found 'random'");
+  EXPECT_EQ(error_with("serving:\n", "serving:\n  engine: {per_unit: 1 h}\n"),
+            "s.yaml:14: 'per_unit': expected at most 1000 s");
+  EXPECT_EQ(error_with("20 GB/s}", "20 GB/s, memory_write_rate: 0 GB/s}"),
+            "s.yaml:5: 'memory_write_rate': expected a rate above zero with its unit, such as "
+            "'55.3 GB/s' or '400 Gb/s', found '0 GB/s'");
+}
+
 TEST(Scenario, NamesThatDoNotExist) {
   EXPECT_EQ(error_with("type: box", "type: bos"),
             "s.yaml:8: 'type': no node type is called 'bos'; did you mean 'box'?");

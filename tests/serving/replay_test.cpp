@@ -2,6 +2,8 @@
 // model (4 layers, 4 KV heads, 128 B per token and layer) are in replay_testing.h.
 #include "serving/replay.h"
 
+#include <map>
+
 #include "tests/serving/replay_testing.h"
 
 namespace kvhaul::test {
@@ -109,6 +111,47 @@ TEST_P(Streamed, PrefillIsAQueue) {
   ASSERT_EQ(run->count(RequestOutcome::completed), 4u);
   for (std::size_t i = 1; i < 4; ++i)
     EXPECT_EQ(run->requests[i].prefill_start_ns, run->requests[i - 1].prefill_end_ns);
+}
+
+/// When each transfer was submitted, by request, unit and lane.
+std::map<std::uint64_t, TimeNs> submitted(const Replayed& run) {
+  std::map<std::uint64_t, TimeNs> times;
+  for (const TransferEnd& end : run.ends) times[end.tag] = end.submitted_ns;
+  return times;
+}
+
+// What a unit waits for is the same with and without: every transfer is submitted 2 ms later, and
+// none of them waits for another one's 2 ms. Three requests at once on three prefill instances.
+TEST_P(Streamed, TheEngineTakesItsTimeForEveryUnit) {
+  Setting s = setting();
+  s.prefill = "{gpus: [node0/gpu0, node0/gpu1, node0/gpu2], kv_memory: 4 MiB, %}";
+  const std::string trace = trace_text("0.5,150,10,\n0.5,150,10,\n0.5,150,10,\n");
+  const auto without = replay(s, trace);
+  s.more_serving = "  engine: {per_unit: 2 ms}\n";
+  const auto with = replay(s, trace);
+  ASSERT_EQ(without->error + with->error, "");
+  ASSERT_EQ(with->count(RequestOutcome::completed), 3u);
+  EXPECT_EQ(with->bytes(), 3 * kv_150);
+  const auto before = submitted(*without), after = submitted(*with);
+  ASSERT_EQ(after.size(), 3 * transfers());
+  ASSERT_EQ(before.size(), after.size());
+  for (const auto& [tag, at] : before) EXPECT_EQ(after.at(tag), at + 2 * ms_ns) << tag;
+  for (const RequestResult& r : with->requests)
+    EXPECT_GT(r.landed_ns, r.prefill_end_ns + 2 * ms_ns);
+}
+
+// Units that the engine still has when their request is given up are dropped, and whoever gets its
+// slot is not mistaken for it: the second request is made after the first one's end.
+TEST_P(Streamed, TheEngineForgetsARequestThatFailed) {
+  Setting s = setting();
+  s.more_serving = "  engine: {per_unit: 2 ms}\n";
+  s.scheduler = "scheduler: {max_attempts: 1}\n";
+  s.faults = "  - {from: 0 s, until: 510 ms, kind: fail}\n";
+  const auto run = replay(s, trace_text("0.5,150,10,\n0.512,150,10,\n0.6,150,10,\n"));
+  ASSERT_EQ(run->error, "");
+  ASSERT_EQ(run->requests.size(), 3u);
+  EXPECT_EQ(run->count(RequestOutcome::transfer_failed), 1u);
+  EXPECT_EQ(run->requests[2].bytes, kv_150);
 }
 
 INSTANTIATE_TEST_SUITE_P(Replay, Streamed,

@@ -41,6 +41,60 @@ TEST(Cluster, LeavesGroupNodesAndJoinThroughSpines) {
   EXPECT_EQ(cluster->leaves[0].up[1].size(), 3u);
 }
 
+TEST(Cluster, AdaptiveRoutingJoinsTheUplinksOfALeaf) {
+  ClusterSpec spec;
+  for (int n = 0; n < 4; ++n) spec.nodes.push_back({rail_node(2), 0, false});
+  spec.fabric.nodes_per_leaf = 2;
+  spec.fabric.spines = 2;
+  spec.fabric.links_per_spine = 3;
+  spec.fabric.spine_bytes_per_s = 50e9;
+  spec.fabric.routing = FabricRouting::adaptive;
+  const Cluster cluster = *build_cluster(spec);
+  ASSERT_EQ(cluster.leaves.size(), 4u);
+  const Leaf& leaf = cluster.leaves[3];
+  ASSERT_EQ(leaf.up.size(), 1u);
+  ASSERT_EQ(leaf.up[0].size(), 1u);
+  const Link& up = cluster.links[leaf.up[0][0]];
+  EXPECT_EQ(up.name, "leaf1-rail1/up");
+  EXPECT_EQ(cluster.links[leaf.down[0][0]].name, "leaf1-rail1/down");
+  EXPECT_DOUBLE_EQ(up.bytes_per_s, 2 * 3 * 50e9);  // spines x links to each
+}
+
+TEST(Cluster, NicsAreNumberedWithinTheirRail) {
+  const Cluster cluster = rail_cluster(3, 2);
+  // node2/nic1 is the sixth of the cluster and the third of rail 1.
+  EXPECT_EQ(cluster.nics[5].name, "node2/nic1");
+  EXPECT_EQ(cluster.nics[5].number, 2u);
+  ClusterSpec spec;
+  for (int n = 0; n < 3; ++n) spec.nodes.push_back({rail_node(2), 0, false});
+  spec.fabric.rails = false;
+  EXPECT_EQ(build_cluster(spec)->nics[5].number, 5u);
+}
+
+TEST(Cluster, ReadIncastIsOfTheWayIntoAnNvlinkPort) {
+  ClusterSpec spec;
+  spec.nodes.push_back({rail_node(1), 0, false});
+  spec.nodes[0].spec.gpus[0].nvlink_read_incast = 0.83;
+  const Cluster cluster = *build_cluster(spec);
+  const Gpu& gpu = cluster.nodes[0].gpus[0];
+  EXPECT_DOUBLE_EQ(cluster.links[gpu.nvlink_in].read_incast, 0.83);
+  EXPECT_DOUBLE_EQ(cluster.links[gpu.nvlink_out].read_incast, 1);
+  EXPECT_DOUBLE_EQ(cluster.links[gpu.host_in].read_incast, 1);
+}
+
+TEST(Cluster, AWriteSideOfMemoryIsALinkOfItsOwn) {
+  ClusterSpec spec;
+  spec.nodes.push_back({rail_node(1), 0, false});
+  EXPECT_EQ(build_cluster(spec)->nodes[0].dram_write, (std::vector<LinkId>{no_id, no_id}));
+  spec.nodes[0].spec.hosts[1].memory_write_bytes_per_s = 180e9;
+  const Cluster cluster = *build_cluster(spec);
+  EXPECT_EQ(cluster.nodes[0].dram_write[0], no_id);
+  const Link& write = cluster.links[cluster.nodes[0].dram_write[1]];
+  EXPECT_EQ(write.name, "node0/host1/dram/write");
+  EXPECT_EQ(write.kind, LinkKind::dram);
+  EXPECT_DOUBLE_EQ(write.bytes_per_s, 180e9);
+}
+
 void expect_refused(const ClusterSpec& spec, const std::string& words) {
   const auto cluster = build_cluster(spec);
   ASSERT_FALSE(cluster);
@@ -56,6 +110,15 @@ TEST(Cluster, RefusesPartsThatHangNowhere) {
   spec.nodes[0].spec = rail_node(2);
   spec.nodes[0].spec.nics[0].pcie_switch = 9;
   expect_refused(spec, "node0/nic0: expected a PCIe switch below 2, found 9");
+}
+
+TEST(Cluster, RefusesSharesThatAreNone) {
+  ClusterSpec spec;
+  spec.nodes.push_back({rail_node(1), 0, false});
+  for (const double share : {0.0, -1.0, 1.01}) {
+    spec.nodes[0].spec.gpus[0].nvlink_read_incast = share;
+    expect_refused(spec, "node0/gpu0 NVLink: expected a read incast share above 0, at most 1");
+  }
 }
 
 TEST(Cluster, RefusesRatesOfZero) {

@@ -1,6 +1,7 @@
 #include "core/route.h"
 
 #include <algorithm>
+#include <array>
 
 #include <gtest/gtest.h>
 
@@ -150,6 +151,103 @@ TEST(Routes, EcmpPicksOneSpineForAPairOfNicsAndKeepsIt) {
   EXPECT_TRUE(differs);
 }
 
+/// Two leaves of two nodes, four spines, two links to each.
+Cluster two_leaves(FabricRouting routing) {
+  ClusterSpec spec;
+  for (int n = 0; n < 4; ++n) spec.nodes.push_back({rail_node(1), 0, false});
+  spec.fabric = {true, 2, 4, 2, 50e9, 0, 100, routing};
+  return *build_cluster(spec);
+}
+
+std::vector<std::string> fabric_hops(const Cluster& cluster, const Route& route) {
+  std::vector<std::string> names;
+  for (const LinkId link : route.hops)
+    if (cluster.links[link].kind == LinkKind::fabric) names.push_back(cluster.links[link].name);
+  return names;
+}
+
+// 64 draws of a flow among 4 spines: each is expected 16 times, and to miss one has a chance of
+// 4 x 0.75^64, 4e-8. The name of a route tells its spine.
+TEST(Routes, EcmpDrawsAnewForEveryFlowAndSaysWhichSpine) {
+  const Cluster cluster = two_leaves(FabricRouting::ecmp);
+  const PlaceId a = *cluster.find_place("node0/gpu0"), b = *cluster.find_place("node2/gpu0");
+  EXPECT_EQ(find_routes(cluster, a, b, {7, 0})[0].hops, find_routes(cluster, a, b, {7})[0].hops);
+  std::array<int, 4> drawn = {};
+  for (std::uint32_t flow = 0; flow < 64; ++flow) {
+    const Route route = find_routes(cluster, a, b, {7, flow})[0];
+    const std::vector<std::string> hops = fabric_hops(cluster, route);
+    ASSERT_EQ(hops.size(), 2u);
+    const std::size_t spine = hops[0].find("spine");
+    ++drawn[static_cast<std::size_t>(hops[0][spine + 5] - '0')];
+    EXPECT_EQ(route.name, "rdma node0/nic0 node2/nic0 via " +
+                              hops[0].substr(spine, hops[0].find("/up") - spine));
+    EXPECT_EQ(hops[1].substr(hops[1].find("spine"), 6), hops[0].substr(spine, 6));
+  }
+  for (const int times : drawn) EXPECT_GT(times, 0);
+}
+
+// 4 spines x 2 links = 8 uplinks. node2/nic0 is number 2 of its rail: link 2, so spine 1, link 0;
+// node3/nic0 number 3: spine 1, link 1. Whoever sends, and whatever the seed.
+TEST(Routes, StaticRoutingGoesByTheNumberOfTheTarget) {
+  const Cluster cluster = two_leaves(FabricRouting::modulo);
+  const auto hops = [&](const char* from, const char* to, std::uint64_t seed) {
+    return fabric_hops(cluster, find_routes(cluster, *cluster.find_place(from),
+                                            *cluster.find_place(to), {seed, 3})[0]);
+  };
+  for (const std::uint64_t seed : {1, 2, 3}) {
+    EXPECT_EQ(hops("node0/gpu0", "node2/gpu0", seed),
+              (std::vector<std::string>{"leaf0-rail0/spine1/0/up", "leaf1-rail0/spine1/0/down"}));
+    EXPECT_EQ(hops("node1/gpu0", "node2/gpu0", seed), hops("node0/gpu0", "node2/gpu0", seed));
+    EXPECT_EQ(hops("node0/gpu0", "node3/gpu0", seed),
+              (std::vector<std::string>{"leaf0-rail0/spine1/1/up", "leaf1-rail0/spine1/1/down"}));
+  }
+}
+
+TEST(Routes, AdaptiveRoutingTakesAllUplinksTogether) {
+  const Cluster cluster = two_leaves(FabricRouting::adaptive);
+  const Route route = routes(cluster, "node0/gpu0", "node2/gpu0")[0];
+  EXPECT_EQ(fabric_hops(cluster, route),
+            (std::vector<std::string>{"leaf0-rail0/up", "leaf1-rail0/down"}));
+  EXPECT_EQ(route.name, "rdma node0/nic0 node2/nic0");
+  EXPECT_EQ(route.latency_ns, 100);
+}
+
+/// rail_node() whose memory takes writes at 30 GB/s, of 200 both ways.
+Cluster slow_writes(std::uint32_t nodes) {
+  ClusterSpec spec;
+  for (std::uint32_t n = 0; n < nodes; ++n) {
+    spec.nodes.push_back({rail_node(1), 0, false});
+    for (auto& host : spec.nodes[n].spec.hosts) host.memory_write_bytes_per_s = 30e9;
+  }
+  return *build_cluster(spec);
+}
+
+// GPU to host lands in memory: 30 GB/s. Host to GPU reads it: 50, the PCIe port.
+TEST(Routes, OnlyWhatLandsInHostMemoryCrossesItsWriteSide) {
+  const Cluster cluster = slow_writes(2);
+  const Route down = routes(cluster, "node0/gpu0", "node0/host0")[0];
+  EXPECT_DOUBLE_EQ(down.bytes_per_s, 30e9);
+  EXPECT_EQ(cluster.links[down.bottleneck].name, "node0/host0/dram/write");
+  EXPECT_DOUBLE_EQ(routes(cluster, "node0/host0", "node0/gpu0")[0].bytes_per_s, 50e9);
+  const auto crossings = [&](const Route& route, const char* link) {
+    const auto names = hop_names(cluster, route);
+    return std::count(names.begin(), names.end(), link);
+  };
+  // Over the wire into the other host's memory, and read from it.
+  const Route there = routes(cluster, "node0/host0", "node1/host0")[0];
+  EXPECT_EQ(crossings(there, "node0/host0/dram/write"), 0);
+  EXPECT_EQ(crossings(there, "node1/host0/dram/write"), 1);
+  // Bounced at both ends: written once and crossed twice at each.
+  const auto all = routes(cluster, "node0/gpu0", "node1/gpu0");
+  const Route* staged = find(all, "rdma_staged node0/nic0 node1/nic0");
+  ASSERT_NE(staged, nullptr);
+  for (const char* host : {"node0/host0/dram", "node1/host0/dram"}) {
+    EXPECT_EQ(crossings(*staged, host), 2);
+    EXPECT_EQ(crossings(*staged, (std::string(host) + "/write").c_str()), 1);
+  }
+  EXPECT_DOUBLE_EQ(staged->bytes_per_s, 30e9);
+}
+
 TEST(UnloadedTime, FollowsTheFormula) {
   const Cluster cluster = rail_cluster(2, 1);
   const Route rdma = routes(cluster, "node0/gpu0", "node1/gpu0")[0];
@@ -170,6 +268,29 @@ TEST(ChannelPlan, FallbacksGetTheNextTier) {
   ASSERT_EQ(plan->requests.size(), 4u);  // two rails direct, two rails staged
   EXPECT_EQ(plan->tiers, (std::vector<std::uint32_t>{0, 0, 1, 1}));
   EXPECT_EQ(plan->requests[0].owner, 0u);
+}
+
+TEST(ChannelPlan, EveryQueueDrawsAPathOfItsOwnUnderEcmp) {
+  const auto plan_of = [](const Cluster& cluster, std::uint32_t queues) {
+    RoutePlan plan;
+    plan.order = {RouteKind::rdma};
+    plan.costs[static_cast<std::size_t>(RouteKind::rdma)].queues = queues;
+    const std::vector<std::pair<PlaceId, PlaceId>> pairs = {
+        {*cluster.find_place("node0/gpu0"), *cluster.find_place("node2/gpu0")}};
+    return *plan_channels(cluster, pairs, plan);
+  };
+  const Cluster hashed = two_leaves(FabricRouting::ecmp);
+  const ChannelPlan many = plan_of(hashed, 32);
+  ASSERT_EQ(many.requests.size(), 32u);
+  EXPECT_EQ(many.requests[0].route.hops, plan_of(hashed, 1).requests[0].route.hops);
+  const PlaceId a = many.requests[0].route.source, b = many.requests[0].route.target;
+  for (std::uint32_t q = 0; q < 32; ++q)
+    EXPECT_EQ(many.requests[q].route.hops, find_routes(hashed, a, b, {0, q})[0].hops) << q;
+  // What does not hash does not differ.
+  for (const FabricRouting routing : {FabricRouting::modulo, FabricRouting::adaptive}) {
+    const ChannelPlan same = plan_of(two_leaves(routing), 3);
+    EXPECT_EQ(same.requests[0].route.hops, same.requests[2].route.hops);
+  }
 }
 
 TEST(ChannelPlan, SaysWhatIsWrongWhenNothingIsUsable) {
