@@ -39,7 +39,9 @@ std::vector<LinkId> binding_links(const Cluster& cluster,
   for (auto link = crossings.begin(); link != crossings.end();) {
     // What covers it lies on the road of every channel, so also of its first.
     const std::vector<LinkId>& road = requests[link->second.begin()->first].route.hops;
-    const bool redundant = std::any_of(road.begin(), road.end(), [&](LinkId other) {
+    // Several readers leave such a link less than its rate.
+    const bool own_limit = cluster.links[link->first].read_incast < 1;
+    const bool redundant = !own_limit && std::any_of(road.begin(), road.end(), [&](LinkId other) {
       const auto found = crossings.find(other);
       return other != link->first && found != crossings.end() &&
              covered(link->second, cluster.links[link->first].bytes_per_s, found->second,

@@ -141,6 +141,7 @@ void SimgridPlatform::run_flow(std::uint32_t flow) {
   if (s.network == nullptr) throw std::runtime_error("SimGrid has not started the flow");
   s.actions[flow] = &s.network->get_started_action_set()->back();
   s.actions[flow]->set_sharing_penalty(1);  // without latency it would be 0 when resumed
+  s.actions[flow]->set_bound(never_binding);  // or it stays below the rates its links have now
 }
 
 void SimgridPlatform::pause_flow(std::uint32_t flow) { state_->actions[flow]->suspend(); }

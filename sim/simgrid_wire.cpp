@@ -36,6 +36,12 @@ SimgridWire::SimgridWire(const Cluster& cluster, std::span<const ChannelRequest>
   build(binding_links(cluster, requests));
 }
 
+/// Pulling channels read: into a port that reads from several GPUs at once less goes.
+double SimgridWire::incast_share(LinkId link) const {
+  const bool reads = !requests_.empty() && requests_.front().pull;
+  return reads ? cluster_.links[link].read_incast : 1;
+}
+
 /// A platform of those links; the others bind nowhere. Flows begin anew.
 void SimgridWire::build(std::span<const LinkId> links) {
   platform_ = std::make_unique<SimgridPlatform>(channels_.size());
@@ -43,7 +49,7 @@ void SimgridWire::build(std::span<const LinkId> links) {
   for (const LinkId link : links) {
     kept[link] = true;
     const double share = shares_.empty() ? 1 : shares_[link];
-    platform_->add_link(link, share * cluster_.links[link].bytes_per_s, 1);
+    platform_->add_link(link, share * cluster_.links[link].bytes_per_s, incast_share(link));
   }
   std::vector<LinkId> road;
   for (ChannelId id = 0; id < channels_.size(); ++id) {

@@ -56,6 +56,7 @@ class SimgridWire final : public modelled::Wire {
   };
 
   void build(std::span<const LinkId> links);
+  double incast_share(LinkId link) const;
   void touch(ChannelId id, TimePs now);
   bool end(ChannelId id);
   bool begin(ChannelId id);

@@ -10,6 +10,9 @@
 #include "backends/emulated/emulated.h"
 #include "backends/faults/faulty_backend.h"
 #include "core/backend.h"
+#ifdef KVHAUL_HAS_SIMGRID
+#include "sim/simgrid.h"
+#endif
 
 namespace kvhaul::test {
 
@@ -27,6 +30,13 @@ inline std::vector<BackendUnderTest> backends_under_test() {
   const auto with_options = [](Options options) {
     return [options] { return make_backend(options); };
   };
+#ifdef KVHAUL_HAS_SIMGRID
+  const auto make_simgrid = [] { return sim::make_simgrid_backend(true); };
+  const std::string no_simgrid;
+#else
+  const auto make_simgrid = [] { return std::unique_ptr<Backend>(); };
+  const std::string no_simgrid = "built without SimGrid";
+#endif
   return {
       {"EmulatedVirtual", with_options({}), ""},
       {"EmulatedVirtualNoPayload", with_options({.payload = false}), ""},
@@ -34,6 +44,7 @@ inline std::vector<BackendUnderTest> backends_under_test() {
       {"EmulatedRealThrottled", with_options({.real_time = true, .throttle = true, .workers = 2}),
        ""},
       {"FaultsWithoutFaults", [] { return faults::make_faulty_backend(make_backend({}), {}); }, ""},
+      {"Simgrid", make_simgrid, no_simgrid},
   };
 }
 
