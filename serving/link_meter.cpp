@@ -9,7 +9,8 @@ LinkMeter::LinkMeter(const Cluster& cluster, std::span<const ChannelRequest> req
     : cluster_(cluster),
       requests_(requests),
       bins_(requests.size()),
-      stretches_(cluster.links.size()) {}
+      stretches_(cluster.links.size()),
+      saturated_bins_(cluster.links.size()) {}
 
 /// Start and landing are whole nanoseconds: together they may be off by one.
 double LinkMeter::utilisation(LinkId link, const Stretch& stretch) const {
@@ -27,18 +28,37 @@ void LinkMeter::chunks_ended(std::span<const Completion> completions) {
     for (const LinkId link : requests_[completion.channel].route.hops) {
       Stretch& stretch = stretches_[link];
       if (completion.started_ns > stretch.to_ns) {
-        stretch.busiest = std::max(stretch.busiest, utilisation(link, stretch));
-        stretch = {completion.started_ns, completion.done_ns, completion.bytes, stretch.busiest};
+        close(link, stretch);
+        stretch.from_ns = completion.started_ns;
+        stretch.to_ns = completion.done_ns;
+        stretch.bytes = completion.bytes;
       } else {
         stretch.from_ns = std::min(stretch.from_ns, completion.started_ns);
         stretch.to_ns = std::max(stretch.to_ns, completion.done_ns);
         stretch.bytes += completion.bytes;
       }
     }
-    while (completion.done_ns / bin_ns_ >= static_cast<TimeNs>(bins_max)) widen();
+    while (completion.done_ns / bin_ns_ >= static_cast<TimeNs>(bins_max)) {
+      for (std::vector<double>& bins : bins_) widen(bins);
+      for (std::vector<double>& bins : saturated_bins_) widen(bins);
+      bin_ns_ *= 2;
+    }
     add(bins_[completion.channel], completion.started_ns, completion.done_ns,
         static_cast<double>(completion.bytes));
   }
+}
+
+void LinkMeter::close(LinkId link, Stretch& stretch) {
+  if (stretch.bytes == 0) return;
+  const double use = utilisation(link, stretch);
+  stretch.busiest = std::max(stretch.busiest, use);
+  stretch.busy_ns += stretch.to_ns - stretch.from_ns;
+  if (use >= saturated_from && stretch.to_ns > stretch.from_ns) {
+    const auto length = static_cast<double>(stretch.to_ns - stretch.from_ns);
+    stretch.saturated_ns += length;
+    add(saturated_bins_[link], stretch.from_ns, stretch.to_ns, length);
+  }
+  stretch.bytes = 0;
 }
 
 void LinkMeter::add_busy(TimeNs from, TimeNs to) {
@@ -83,13 +103,11 @@ void LinkMeter::add(std::vector<double>& bins, TimeNs from, TimeNs to, double by
   }
 }
 
-void LinkMeter::widen() {
-  for (std::vector<double>& bins : bins_) {
-    for (std::size_t i = 0; 2 * i < bins.size(); ++i)
-      bins[i] = bins[2 * i] + (2 * i + 1 < bins.size() ? bins[2 * i + 1] : 0);
-    bins.resize((bins.size() + 1) / 2);
-  }
-  bin_ns_ *= 2;
+/// Joins neighbours.
+void LinkMeter::widen(std::vector<double>& bins) {
+  for (std::size_t i = 0; 2 * i < bins.size(); ++i)
+    bins[i] = bins[2 * i] + (2 * i + 1 < bins.size() ? bins[2 * i + 1] : 0);
+  bins.resize((bins.size() + 1) / 2);
 }
 
 Bytes LinkMeter::channel_bytes(ChannelId channel) const {
@@ -98,7 +116,7 @@ Bytes LinkMeter::channel_bytes(ChannelId channel) const {
   return static_cast<Bytes>(sum + 0.5);
 }
 
-std::vector<LinkUse> LinkMeter::link_use(TimeNs end_ns) const {
+std::vector<LinkUse> LinkMeter::link_use(TimeNs end_ns) {
   std::map<LinkId, std::vector<double>> by_link;
   for (ChannelId channel = 0; channel < bins_.size(); ++channel)
     for (const LinkId link : requests_[channel].route.hops) {
@@ -111,22 +129,24 @@ std::vector<LinkUse> LinkMeter::link_use(TimeNs end_ns) const {
     LinkUse use;
     use.link = link;
     const double rate = cluster_.links[link].bytes_per_s;
-    double sum = 0, saturated_ns = 0;
+    double sum = 0;
     for (std::size_t b = 0; b < bins.size(); ++b) {
       const TimeNs start = static_cast<TimeNs>(b) * bin_ns_;
       const auto width =
           static_cast<double>(std::min(bin_ns_, std::max<TimeNs>(1, end_ns - start)));
       const double utilisation = bins[b] / (rate * width * 1e-9);
       use.peak_utilisation = std::max(use.peak_utilisation, utilisation);
-      if (utilisation >= saturated_from) saturated_ns += width;
       sum += bins[b];
     }
     if (sum == 0) continue;
     use.bytes = static_cast<Bytes>(sum + 0.5);
     use.utilisation = sum / (rate * static_cast<double>(end_ns) * 1e-9);
-    use.stretch_utilisation =
-        std::max(stretches_[link].busiest, utilisation(link, stretches_[link]));
-    use.saturated_share = saturated_ns / static_cast<double>(end_ns);
+    Stretch& stretch = stretches_[link];
+    close(link, stretch);
+    use.stretch_utilisation = stretch.busiest;
+    use.busy_share = static_cast<double>(stretch.busy_ns) / static_cast<double>(end_ns);
+    use.saturated_share = stretch.saturated_ns / static_cast<double>(end_ns);
+    use.bin_saturated_ns = saturated_bins_[link];
     use.bin_bytes = std::move(bins);
     uses.push_back(std::move(use));
   }

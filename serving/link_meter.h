@@ -5,7 +5,8 @@
 // so that a bin may show a little of what crossed the link just before or after it.
 //
 // A stretch is a time in which something is on a link without a gap. All of its chunks start and
-// land inside, so their bytes fit into it at the link's rate, or our accounting is wrong.
+// land inside, so their bytes fit into it at the link's rate, or our accounting is wrong. A link is
+// saturated in stretches in which it carries nearly its rate.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +26,10 @@ struct LinkUse {
   double utilisation = 0;       // of the whole run
   double peak_utilisation = 0;  // of the busiest bin
   double stretch_utilisation = 0;  // of the busiest stretch; above 1 is an error
-  double saturated_share = 0;      // of the run's time, in bins above 95%
+  double busy_share = 0;           // of the run's time, with something on it
+  double saturated_share = 0;      // of the run's time, in stretches above 95%
   std::vector<double> bin_bytes;
+  std::vector<double> bin_saturated_ns;  // may be shorter
 };
 
 class LinkMeter {
@@ -48,23 +51,28 @@ class LinkMeter {
   Bytes channel_bytes(ChannelId channel) const;
 
   /// Use of every link that carried anything, most used first.
-  std::vector<LinkUse> link_use(TimeNs end_ns) const;
+  std::vector<LinkUse> link_use(TimeNs end_ns);
 
  private:
   struct Stretch {
     TimeNs from_ns = 0, to_ns = 0;
     Bytes bytes = 0;
-    double busiest = 0;  // utilisation of the stretches before
+    // Of the stretches before:
+    double busiest = 0;
+    TimeNs busy_ns = 0;
+    double saturated_ns = 0;
   };
   double utilisation(LinkId link, const Stretch& stretch) const;
+  void close(LinkId link, Stretch& stretch);
   void add(std::vector<double>& bins, TimeNs from, TimeNs to, double bytes);
-  void widen();
+  static void widen(std::vector<double>& bins);
   void add_busy(TimeNs from, TimeNs to);
 
   const Cluster& cluster_;
   std::span<const ChannelRequest> requests_;
-  std::vector<std::vector<double>> bins_;  // by channel
-  std::vector<Stretch> stretches_;         // by link; the one that goes on
+  std::vector<std::vector<double>> bins_;            // by channel
+  std::vector<Stretch> stretches_;                   // by link; the one that goes on
+  std::vector<std::vector<double>> saturated_bins_;  // by link, nanoseconds
   TimeNs bin_ns_ = 1 * ms_ns;
   /// Disjoint stretches of time, start and end, of which the last ones are held: chunks end in
   /// almost the order in which they started.

@@ -217,7 +217,7 @@ Result<void> RunFiles::check_rates(bool rates_bind) const {
 Result<void> RunFiles::write_links(const RunSummary& summary) const {
   auto file = OutputFile::create(directory_ + "/links.csv");
   if (!file) return file.error();
-  file->text("link,kind,rate_gbytes_per_s,from_s,to_s,bytes,utilisation\n");
+  file->text("link,kind,rate_gbytes_per_s,from_s,to_s,bytes,utilisation,saturated_share\n");
   const TimeNs end = std::max<TimeNs>(1, summary.duration_ns);
   for (const LinkUse& use : summary.links) {
     const Link& link = cluster_.links[use.link];
@@ -229,8 +229,9 @@ Result<void> RunFiles::write_links(const RunSummary& summary) const {
           use.bin_bytes[b] / (link.bytes_per_s * static_cast<double>(to - from) * 1e-9);
       file->text(link.name).text(",").text(link_kind_name(link.kind)).text(",");
       file->real(link.bytes_per_s / 1e9).text(",").seconds(from).text(",").seconds(to).text(",");
+      const double saturated_ns = b < use.bin_saturated_ns.size() ? use.bin_saturated_ns[b] : 0;
       file->number(static_cast<std::uint64_t>(use.bin_bytes[b] + 0.5)).text(",").real(utilisation);
-      file->text("\n");
+      file->text(",").real(saturated_ns / static_cast<double>(to - from)).text("\n");
     }
   }
   return file->close();
@@ -244,11 +245,16 @@ Result<void> RunFiles::write_timeline(const RunSummary& summary) const {
   file->text("{\"displayTimeUnit\":\"ms\",\"otherData\":{\"rule\":\"every ").number(sample_every_);
   file->text(sample_every_ == 1 ? "st" : "th");
   file->text(" completed request, at most 512 of them; link load in bins of ");
-  file->text(us(meter_.bin_ns())).text(" us\"},\n\"traceEvents\":[\n");
+  file->text(us(meter_.bin_ns())).text(" us; the first ").number(ChunkSample::chunks_of_bin);
+  file->text(" chunks that landed in each ").text(us(chunks_.bin_ns()));
+  file->text(" us; of links the 32 most used\"},\n\"traceEvents\":[\n");
   file->text(
       "{\"ph\":\"M\",\"pid\":1,\"name\":\"process_name\",\"args\":{\"name\":\"requests\"}},\n");
   file->text(
-      "{\"ph\":\"M\",\"pid\":2,\"name\":\"process_name\",\"args\":{\"name\":\"link load\"}}");
+      "{\"ph\":\"M\",\"pid\":2,\"name\":\"process_name\",\"args\":{\"name\":\"link load\"}},\n");
+  file->text(
+      "{\"ph\":\"M\",\"pid\":3,\"name\":\"process_name\",\"args\":{\"name\":\"chunks on "
+      "links\"}}");
   const auto slice = [&](const Sampled& s, std::string_view name, TimeNs from, TimeNs to,
                          std::string_view arguments) {
     file->text(",\n{\"ph\":\"X\",\"pid\":1,\"tid\":").number(s.result.request).text(",\"name\":\"");
@@ -285,6 +291,7 @@ Result<void> RunFiles::write_timeline(const RunSummary& summary) const {
     }
   }
   constexpr std::size_t links_shown = 32;  // the most used ones; all are in links.csv
+  std::vector<bool> shown(cluster_.links.size());
   for (std::size_t i = 0; i < std::min(links_shown, summary.links.size()); ++i) {
     const LinkUse& use = summary.links[i];
     const Link& link = cluster_.links[use.link];
@@ -293,6 +300,31 @@ Result<void> RunFiles::write_timeline(const RunSummary& summary) const {
       file->text(",\n{\"ph\":\"C\",\"pid\":2,\"name\":\"").text(link.name).text("\",\"ts\":");
       file->text(us(static_cast<TimeNs>(b) * meter_.bin_ns())).text(",\"args\":{\"GB/s\":");
       file->real(rate / 1e9).text("}}");
+    }
+    file->text(",\n{\"ph\":\"M\",\"pid\":3,\"tid\":").number(use.link);
+    file->text(",\"name\":\"thread_name\",\"args\":{\"name\":\"").text(link.name).text("\"}}");
+    shown[use.link] = true;
+  }
+  std::uint64_t id = 0;
+  for (const Completion& chunk : chunks_.chunks()) {
+    ++id;
+    const Route& route = channel_requests_[chunk.channel].route;
+    for (std::size_t h = 0; h < route.hops.size(); ++h) {
+      const LinkId link = route.hops[h];
+      if (!shown[link] || (h > 0 && route.hops[h - 1] == link)) continue;  // crossed twice: once
+      const auto end = [&](std::string_view phase, TimeNs at) {
+        file->text(",\n{\"ph\":\"").text(phase).text("\",\"cat\":\"link\",\"pid\":3,\"tid\":");
+        file->number(link).text(",\"id\":\"").number(id).text(".").number(link);
+        file->text("\",\"name\":\"channel ").number(chunk.channel).text("\",\"ts\":").text(us(at));
+        if (phase == "b") {
+          file->text(",\"args\":{\"from\":\"").text(cluster_.places[route.source].name);
+          file->text("\",\"to\":\"").text(cluster_.places[route.target].name);
+          file->text("\",\"bytes\":").number(chunk.bytes).text("}");
+        }
+        file->text("}");
+      };
+      end("b", chunk.started_ns);
+      end("e", chunk.done_ns);
     }
   }
   file->text("\n]}\n");
@@ -395,6 +427,7 @@ std::string summary_json(const RunSummary& s, const Cluster& cluster) {
                              {"bytes", use.bytes},
                              {"utilisation", rounded(use.utilisation)},
                              {"peak_utilisation", rounded(use.peak_utilisation)},
+                             {"busy_share", rounded(use.busy_share)},
                              {"saturated_share", rounded(use.saturated_share)}});
   }
   return json.dump(2) + "\n";

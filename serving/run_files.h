@@ -16,6 +16,7 @@
 
 #include "core/histogram.h"
 #include "core/scheduler.h"
+#include "serving/chunk_sample.h"
 #include "serving/link_meter.h"
 #include "serving/output_file.h"
 #include "serving/replay.h"
@@ -77,6 +78,7 @@ class RunFiles final : public ReplayObserver {
   void transfer_done(const TransferEnd& end) override;
   void chunks_ended(std::span<const Completion> completions) override {
     meter_.chunks_ended(completions);
+    chunks_.chunks_ended(completions);
   }
   void progress(TimeNs now, std::uint64_t requests_done) override;
 
@@ -118,6 +120,7 @@ class RunFiles final : public ReplayObserver {
   OutputFile requests_file_;
   OutputFile transfers_file_;
   LinkMeter meter_;
+  ChunkSample chunks_;
   RunSummary summary_;
   std::uint64_t sample_every_ = 1;
   std::vector<Sampled> samples_;
