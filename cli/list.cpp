@@ -4,6 +4,7 @@
 
 #include "cli/backends.h"
 #include "cli/command.h"
+#include "cli/list_links.h"
 #include "cli/terminal.h"
 #include "core/policy/all.h"
 #include "core/unit_text.h"
@@ -58,15 +59,15 @@ void list_formats() {
   }
 }
 
+void list_links() { std::cout << links_table(); }
+
 }  // namespace
 
 CommandResult run_list(const Arguments& arguments) {
-  static constexpr std::pair<std::string_view, void (*)()> lists[] = {{"scenarios", list_scenarios},
-                                                                      {"models", list_models},
-                                                                      {"policies", list_policies},
-                                                                      {"backends", list_backends},
-                                                                      {"formats", list_formats}};
-  Options options("list", "scenarios|models|policies|backends|formats",
+  static constexpr std::pair<std::string_view, void (*)()> lists[] = {
+      {"scenarios", list_scenarios}, {"models", list_models},   {"policies", list_policies},
+      {"backends", list_backends},   {"formats", list_formats}, {"links", list_links}};
+  Options options("list", "scenarios|models|policies|backends|formats|links",
                   "Names what can be chosen, with a line about each.");
   options.add()("what", po::value<std::string>(), "which list");
   options.positional("what", 1);
