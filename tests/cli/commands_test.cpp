@@ -13,6 +13,7 @@ TEST_F(Commands, HelpOnEveryOneWithAnExample) {
   for (const std::vector<std::string>& command :
        std::vector<std::vector<std::string>>{{"replay"},
                                              {"compare"},
+                                             {"sweep"},
                                              {"route"},
                                              {"verify"},
                                              {"list"},
