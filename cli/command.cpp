@@ -18,6 +18,9 @@ std::span<const Command> commands() {
   static constexpr Command all[] = {
       {"replay", "replay a request trace on a scenario: the run, its table and its files",
        run_replay},
+      {"compare", "where runs differ and why: figures side by side, and transfer by transfer",
+       run_compare},
+      {"sweep", "a grid over scenario values and options: many replays and their table", run_sweep},
       {"route", "all routes between two places, hop by hop, and why one is chosen", run_route},
       {"trace", "describe, convert, cut, scale or generate request traces", run_trace},
       {"verify", "feed a recorded event log back and check that decisions are identical",

@@ -77,7 +77,9 @@ Error unknown_choice(std::string_view option, std::string_view found,
                      std::span<const std::string> names);
 
 CommandResult run_replay(const Arguments& arguments);
+CommandResult run_compare(const Arguments& arguments);
 CommandResult run_route(const Arguments& arguments);
+CommandResult run_sweep(const Arguments& arguments);
 CommandResult run_trace(const Arguments& arguments);
 CommandResult run_verify(const Arguments& arguments);
 CommandResult run_list(const Arguments& arguments);

@@ -127,6 +127,13 @@ Result<ReplayRequest> read(const Options& options, const Arguments& arguments) {
 
 }  // namespace
 
+Result<ReplayRequest> read_replay_request(const Arguments& arguments) {
+  Options options = declare();
+  auto go_on = options.parse(arguments);
+  if (!go_on) return go_on.error();
+  return read(options, arguments);
+}
+
 CommandResult run_replay(const Arguments& arguments) {
   Options options = declare();
   auto go_on = options.parse(arguments);

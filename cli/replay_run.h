@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/command.h"
 #include "core/result.h"
 #include "serving/run_files.h"
 #include "traces/trace.h"
@@ -31,6 +32,9 @@ struct ReplayRequest {
   /// Told now and then: share done (negative when not known), and what is going on.
   std::function<void(double, const std::string&)> on_progress;
 };
+
+/// From the arguments of `kvhaul replay`, with every option checked by itself.
+Result<ReplayRequest> read_replay_request(const Arguments& arguments);
 
 struct ReplayResult {
   RunSummary summary;

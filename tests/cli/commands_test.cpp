@@ -12,6 +12,8 @@ TEST_F(Commands, HelpOnEveryOneWithAnExample) {
   EXPECT_EQ(run({"--help"}).code, 0);
   for (const std::vector<std::string>& command :
        std::vector<std::vector<std::string>>{{"replay"},
+                                             {"compare"},
+                                             {"sweep"},
                                              {"route"},
                                              {"verify"},
                                              {"list"},

@@ -1,0 +1,73 @@
+// kvhaul compare: where runs differ, and why.
+#include <iostream>
+
+#include "cli/command.h"
+#include "cli/compare_report.h"
+#include "serving/output_file.h"
+
+namespace kvhaul::cli {
+namespace po = boost::program_options;
+namespace {
+
+using Text = std::string;
+
+Options declare() {
+  Options options("compare", "RUN RUN [RUN...] [options]",
+                  "Puts run directories side by side: their figures, with the difference to the\n"
+                  "first; the most used link of each; what made the time to first token another\n"
+                  "one. Runs of the same requests are also compared transfer by transfer\n"
+                  "(docs/compare.md).");
+  options.add()                                                                               //
+      ("run", po::value<std::vector<Text>>(), "a run directory; the first is compared with")  //
+      ("json", po::bool_switch(), "print JSON instead of the tables")                         //
+      ("csv", po::value<Text>(), "write the table of figures there, too");
+  options.positional("run", -1);
+  options.example("kvhaul compare runs/least_finish runs/round_robin", "what the policy changed");
+  options.example("kvhaul compare runs/measured runs/simulated --json",
+                  "how far a simulation is from the run it stands for");
+  return options;
+}
+
+Result<std::vector<ComparedRun>> read(const std::vector<std::string>& directories) {
+  std::vector<ComparedRun> runs;
+  for (const std::string& directory : directories) {
+    auto run = read_run_directory(directory);
+    if (!run) return run.error();
+    runs.push_back({std::move(*run), {}});
+  }
+  for (std::size_t i = 1; i < runs.size(); ++i) {
+    auto pairs = pair_transfers(runs[0].run, runs[i].run);
+    if (!pairs) return pairs.error();
+    runs[i].pairs = std::move(*pairs);
+  }
+  return runs;
+}
+
+}  // namespace
+
+CommandResult run_compare(const Arguments& arguments) {
+  Options options = declare();
+  auto go_on = options.parse(arguments);
+  if (!go_on) return go_on.error();
+  if (!*go_on) return 0;
+  const std::vector<std::string> directories = options.texts("run");
+  if (directories.size() < 2)
+    return Error::bad_input(
+        "kvhaul compare: expected two run directories or more; see 'kvhaul compare --help'");
+  if (directories.size() > compared_runs_max)
+    return Error::bad_input("kvhaul compare: expected at most " +
+                            std::to_string(compared_runs_max) + " run directories, found " +
+                            std::to_string(directories.size()));
+  auto runs = read(directories);
+  if (!runs) return runs.error();
+  if (const auto path = options.maybe_text("csv")) {
+    auto file = OutputFile::create(*path);
+    if (!file) return file.error();
+    file->text(compare_csv(*runs));
+    if (auto closed = file->close(); !closed) return closed.error();
+  }
+  std::cout << (options.flag("json") ? compare_json(*runs) : compare_text(*runs));
+  return 0;
+}
+
+}  // namespace kvhaul::cli

@@ -1,0 +1,40 @@
+// What runs are compared by: figures of their summaries, what changed the time to first token, and
+// whether a link was the limit.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+
+#include "cli/run_directory.h"
+
+namespace kvhaul::cli {
+
+struct Figure {
+  const char* key;  // in summary.json
+  const char* label;
+  double factor = 1;  // from the unit of the summary to the one in the label
+};
+/// In the order of the table.
+std::span<const Figure> compared_figures();
+
+/// "A" for the first.
+std::string run_letter(std::size_t run);
+
+/// Relative to the first; nothing where one has no such figure, or the first has zero.
+std::optional<double> relative_difference(const RunDirectory& first, const RunDirectory& other,
+                                          const char* key);
+
+/// Which part of the mean time to first token changed most.
+struct TtftChange {
+  double change_ms = 0;
+  double relative = 0;
+  std::string component;  // as in the table
+  double component_change_ms = 0;
+};
+TtftChange ttft_change(const RunDirectory& first, const RunDirectory& other);
+
+/// A link is called the limit when it was 80% used, or saturated for 5% of the time.
+bool is_limit(const RunDirectory::Link& link);
+
+}  // namespace kvhaul::cli

@@ -1,0 +1,27 @@
+// Runs side by side: as a table for people, as JSON and as CSV. docs/compare.md describes all
+// three.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cli/run_directory.h"
+#include "cli/transfer_pairs.h"
+
+namespace kvhaul::cli {
+
+/// Runs have letters as their names.
+inline constexpr std::size_t compared_runs_max = 26;
+
+struct ComparedRun {
+  RunDirectory run;
+  TransferPairs pairs;  // with the first run; its own are never looked at
+};
+
+// `runs` has two or more; the first is what the others are compared with.
+/// At most 80 columns wide.
+std::string compare_text(const std::vector<ComparedRun>& runs);
+std::string compare_json(const std::vector<ComparedRun>& runs);
+std::string compare_csv(const std::vector<ComparedRun>& runs);
+
+}  // namespace kvhaul::cli

@@ -1,0 +1,249 @@
+// kvhaul sweep: a grid over scenario values and options, one replay per point.
+#include <algorithm>
+#include <filesystem>
+#include <iostream>
+#include <thread>
+
+#include "cli/child_runs.h"
+#include "cli/command.h"
+#include "cli/interrupt.h"
+#include "cli/replay_run.h"
+#include "cli/sweep_grid.h"
+#include "cli/sweep_ranks.h"
+#include "cli/sweep_table.h"
+#include "cli/terminal.h"
+#include "serving/output_file.h"
+
+namespace kvhaul::cli {
+namespace po = boost::program_options;
+namespace fs = std::filesystem;
+namespace {
+
+using Text = std::string;
+
+// Options of replay that go to every point as they are; and those without a value.
+constexpr const char* passed_on[] = {"trace",   "format",  "backend",   "limit",
+                                     "speedup", "policy",  "streaming", "seed",
+                                     "time",    "payload", "direction", "faults"};
+constexpr const char* passed_flags[] = {"spread-batches", "throttle"};
+
+Options declare() {
+  Options options(
+      "sweep", "--trace FILE --set KEY=V1,V2,... --out DIR [options]",
+      "Replays a trace at every point of a grid: each --set gives a key and its values, and\n"
+      "every combination is run, each in a process of its own. Keys are paths into the\n"
+      "scenario, or @scenario, @policy, @speedup, @streaming, @backend. Prints a table and\n"
+      "writes DIR/sweep.csv and a run directory per point (docs/sweep.md).");
+  options.add()                                            //
+      ("trace,t", po::value<Text>(), "the request trace")  //
+      ("scenario,s", po::value<Text>()->default_value("laptop"),
+       "a scenario file, or the name of a shipped one")  //
+      ("set", po::value<std::vector<Text>>()->composing(),
+       "KEY=V1,V2,...: a key and its values; may be repeated")               //
+      ("out,o", po::value<Text>(), "the folder for the table and the runs")  //
+      ("jobs,j", po::value<Text>(),
+       "replays at a time; else one per processor, "
+       "one under mpirun and in real time")                                               //
+      ("quiet,q", po::bool_switch(), "print nothing but errors")                          //
+      ("format", po::value<Text>(), "of the trace; sniffed when unambiguous")             //
+      ("backend,b", po::value<Text>(), "what moves the chunks ('kvhaul list backends')")  //
+      ("limit,n", po::value<Text>(), "only the first N requests")                         //
+      ("speedup", po::value<Text>(), "divide arrival times by this")                      //
+      ("policy,p", po::value<Text>(), "the scheduling policy ('kvhaul list policies')")   //
+      ("streaming", po::value<Text>(), "request, chunk, layer or chunk_layer")            //
+      ("seed", po::value<Text>(), "of everything that is drawn")                          //
+      ("time", po::value<Text>(), "virtual or real")                                      //
+      ("payload", po::value<Text>(), "none or real")                                      //
+      ("direction", po::value<Text>(), "push or pull")                                    //
+      ("faults", po::value<Text>(), "a fault file to play")                               //
+      ("spread-batches", po::bool_switch(), "spread requests of one timestamp")           //
+      ("throttle", po::bool_switch(), "real time: land no earlier than the links would let it");
+  options.positional("trace", 1);
+  options.example(
+      "kvhaul sweep -t conv.csv -s dgx-h100-pair --set cluster.node_types.dgx_h100.nics.count=1,2,"
+      "4,8 -o nics",
+      "how many NICs a node needs");
+  options.example(
+      "kvhaul sweep -t conv.csv -s dgx-h100-pair --set @policy=least_finish,round_robin --set "
+      "@speedup=1,2,4 -o load",
+      "policies under growing load");
+  options.example("mpirun -np 64 kvhaul sweep -t conv.csv --set ... -o /shared/dir",
+                  "the grid spread over the ranks of an MPI job");
+  return options;
+}
+
+struct Sweep {
+  std::vector<SweepKey> keys;
+  std::vector<SweepPoint> points;
+  std::string out;
+  std::size_t jobs = 1;
+};
+
+/// Everything that can be checked before anything is made.
+Result<Sweep> read(const Options& options, bool under_mpi) {
+  for (const char* needed : {"trace", "out"})
+    if (!options.maybe_text(needed))
+      return Error::bad_input("kvhaul sweep: expected --" + std::string(needed) +
+                              "; see 'kvhaul sweep --help'");
+  auto keys = read_sweep_keys(options.texts("set"));
+  if (!keys) return keys.error();
+  if (keys->empty())
+    return Error::bad_input(
+        "kvhaul sweep: expected --set KEY=V1,V2,...; see 'kvhaul sweep --help'");
+  for (const SweepKey& key : *keys)
+    if (key.path.starts_with('@') && options.has(key.path.c_str() + 1))
+      return Error::bad_input("kvhaul sweep: --" + key.path.substr(1) + " is swept over by --set " +
+                              key.path);
+  SweepBase base{options.text("scenario"), {}};
+  for (const char* name : passed_on)
+    if (const auto value = options.maybe_text(name))
+      base.arguments.push_back("--" + std::string(name) + "=" + *value);
+  for (const char* name : passed_flags)
+    if (options.flag(name)) base.arguments.push_back("--" + std::string(name));
+
+  Sweep sweep;
+  sweep.out = options.text("out");
+  auto points = make_sweep_points(*keys, base);
+  if (!points) return points.error();
+  auto request = read_replay_request(points->front().arguments);
+  if (!request) return request.error();
+  if (auto trace = open_trace(request->trace, request->format); !trace) return trace.error();
+  sweep.keys = std::move(*keys);
+  sweep.points = std::move(*points);
+  if (options.has("jobs")) {
+    auto jobs = options.count("jobs", 1, 4096);
+    if (!jobs) return jobs.error();
+    sweep.jobs = *jobs;
+  } else {
+    // Runs in real time would take each other's processors away.
+    const bool alone = under_mpi || std::any_of(sweep.points.begin(), sweep.points.end(),
+                                                [](const SweepPoint& p) { return p.real_time; });
+    sweep.jobs = alone ? 1 : std::max(1u, std::thread::hardware_concurrency());
+  }
+  return sweep;
+}
+
+std::string scenario_file(const Sweep& sweep, const SweepPoint& point) {
+  return sweep.out + "/scenarios/" + point.name + ".yaml";
+}
+
+Result<void> make_folders(const Sweep& sweep) {
+  std::error_code status;
+  if (fs::exists(sweep.out, status)) {
+    if (!fs::is_directory(sweep.out, status))
+      return Error::bad_input("--out: " + sweep.out + " is not a directory");
+    if (!fs::is_empty(sweep.out, status))
+      return Error::bad_input("--out: " + sweep.out + " is not empty");
+  }
+  const bool any_edited = std::any_of(sweep.points.begin(), sweep.points.end(),
+                                      [](const SweepPoint& p) { return !p.scenario_text.empty(); });
+  fs::create_directories(sweep.out + (any_edited ? "/scenarios" : ""), status);
+  if (status)
+    return Error::bad_input("--out: " + sweep.out + " cannot be made: " + status.message());
+  return {};
+}
+
+Result<void> write_file(const std::string& path, const std::string& text) {
+  auto file = OutputFile::create(path);
+  if (!file) return file.error();
+  file->text(text);
+  return file->close();
+}
+
+/// The points of this rank: its number, and every so many after it.
+Result<std::vector<SweepRow>> run_points(const Sweep& sweep, const SweepRanks& ranks, bool quiet) {
+  std::vector<SweepRow> rows;
+  std::vector<const SweepPoint*> mine;
+  for (std::size_t i = ranks.rank(); i < sweep.points.size(); i += ranks.count()) {
+    const SweepPoint& point = sweep.points[i];
+    if (!point.scenario_text.empty())
+      if (auto ok = write_file(scenario_file(sweep, point), point.scenario_text); !ok) {
+        rows.push_back(failed_row(i, ok.error().message));
+        continue;
+      }
+    mine.push_back(&point);
+  }
+  ProgressBar bar(!quiet && ranks.rank() == 0);
+  std::size_t done = 0;
+  auto ran = run_children(
+      mine.size(), sweep.jobs,
+      [&](std::size_t i) {
+        Arguments arguments = {"replay", "--quiet", "--out=" + sweep.out + "/" + mine[i]->name};
+        if (!mine[i]->scenario_text.empty())
+          arguments.push_back("--scenario=" + scenario_file(sweep, *mine[i]));
+        arguments.insert(arguments.end(), mine[i]->arguments.begin(), mine[i]->arguments.end());
+        return arguments;
+      },
+      [&](std::size_t i, const ChildEnd& end) {
+        rows.push_back(sweep_row(mine[i]->number, end, sweep.out + "/" + mine[i]->name));
+        ++done;
+        bar.show(static_cast<double>(done) / static_cast<double>(mine.size()),
+                 std::to_string(done) + " of " + std::to_string(mine.size()) + " points" +
+                     (ranks.count() > 1 ? " of this rank" : ""));
+      });
+  if (!ran) return ran.error();
+  return rows;
+}
+
+/// The first error of any rank, on all of them; each must come here.
+Result<void> agree(const SweepRanks& ranks, const std::optional<Error>& mine) {
+  const std::string text =
+      mine ? std::to_string(static_cast<int>(mine->kind)) + mine->message : std::string();
+  const std::vector<std::string> all = ranks.exchange(text);
+  for (std::size_t rank = 0; rank < all.size(); ++rank)
+    if (!all[rank].empty())
+      return Error{static_cast<ErrorKind>(all[rank][0] - '0'),
+                   (rank == 0 ? "" : "rank " + std::to_string(rank) + ": ") + all[rank].substr(1)};
+  return {};
+}
+
+template <class T>
+std::optional<Error> error_of(const Result<T>& result) {
+  return result ? std::nullopt : std::optional(result.error());
+}
+
+CommandResult run(const Options& options, const SweepRanks& ranks) {
+  auto sweep = read(options, ranks.joined());
+  if (auto ok = agree(ranks, error_of(sweep)); !ok) return ok.error();
+  const auto made = ranks.rank() == 0 ? make_folders(*sweep) : Result<void>();
+  if (auto ok = agree(ranks, error_of(made)); !ok) return ok.error();
+  std::vector<SweepRow> rows;
+  {
+    const InterruptNotice interrupted("interrupted; " + sweep->out + " has no sweep.csv");
+    auto mine = run_points(*sweep, ranks, options.flag("quiet"));
+    if (auto ok = agree(ranks, error_of(mine)); !ok) return ok.error();
+    for (const std::string& text : ranks.exchange(rows_text(*mine)))
+      for (SweepRow& row : rows_of(text)) rows.push_back(std::move(row));
+  }
+  if (ranks.rank() != 0) return 0;
+  std::sort(rows.begin(), rows.end(),
+            [](const SweepRow& a, const SweepRow& b) { return a.point < b.point; });
+  check(rows.size() == sweep->points.size(), "a sweep has one row per point");
+  const std::string csv = sweep->out + "/sweep.csv";
+  if (auto ok = write_file(csv, sweep_csv(sweep->keys, sweep->points, rows)); !ok)
+    return ok.error();
+  if (!options.flag("quiet"))
+    std::cout << sweep_text(sweep->keys, sweep->points, rows) << "\nfiles in " << sweep->out
+              << "/; the table with all figures is " << csv << "\n";
+  const auto failed = std::count_if(rows.begin(), rows.end(),
+                                    [](const SweepRow& row) { return row.outcome != "ok"; });
+  if (failed > 0)
+    print_error(std::to_string(failed) + " of " + std::to_string(rows.size()) +
+                " points did not end well; see " + csv);
+  return failed > 0 ? 1 : 0;
+}
+
+}  // namespace
+
+CommandResult run_sweep(const Arguments& arguments) {
+  auto ranks = SweepRanks::join();
+  if (!ranks) return ranks.error();
+  Options options = declare();
+  const auto go_on = options.parse(arguments);
+  CommandResult result = !go_on ? CommandResult(go_on.error()) : *go_on ? run(options, *ranks) : 0;
+  // What went wrong anywhere is said once, and decides the exit code of the job.
+  if (ranks->rank() != 0) return 0;
+  return result;
+}
+
+}  // namespace kvhaul::cli

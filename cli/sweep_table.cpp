@@ -1,0 +1,223 @@
+#include "cli/sweep_table.h"
+
+#include <algorithm>
+#include <cstring>
+#include <iterator>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/terminal.h"
+#include "core/unit_text.h"
+
+namespace kvhaul::cli {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::size_t columns_max = 80;
+
+struct Column {
+  const char* name;      // in sweep.csv
+  const char* key;       // in summary.json; empty: figures_of() knows
+  const char* shown_as;  // on the terminal; empty: it is not
+};
+constexpr Column columns[] = {
+    {"ttft_p50_ms", "ttft_ms.p50", "TTFT p50"},
+    {"ttft_p99_ms", "ttft_ms.p99", "p99 ms"},
+    {"exposed_p50_ms", "exposed_transfer_ms.p50", "exposed p50"},
+    {"exposed_p99_ms", "exposed_transfer_ms.p99", "p99 ms"},
+    {"exposed_share_of_ttft", "exposed_transfer_share_of_ttft", ""},
+    {"itl_p50_ms", "itl_ms.p50", ""},
+    {"slo_attainment", "slo_attainment", ""},
+    {"transfer_p50_ms", "transfers.time_ms.p50", ""},
+    {"transfer_p99_ms", "transfers.time_ms.p99", ""},
+    {"gbytes_per_s", "transfers.gbytes_per_s_while_busy", "GB/s"},
+    {"busiest_link", "", "busiest link"},
+    {"utilisation", "", "used"},
+    {"saturated_share", "", ""},
+    {"completed", "requests.completed", ""},
+    {"failed", "", ""},
+};
+constexpr std::size_t column_count = std::size(columns);
+// Shown on the terminal while there is room, these first.
+constexpr std::size_t shown_first[] = {0, 1, 2, 3, 9, 11, 10};
+
+/// As in the files: six significant digits.
+std::string cell(double value) { return number_text(value, 6); }
+
+std::vector<std::string> figures_of(const RunDirectory& run) {
+  std::vector<std::string> figures;
+  for (const Column& column : columns) {
+    const std::string name = column.name;
+    std::string text;
+    if (*column.key != '\0') {
+      const auto value = run.maybe_number(column.key);
+      if (value) text = cell(*value);
+    } else if (name == "failed") {
+      text = cell(run.number("requests.transfer_failed") + run.number("requests.too_large"));
+    } else if (!run.links.empty()) {
+      const RunDirectory::Link& link = run.links[0];
+      text = name == "busiest_link"  ? link.name
+             : name == "utilisation" ? cell(link.utilisation)
+                                     : cell(link.saturated_share);
+    }
+    figures.push_back(std::move(text));
+  }
+  return figures;
+}
+
+/// A field of a CSV file, quoted where it has to be.
+std::string quoted(const std::string& text) {
+  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+  std::string out = "\"";
+  for (const char c : text) out.append(c == '"' ? 2 : 1, c);
+  return out + "\"";
+}
+
+std::size_t widest_line(const std::string& text) {
+  std::size_t widest = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    widest = std::max(widest, end - at);
+    at = end + 1;
+  }
+  return widest;
+}
+
+/// What tells keys apart in a table: their last parts, or all of them where those are the same.
+std::vector<std::string> key_names(const std::vector<SweepKey>& keys) {
+  std::vector<std::string> names;
+  for (const SweepKey& key : keys)
+    names.push_back(key.path.substr(key.path.find_last_of(".@") + 1));
+  for (std::size_t i = 0; i < keys.size(); ++i)
+    if (std::count(names.begin(), names.end(), names[i]) > 1) {
+      for (std::size_t j = 0; j < keys.size(); ++j) names[j] = keys[j].path;
+      break;
+    }
+  return names;
+}
+
+std::string shown(std::size_t column, const SweepRow& row) {
+  if (row.figures.size() != column_count || row.figures[column].empty()) return "-";
+  const std::string& text = row.figures[column];
+  const std::string_view name = columns[column].name;
+  if (name == "busiest_link") return text;
+  const double value = std::stod(text);
+  return name == "utilisation" ? number_text(100 * value) + "%" : number_text(value, 4);
+}
+
+std::string table_text(const std::vector<SweepKey>& keys, const std::vector<SweepPoint>& points,
+                       const std::vector<SweepRow>& rows, std::vector<std::size_t> figures) {
+  std::sort(figures.begin(), figures.end());
+  const bool all_ok = std::all_of(rows.begin(), rows.end(),
+                                  [](const SweepRow& row) { return row.outcome == "ok"; });
+  std::vector<std::string> header = {"#"};
+  for (const std::string& name : key_names(keys)) header.push_back(name);
+  if (!all_ok) header.emplace_back("outcome");
+  for (const std::size_t figure : figures) header.emplace_back(columns[figure].shown_as);
+  TextTable table(std::move(header));
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    std::vector<std::string> line = {std::to_string(points[i].number)};
+    line.insert(line.end(), points[i].values.begin(), points[i].values.end());
+    if (!all_ok) line.push_back(rows[i].outcome);
+    for (const std::size_t figure : figures) line.push_back(shown(figure, rows[i]));
+    table.add(std::move(line));
+  }
+  return table.text();
+}
+
+}  // namespace
+
+SweepRow sweep_row(std::size_t point, const ChildEnd& end, const std::string& directory) {
+  SweepRow row;
+  row.point = point;
+  row.error = end.errors;
+  if (end.signal != 0) {
+    row.outcome = "crashed";
+    const char* name = sigabbrev_np(end.signal);
+    row.error = "ended by SIG" + std::string(name != nullptr ? name : "?") +
+                (end.errors.empty() ? "" : ": " + end.errors);
+    return row;
+  }
+  row.outcome = end.code == 0   ? "ok"
+                : end.code == 1 ? "failed"
+                : end.code == 2 ? "bad_input"
+                : end.code == 3 ? "missing"
+                                : "crashed";
+  if (end.code > 1) return row;
+  // A run that lost transfers is whole, too; one that failed on the way left no summary.
+  auto run = read_run_directory(directory);
+  if (run) {
+    row.figures = figures_of(*run);
+    if (end.code == 1) row.outcome = "incomplete";
+  } else if (end.code == 0) {
+    row.outcome = "failed";
+    row.error = run.error().message;
+  }
+  return row;
+}
+
+SweepRow failed_row(std::size_t point, const std::string& error) {
+  return {point, "failed", error, {}};
+}
+
+std::string rows_text(const std::vector<SweepRow>& rows) {
+  Json json = Json::array();
+  for (const SweepRow& row : rows) json.push_back({row.point, row.outcome, row.error, row.figures});
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::vector<SweepRow> rows_of(const std::string& text) {
+  std::vector<SweepRow> rows;
+  for (const Json& item : Json::parse(text))
+    rows.push_back({item[0].get<std::size_t>(), item[1].get<std::string>(),
+                    item[2].get<std::string>(), item[3].get<std::vector<std::string>>()});
+  return rows;
+}
+
+std::string sweep_csv(const std::vector<SweepKey>& keys, const std::vector<SweepPoint>& points,
+                      const std::vector<SweepRow>& rows) {
+  std::string out = "point";
+  for (const SweepKey& key : keys) out.append(",").append(quoted(key.path));
+  out += ",outcome";
+  for (const Column& column : columns) out.append(",").append(column.name);
+  out += ",error\n";
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    out += std::to_string(points[i].number);
+    for (const std::string& value : points[i].values) out.append(",").append(quoted(value));
+    out.append(",").append(rows[i].outcome);
+    for (std::size_t c = 0; c < column_count; ++c) {
+      out += ",";
+      if (c < rows[i].figures.size()) out += quoted(rows[i].figures[c]);
+    }
+    out.append(",").append(quoted(rows[i].error)).append("\n");
+  }
+  return out;
+}
+
+std::string sweep_text(const std::vector<SweepKey>& keys, const std::vector<SweepPoint>& points,
+                       const std::vector<SweepRow>& rows) {
+  std::vector<std::size_t> figures(std::begin(shown_first), std::end(shown_first));
+  std::string out = table_text(keys, points, rows, figures);
+  while (widest_line(out) > columns_max && figures.size() > 2) {
+    figures.pop_back();
+    out = table_text(keys, points, rows, figures);
+  }
+  // What is the same everywhere is said once.
+  std::vector<std::pair<std::string, std::string>> errors;  // what, and at which points
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i].error.empty()) continue;
+    const std::string number = std::to_string(points[i].number);
+    const auto known = std::find_if(errors.begin(), errors.end(),
+                                    [&](const auto& e) { return e.first == rows[i].error; });
+    if (known == errors.end())
+      errors.emplace_back(rows[i].error, number);
+    else
+      known->second.append(", ").append(number);
+  }
+  for (const auto& [error, at] : errors)
+    out.append("\npoint ").append(at).append(":\n  ").append(error).append("\n");
+  return out;
+}
+
+}  // namespace kvhaul::cli

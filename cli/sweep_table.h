@@ -1,0 +1,36 @@
+// What a sweep found, one row per point: on the terminal and as sweep.csv (docs/sweep.md).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cli/child_runs.h"
+#include "cli/run_directory.h"
+#include "cli/sweep_grid.h"
+
+namespace kvhaul::cli {
+
+struct SweepRow {
+  std::size_t point = 0;
+  std::string outcome;               // "ok", or what went wrong in a word
+  std::string error;                 // in words
+  std::vector<std::string> figures;  // in the order of sweep.csv; none where the run is not whole
+};
+
+/// Looks at how the replay ended and, where it left a whole run, into its directory.
+SweepRow sweep_row(std::size_t point, const ChildEnd& end, const std::string& directory);
+/// Of a point that could not even be started.
+SweepRow failed_row(std::size_t point, const std::string& error);
+
+/// Rows as one text and back, for the way between ranks.
+std::string rows_text(const std::vector<SweepRow>& rows);
+std::vector<SweepRow> rows_of(const std::string& text);
+
+// Rows and points have the same order.
+std::string sweep_csv(const std::vector<SweepKey>& keys, const std::vector<SweepPoint>& points,
+                      const std::vector<SweepRow>& rows);
+/// At most 80 columns as long as names and values of the keys leave room for two figures.
+std::string sweep_text(const std::vector<SweepKey>& keys, const std::vector<SweepPoint>& points,
+                       const std::vector<SweepRow>& rows);
+
+}  // namespace kvhaul::cli
