@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "core/route.h"
+#include "scenarios/scenario.h"
 
 namespace kvhaul::test {
 namespace {
@@ -53,6 +54,14 @@ TEST(Docs, EveryKeyOfAScenarioIsDocumented) {
   const Keys docs = documented("docs/scenarios.md");
   EXPECT_EQ(without(known, docs), Keys{}) << "known to the reader, not in the docs";
   EXPECT_EQ(without(docs, known), Keys{}) << "in the docs, not known to the reader";
+}
+
+TEST(Docs, EveryShippedScenarioIsListed) {
+  const std::string docs = text_of("docs/scenarios.md");
+  const std::string table = docs.substr(0, docs.find("## Top"));
+  for (const BuiltinScenario& builtin : builtin_scenarios())
+    EXPECT_TRUE(std::regex_search(table, std::regex("[|,] " + std::string(builtin.name) + "[, ]")))
+        << builtin.name;
 }
 
 TEST(Docs, EveryKeyOfAFaultFileIsDocumented) {

@@ -147,7 +147,8 @@ TEST(Scenario, NamesThatDoNotExist) {
   EXPECT_EQ(error_with("[pcie_p2p]", "[pcie_pp]"),
             "s.yaml:10: 'order': no kind of route is called 'pcie_pp'");
   EXPECT_EQ(error_with("gpu: h100", "gpu: h101"),
-            "s.yaml:14: 'gpu': expected one of a100, h100, h200, h800, found 'h101'");
+            "s.yaml:14: 'gpu': expected one of a100, b200, gb200, gh200, h100, h200, h800, found "
+            "'h101'");
 }
 
 TEST(Scenario, Duplicates) {

@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <fstream>
 #include <iterator>
+#include <set>
+#include <span>
 
 #include <gtest/gtest.h>
 
@@ -34,15 +36,30 @@ std::size_t gpus(const Scenario& scenario) {
                     [](const Place& place) { return place.kind == PlaceKind::gpu; }));
 }
 
-TEST(Shipped, FourInAlphabeticalOrderEachWithItsSummary) {
+TEST(Shipped, AllInAlphabeticalOrderEachWithItsSummary) {
   std::vector<std::string_view> names;
   for (const BuiltinScenario& builtin : builtin_scenarios()) {
     names.push_back(builtin.name);
     EXPECT_EQ(shipped(std::string(builtin.name)).name, builtin.name);
     EXPECT_GT(scenario_summary(builtin.text).size(), 20u) << builtin.name;
+    EXPECT_LE(scenario_summary(builtin.text).size(), 105u) << builtin.name;
+    for (const char* part : {"# What it is:", "# What to expect"})
+      EXPECT_NE(builtin.text.find(part), std::string_view::npos) << builtin.name << ": " << part;
+    const bool sourced = builtin.text.find("# Sources") != std::string_view::npos;
+    EXPECT_TRUE(sourced || builtin.name == "laptop") << builtin.name;
   }
   EXPECT_TRUE(std::is_sorted(names.begin(), names.end()));
-  for (const char* name : {"dgx-h100-pair", "hgx-h100", "laptop", "pcie-pair"})
+  for (const char* name : {"burst-200x4k",     "dgx-b200",
+                           "dgx-gh200",        "dgx-h100-pair",
+                           "dgx-h100-su",      "fat-tree-adaptive",
+                           "fat-tree-ecmp",    "gb200-descriptors",
+                           "gb200-nvl72",      "gb200-nvl72-two-racks",
+                           "gh200-nodes",      "hgx-a100-hdr",
+                           "hgx-h100",         "hgx-h800",
+                           "hgx-h800-roce200", "incast-8to1",
+                           "laptop",           "pcie-no-gpudirect",
+                           "pcie-pair",        "rate-collapse",
+                           "roce-400-ecmp"})
     EXPECT_NE(std::find(names.begin(), names.end(), name), names.end()) << name;
 }
 
@@ -97,6 +114,87 @@ TEST(Shipped, LaptopMovesRealBytesInRealTime) {
   EXPECT_TRUE(s.payload);
   EXPECT_FALSE(s.throttle);
   EXPECT_EQ(usable(routes_of(s, "node0/gpu0", "node0/gpu1"), RouteKind::pcie_p2p).size(), 1u);
+}
+
+/// The route that a run uses first, its kind and its rate.
+void expect_first(const char* scenario, const char* from, const char* to, RouteKind kind,
+                  double bytes_per_s) {
+  const Scenario s = shipped(scenario);
+  const auto pair = std::pair{*s.cluster.find_place(from), *s.cluster.find_place(to)};
+  const auto plan = plan_channels(s.cluster, std::span(&pair, 1), s.routes);
+  ASSERT_TRUE(plan) << scenario << ": " << plan.error().message;
+  EXPECT_EQ(plan->requests[0].route.kind, kind) << scenario;
+  EXPECT_DOUBLE_EQ(plan->requests[0].route.bytes_per_s, bytes_per_s) << scenario;
+}
+
+TEST(Shipped, TheFirstRouteIsTheOneThatTheScenarioIsAbout) {
+  expect_first("hgx-a100-hdr", "node0/gpu0", "node1/gpu0", RouteKind::rdma, 24e9);
+  expect_first("hgx-h800", "node0/gpu7", "node1/gpu7", RouteKind::rdma, 47e9);
+  expect_first("dgx-b200", "node0/gpu7", "node1/gpu7", RouteKind::rdma, 47e9);
+  expect_first("gh200-nodes", "node0/gpu0", "node4/gpu0", RouteKind::rdma, 47e9);
+  expect_first("dgx-gh200", "node0/gpu0", "node31/gpu0", RouteKind::nvlink_copy, 393e9);
+  expect_first("gb200-nvl72", "node0/gpu0", "node17/gpu3", RouteKind::nvlink_copy, 770e9);
+  expect_first("gb200-nvl72-two-racks", "node0/gpu3", "node35/gpu3", RouteKind::rdma, 47e9);
+  // No GPUDirect: 230 GB/s of memory crossed twice, so the wire it is.
+  expect_first("pcie-no-gpudirect", "node0/gpu0", "node1/gpu1", RouteKind::rdma_staged, 24.5e9);
+}
+
+TEST(Shipped, A100GpusHaveTwoNicsUnderTheirSwitch) {
+  const Scenario s = shipped("hgx-a100-hdr");
+  const auto rdma = usable(routes_of(s, "node0/gpu5", "node1/gpu5"), RouteKind::rdma);
+  ASSERT_EQ(rdma.size(), 8u);
+  EXPECT_EQ(rdma[0].name, "rdma node0/nic4 node1/nic4");
+  EXPECT_EQ(rdma[1].name, "rdma node0/nic5 node1/nic5");
+  EXPECT_EQ(rdma[1].distance, 0u);
+  EXPECT_GT(rdma[2].distance, 0u);
+}
+
+// 8 leaves of a rail each; 4 spines x 8 links x 50 GB/s = 1,600 GB/s up from each.
+TEST(Shipped, ScalableUnitJoinsItsRailsThroughSpines) {
+  const Scenario s = shipped("dgx-h100-su");
+  EXPECT_EQ(s.cluster.nodes.size(), 32u);
+  EXPECT_EQ(gpus(s), 256u);
+  ASSERT_EQ(s.cluster.leaves.size(), 8u);
+  EXPECT_DOUBLE_EQ(s.cluster.links[s.cluster.leaves[0].up[0][0]].bytes_per_s, 1600e9);
+  const auto hops = [&](const char* to) {
+    return usable(routes_of(s, "node0/gpu1", to), RouteKind::rdma)[0].hops.size();
+  };
+  // GPU, NIC, wire, wire, NIC, GPU; another rail goes up and down as well.
+  EXPECT_EQ(hops("node16/gpu1"), 6u);
+  EXPECT_EQ(hops("node16/gpu0"), 8u);
+}
+
+TEST(Shipped, FatTreesHaveFullBisection) {
+  for (const char* name : {"fat-tree-ecmp", "fat-tree-adaptive"}) {
+    const Scenario s = shipped(name);
+    EXPECT_EQ(s.cluster.nodes.size(), 128u);
+    ASSERT_EQ(s.cluster.leaves.size(), 8u);
+    for (const Leaf& leaf : s.cluster.leaves) {
+      double up = 0;
+      for (const auto& spine : leaf.up)
+        for (const LinkId link : spine) up += s.cluster.links[link].bytes_per_s;
+      EXPECT_DOUBLE_EQ(up, 16 * 50e9);
+    }
+  }
+}
+
+TEST(Shipped, RocePathsAreDrawnPerQueuePair) {
+  const Scenario s = shipped("roce-400-ecmp");
+  const auto pair =
+      std::pair{*s.cluster.find_place("node0/gpu0"), *s.cluster.find_place("node4/gpu0")};
+  const auto plan = plan_channels(s.cluster, std::span(&pair, 1), s.routes);
+  ASSERT_EQ(plan->requests.size(), 4u);
+  std::set<std::vector<LinkId>> paths;
+  for (const ChannelRequest& request : plan->requests) paths.insert(request.route.hops);
+  EXPECT_GT(paths.size(), 1u);
+}
+
+TEST(Shipped, H800KeepsWhatWasMeasuredOfItsMemoryAndIncast) {
+  const Scenario s = shipped("hgx-h800");
+  const Node& node = s.cluster.nodes[1];
+  EXPECT_DOUBLE_EQ(s.cluster.links[node.dram[1]].bytes_per_s, 225e9);
+  EXPECT_DOUBLE_EQ(s.cluster.links[node.dram_write[1]].bytes_per_s, 180e9);
+  EXPECT_DOUBLE_EQ(s.cluster.links[node.gpus[3].nvlink_in].read_incast, 0.82);
 }
 
 TEST(Shipped, TheFileAndTheBuiltInTextAreTheSame) {

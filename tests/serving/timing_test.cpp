@@ -219,6 +219,12 @@ TEST(Timing, OddConstantsStayInRange) {
 TEST(Timing, GpuKinds) {
   for (const GpuKind& kind : gpu_kinds()) EXPECT_EQ(find_gpu_kind(kind.name), &kind);
   EXPECT_EQ(find_gpu_kind("h900"), nullptr);
+  // The peaks of docs/models.md.
+  EXPECT_DOUBLE_EQ(find_gpu_kind("b200")->flops, 2250e12);
+  EXPECT_DOUBLE_EQ(find_gpu_kind("gb200")->flops, 2500e12);
+  EXPECT_DOUBLE_EQ(find_gpu_kind("gh200")->flops, find_gpu_kind("h100")->flops);
+  EXPECT_DOUBLE_EQ(find_gpu_kind("gb200")->memory_bytes_per_s, 8e12);
+  EXPECT_DOUBLE_EQ(find_gpu_kind("gh200")->memory_bytes_per_s, 4e12);
 }
 
 }  // namespace

@@ -1,4 +1,7 @@
 // The samples say what docs/traces.md says, and chat-200.csv can be made again.
+#include <tuple>
+#include <utility>
+
 #include "tests/traces/trace_testing.h"
 #include "traces/generator.h"
 #include "traces/trace_stats.h"
@@ -27,6 +30,63 @@ TEST(Samples, ChatIsWhatTheGeneratorMakes) {
     std::filesystem::copy_file(path.string(), sample("chat-200.csv"),
                                std::filesystem::copy_options::overwrite_existing);
   EXPECT_EQ(file_text(path.string()), file_text(sample("chat-200.csv")));
+}
+
+/// All at one instant, of one length, two tokens of answer: what the shipped scenarios of networks
+/// under one load ask for.
+GeneratorOptions burst(std::uint32_t requests, std::uint32_t input_tokens) {
+  GeneratorOptions options;
+  options.requests = requests;
+  options.arrivals = BatchArrivals{s_ns, requests, requests};
+  options.input = FixedLength{input_tokens};
+  options.output = FixedLength{2};
+  return options;
+}
+
+/// The load of scenarios/rate-collapse.yaml: random lengths from half of 20,000 and 600 up.
+GeneratorOptions random_20k() {
+  GeneratorOptions options;
+  options.seed = 1600;
+  options.requests = 200;
+  options.arrivals = PoissonArrivals{0.1};
+  options.input = UniformLength{10'000, 20'000};
+  options.output = UniformLength{300, 600};
+  return options;
+}
+
+TEST(Samples, LoadsAreWhatTheGeneratorMakes) {
+  const std::pair<const char*, GeneratorOptions> loads[] = {
+      {"burst-200x4k.csv", burst(200, 4096)},
+      {"burst-64.csv", burst(64, 1155)},
+      {"incast-8.csv", burst(8, 1155)},
+      {"random-20k-200.csv", random_20k()},
+  };
+  for (const auto& [name, options] : loads) {
+    const TempPath path(name);
+    ASSERT_TRUE(write_trace(**generate_trace(options), path.string()));
+    if (std::getenv("KVHAUL_WRITE_SAMPLES") != nullptr)
+      std::filesystem::copy_file(path.string(), sample(name),
+                                 std::filesystem::copy_options::overwrite_existing);
+    EXPECT_EQ(file_text(path.string()), file_text(sample(name))) << name;
+  }
+}
+
+TEST(Samples, BurstsComeAtOneInstant) {
+  const auto burst_of = [](const char* name) {
+    return read_whole(open_trace(sample(name), std::nullopt)).requests;
+  };
+  // 1,155 tokens x 327,680 B of Llama-3.1-70B = 378,470,400 B
+  for (const auto& [name, requests, tokens] : {std::tuple{"incast-8.csv", 8u, 1155u},
+                                               {"burst-64.csv", 64u, 1155u},
+                                               {"burst-200x4k.csv", 200u, 4096u}}) {
+    const auto all = burst_of(name);
+    ASSERT_EQ(all.size(), requests) << name;
+    for (const TraceRequest& request : all) {
+      EXPECT_EQ(request.arrival_ns, 0);
+      EXPECT_EQ(request.input_tokens, tokens);
+      EXPECT_EQ(request.output_tokens, 2u);
+    }
+  }
 }
 
 TEST(Samples, ChatLooksLikeChat) {
