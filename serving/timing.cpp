@@ -95,12 +95,9 @@ class Polynomial final : public Timing {
 
 // Dense bf16 peaks and memory rates of the SXM modules (docs/models.md).
 const std::array kinds = {
-    GpuKind{"a100", 312e12, 2.04e12},
-    GpuKind{"b200", 2250e12, 8e12},
-    GpuKind{"gb200", 2500e12, 8e12},
-    GpuKind{"gh200", 989e12, 4e12},
-    GpuKind{"h100", 989e12, 3.35e12},
-    GpuKind{"h200", 989e12, 4.8e12},
+    GpuKind{"a100", 312e12, 2.04e12}, GpuKind{"b200", 2250e12, 8e12},
+    GpuKind{"gb200", 2500e12, 8e12},  GpuKind{"gh200", 989e12, 4e12},
+    GpuKind{"h100", 989e12, 3.35e12}, GpuKind{"h200", 989e12, 4.8e12},
     GpuKind{"h800", 989e12, 3.35e12},
 };
 

@@ -140,18 +140,21 @@ TEST_P(Streamed, TheEngineTakesItsTimeForEveryUnit) {
     EXPECT_GT(r.landed_ns, r.prefill_end_ns + 2 * ms_ns);
 }
 
-// Units that the engine still has when their request is given up are dropped, and whoever gets its
-// slot is not mistaken for it: the second request is made after the first one's end.
+// What goes out before 506 ms fails. The first request gives up, by 503.6 ms where units leave
+// while it is computed, and the engine still has its last ones until 505.6 ms. The second comes at
+// 504 ms and may get its slot; its own first unit is readable after 505 and leaves after 507 ms.
+// Were it mistaken for the first one, units of it would leave early, and fail.
 TEST_P(Streamed, TheEngineForgetsARequestThatFailed) {
   Setting s = setting();
   s.more_serving = "  engine: {per_unit: 2 ms}\n";
   s.scheduler = "scheduler: {max_attempts: 1}\n";
-  s.faults = "  - {from: 0 s, until: 510 ms, kind: fail}\n";
-  const auto run = replay(s, trace_text("0.5,150,10,\n0.512,150,10,\n0.6,150,10,\n"));
+  s.faults = "  - {from: 0 s, until: 506 ms, kind: fail}\n";
+  const auto run = replay(s, trace_text("0.5,150,10,\n0.504,150,10,\n"));
   ASSERT_EQ(run->error, "");
-  ASSERT_EQ(run->requests.size(), 3u);
-  EXPECT_EQ(run->count(RequestOutcome::transfer_failed), 1u);
-  EXPECT_EQ(run->requests[2].bytes, kv_150);
+  ASSERT_EQ(run->requests.size(), 2u);
+  EXPECT_EQ(run->requests[0].outcome, RequestOutcome::transfer_failed);
+  EXPECT_EQ(run->requests[1].outcome, RequestOutcome::completed);
+  EXPECT_EQ(run->requests[1].bytes, kv_150);
 }
 
 INSTANTIATE_TEST_SUITE_P(Replay, Streamed,
