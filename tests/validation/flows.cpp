@@ -61,7 +61,8 @@ std::vector<TimeNs> run_flows(const Scenario& scenario, const std::vector<Flow>&
   RoutePlan plan = scenario.routes;
   plan.order = {options.kind};
   plan.pull = options.pull;
-  plan.rails = options.rails;
+  if (options.rails != 0) plan.rails = options.rails;
+  for (RouteCosts& costs : plan.costs) costs.pack.reset();
   std::set<std::pair<PlaceId, PlaceId>> pairs;
   for (const Flow& flow : flows) pairs.insert({flow.from, flow.to});
   const std::vector<std::pair<PlaceId, PlaceId>> ordered(pairs.begin(), pairs.end());
@@ -79,10 +80,12 @@ std::vector<TimeNs> run_flows(const Scenario& scenario, const std::vector<Flow>&
     if (!segment) return {};
     segments.push_back(*segment);
   }
-  Runtime runtime(*backend,
-                  make_setups(scenario.cluster, channels->requests, channels->tiers, *numbers,
-                              scenario.scheduler),
-                  nullptr);
+  SchedulerConfig config = scenario.scheduler;
+  config.link_window_ns = 10 * s_ns;
+  Runtime runtime(
+      *backend,
+      make_setups(scenario.cluster, channels->requests, channels->tiers, *numbers, config),
+      nullptr);
   AllAtOnce client(flows, runtime, segments);
   if (!runtime.run(client)) return {};
   const bool whole =

@@ -1,5 +1,6 @@
 // Transfers that begin together, through the scheduler and the SimGrid backend: what a benchmark
-// like nvbandwidth, perftest or nccl-tests does, on the cluster of a scenario.
+// like nvbandwidth, perftest or nccl-tests does, on the cluster of a scenario. As those do, it
+// posts to all peers at once, whatever is queued on a link, and packs nothing.
 #pragma once
 
 #include <vector>
@@ -19,7 +20,7 @@ struct Flow {
 struct FlowOptions {
   RouteKind kind = RouteKind::rdma;
   bool pull = false;
-  std::uint32_t rails = 1;
+  std::uint32_t rails = 0;  // 0: as the scenario says
 };
 
 /// When each flow was delivered, from the common start; empty when something failed.

@@ -40,7 +40,9 @@ TEST(Validation, AllToAllWithinTenPercent) {
 /// Eight to one at 400 Gb/s: 8 x 378,470,400 B / 50 GB/s = 60.56 ms.
 TEST(Validation, IncastIsSeen) {
   for (const Row& row : rows())
-    if (row.what.starts_with("8 flows to one host")) EXPECT_NEAR(row.simulated, 60.6, 0.03 * 60.6);
+    if (row.what.starts_with("8 flows to one host")) {
+      EXPECT_NEAR(row.simulated, 60.6, 0.03 * 60.6);
+    }
 }
 
 }  // namespace
