@@ -29,17 +29,18 @@ std::string printable(std::string text) {
   return text;
 }
 
-/// Objects in objects become dotted keys; lists are read by who knows them.
-void flatten(const Json& json, const std::string& path, RunDirectory& run) {
+/// Objects in objects become dotted keys; lists are read by who knows them. False when they are
+/// nested deeper than any summary is.
+bool flatten(const Json& json, const std::string& path, int depth, RunDirectory& run) {
+  constexpr int depth_max = 8;
+  if (depth > depth_max) return false;
   for (const auto& [key, value] : json.items()) {
     const std::string name = path.empty() ? key : path + "." + key;
-    if (value.is_object())
-      flatten(value, name, run);
-    else if (value.is_number())
-      run.numbers[name] = value.get<double>();
-    else if (value.is_string())
-      run.texts[name] = printable(value.get<std::string>());
+    if (value.is_object() && !flatten(value, name, depth + 1, run)) return false;
+    if (value.is_number()) run.numbers[name] = value.get<double>();
+    if (value.is_string()) run.texts[name] = printable(value.get<std::string>());
   }
+  return true;
 }
 
 Error damaged(const std::string& file, const std::string& what) {
@@ -137,6 +138,31 @@ std::optional<double> RunDirectory::maybe_number(const std::string& key) const {
   return found == numbers.end() ? std::nullopt : std::optional(found->second);
 }
 
+Result<RunDirectory> parse_summary(const std::string& text, const std::string& path) {
+  const std::string file = path + "/summary.json";
+  RunDirectory run;
+  run.path = path;
+  try {
+    const Json json = Json::parse(text);
+    if (!json.is_object()) return damaged(file, "an object, found something else");
+    const double schema = number_of(json, "schema");
+    if (schema != known_schema)
+      return damaged(file, "schema " + std::to_string(known_schema) + ", found " +
+                               (std::isnan(schema) ? "none" : number_text(schema, 9)));
+    if (!flatten(json, "", 0, run)) return damaged(file, "objects of a few levels, found more");
+    if (auto ok = read_lists(json, file, run); !ok) return ok.error();
+  } catch (const Json::parse_error& problem) {
+    const std::size_t bytes = std::min(problem.byte, text.size());
+    const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<long>(bytes), '\n');
+    return Error::bad_input(file + ":" + std::to_string(line) +
+                            ": expected JSON, it is damaged here");
+  } catch (const Json::exception&) {
+    return damaged(file, "numbers that a double can hold");
+  }
+  if (auto ok = check_keys(run, file); !ok) return ok.error();
+  return run;
+}
+
 Result<RunDirectory> read_run_directory(const std::string& path) {
   std::error_code status;
   if (!fs::is_directory(path, status))
@@ -151,28 +177,7 @@ Result<RunDirectory> read_run_directory(const std::string& path) {
   if (!input) return input.error();
   auto text = read_all(*input->bytes, file, summary_bytes_max);
   if (!text) return text.error();
-
-  RunDirectory run;
-  run.path = path;
-  try {
-    const Json json = Json::parse(*text);
-    if (!json.is_object()) return damaged(file, "an object, found something else");
-    const double schema = number_of(json, "schema");
-    if (schema != known_schema)
-      return damaged(file, "schema " + std::to_string(known_schema) + ", found " +
-                               (std::isnan(schema) ? "none" : number_text(schema, 9)));
-    flatten(json, "", run);
-    if (auto ok = read_lists(json, file, run); !ok) return ok.error();
-  } catch (const Json::parse_error& problem) {
-    const std::size_t bytes = std::min(problem.byte, text->size());
-    const auto line = 1 + std::count(text->begin(), text->begin() + static_cast<long>(bytes), '\n');
-    return Error::bad_input(file + ":" + std::to_string(line) +
-                            ": expected JSON, it is damaged here");
-  } catch (const Json::exception&) {
-    return damaged(file, "numbers that a double can hold");
-  }
-  if (auto ok = check_keys(run, file); !ok) return ok.error();
-  return run;
+  return parse_summary(*text, path);
 }
 
 Result<RunRequests> read_run_requests(const std::string& directory) {

@@ -40,6 +40,9 @@ struct RunDirectory {
 /// Reads summary.json of a run that came to its end.
 Result<RunDirectory> read_run_directory(const std::string& path);
 
+/// The same from the text of the summary of the run at `path`.
+Result<RunDirectory> parse_summary(const std::string& text, const std::string& path);
+
 /// What requests.csv says about who was served where, ordered by request.
 struct RunRequests {
   struct Row {

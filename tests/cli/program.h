@@ -50,7 +50,10 @@ class ProgramTest : public ::testing::Test {
 
   /// Starts it in the test's folder, its output going to files.
   pid_t start(const std::vector<std::string>& arguments) {
-    const std::string program = KVHAUL_PROGRAM;
+    return start(KVHAUL_PROGRAM, arguments);
+  }
+  /// Another program, by its path.
+  pid_t start(const std::string& program, const std::vector<std::string>& arguments) {
     std::vector<char*> argv = {const_cast<char*>(program.c_str())};
     for (const std::string& argument : arguments)
       argv.push_back(const_cast<char*>(argument.c_str()));

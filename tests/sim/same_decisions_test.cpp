@@ -1,6 +1,7 @@
 // Where no link is shared, the emulated backend and SimGrid lead to the same decisions at the same
 // times: the recorded logs are equal byte for byte, all events with their nanoseconds included.
 #include <filesystem>
+#include <unistd.h>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -35,7 +36,7 @@ std::string changed_scenario(const fs::path& folder, const std::string& name,
 
 Replayed replay(const std::string& scenario, const std::string& backend, Streaming streaming,
                 const std::string& faults = "") {
-  const fs::path out = fs::path(::testing::TempDir()) / ("kvhaul-same-" + backend);
+  const fs::path out = fs::path(scenario).parent_path() / backend;
   fs::remove_all(out);
   ReplayRequest request;
   request.trace = test::sample("chat-200.csv");
@@ -68,7 +69,7 @@ void PrintTo(const Uncontended& c, std::ostream* out) { *out << c.scenario; }
 class SameDecisions : public ::testing::TestWithParam<Uncontended> {
  protected:
   SameDecisions() {
-    folder_ = fs::path(::testing::TempDir()) / "kvhaul-same";
+    folder_ = fs::path(::testing::TempDir()) / ("kvhaul-same." + std::to_string(::getpid()));
     fs::create_directories(folder_);
     file_ = changed_scenario(folder_, GetParam().scenario, GetParam().from, GetParam().to);
   }

@@ -120,9 +120,10 @@ void add_all_to_all(std::vector<Row>& rows) {
       flows.push_back({gpu(pair, 0, g), gpu(pair, 1, g), GiB, 1});
       flows.push_back({gpu(pair, 1, g), gpu(pair, 0, g), GiB, 1});
     }
-    rows.push_back({group, what, "GB/s", measured, rate_of(pair, flows, {.rails = rails}) / 16, line_rate,
-                    "what a NIC carries each way, all eight busy both ways; as nccl-tests' busbw, which "
-                    "counts bytes that stay in the node, it would be 31/24 of that"});
+    rows.push_back(
+        {group, what, "GB/s", measured, rate_of(pair, flows, {.rails = rails}) / 16, line_rate,
+         "what a NIC carries each way, all eight busy both ways; as nccl-tests' busbw, which "
+         "counts bytes that stay in the node, it would be 31/24 of that"});
   };
   between("hgx-a100-hdr", "32 GPUs over 8 x 200G a node", 24, 25, 2);
   between("dgx-h100-pair", "32 GPUs over 8 x 400G a node", 48, 50, 1);
@@ -141,8 +142,8 @@ void add_ports(std::vector<Row>& rows) {
     const Scenario s = load("dgx-h100-pair");
     for (const auto& [bytes, measured] :
          {std::pair<Bytes, double>{128 * KiB, 42.2}, {256 * KiB, 84.5}, {512 * KiB, 140.9}})
-      rows.push_back({group, "nixlbench cuda_ipc, 2 x H100, blocks of " + bytes_text(bytes),
-                      "GB/s", measured,
+      rows.push_back({group, "nixlbench cuda_ipc, 2 x H100, blocks of " + bytes_text(bytes), "GB/s",
+                      measured,
                       rate_of(load("hgx-h100"), {{gpu(s, 0, 0), gpu(s, 0, 1), 2048 * bytes, 2048}},
                               {.kind = RouteKind::nvlink_copy}),
                       450,
@@ -236,9 +237,9 @@ void add_packets(std::vector<Row>& rows) {
 
 constexpr const char* opening = R"(# Validation
 
-The SimGrid backend against published measurements, each simulated on a scenario that ships, with the
-scheduler and the routes that a replay uses. This page is what
-`build/release/tests/validation > docs/validation.md` prints; a test compares the two.
+The SimGrid backend against published measurements, each simulated on a scenario that ships, with
+the scheduler and the routes that a replay uses. `build/release/tests/validation` prints this page
+(`> docs/validation.md` writes it anew); a test compares the two.
 
 Error is simulated / measured - 1. Beside it stands the formula that other serving simulators use,
 bytes / line rate, with the line rate of the port. Nothing is fitted but what a note says is the
@@ -248,8 +249,8 @@ engine's own; links have the rates of `kvhaul list links`.
 constexpr const char* closing = R"(
 ## What is not here, and why
 
-- Splitwise's 8 ms and 5 ms of transfer that compute does not hide, and DistServe's share of latency:
-  their serving engines decide them, and the rows do not say what they moved when.
+- Splitwise's 8 ms and 5 ms of transfer that compute does not hide, and DistServe's share of
+  latency: their serving engines decide them, and the rows do not say what they moved when.
 - LMCache with NIXL, 7,500 tokens in 20 and 8 ms by page size: the model is not named.
 - NCCL all-reduce over two nodes: the switches reduce on the way; no transfer does.
 - DeepEP beyond 16 ranks, and its low-latency mode: they count bytes that never leave a node.
