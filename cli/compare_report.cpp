@@ -60,7 +60,7 @@ std::string header_text(const std::vector<ComparedRun>& runs) {
   std::string out;
   for (std::size_t i = 0; i < runs.size(); ++i) {
     const RunDirectory& run = runs[i].run;
-    out += run_letter(i) + "  " + clipped(run.path, columns_max - 3) + "\n";
+    out += run_letter(i) + "  " + clipped(printable(run.path), columns_max - 3) + "\n";
     out += "   " +
            clipped(run.text("run.scenario") + ": " + run.text("run.model") + ", " +
                        run.text("run.trace"),

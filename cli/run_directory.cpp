@@ -8,6 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "cli/terminal.h"
 #include "core/unit_text.h"
 #include "traces/fields.h"
 #include "traces/text_file.h"
@@ -20,14 +21,6 @@ using Json = nlohmann::json;
 
 constexpr int known_schema = 1;
 constexpr std::size_t summary_bytes_max = 256 * MiB;  // 262,144 links take 60 MB
-
-/// What may be printed: a damaged file must not speak to the terminal.
-std::string printable(std::string text) {
-  std::replace_if(
-      text.begin(), text.end(),
-      [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
-  return text;
-}
 
 /// Objects in objects become dotted keys; lists are read by who knows them. False when they are
 /// nested deeper than any summary is.

@@ -223,8 +223,9 @@ CommandResult run(const Options& options, const SweepRanks& ranks) {
   if (auto ok = write_file(csv, sweep_csv(sweep->keys, sweep->points, rows)); !ok)
     return ok.error();
   if (!options.flag("quiet"))
-    std::cout << sweep_text(sweep->keys, sweep->points, rows) << "\nfiles in " << sweep->out
-              << "/; the table with all figures is " << csv << "\n";
+    std::cout << sweep_text(sweep->keys, sweep->points, rows) << "\nfiles in "
+              << printable(sweep->out) << "/; the table with all figures is " << printable(csv)
+              << "\n";
   const auto failed = std::count_if(rows.begin(), rows.end(),
                                     [](const SweepRow& row) { return row.outcome != "ok"; });
   if (failed > 0)

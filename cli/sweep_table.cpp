@@ -118,7 +118,7 @@ std::string table_text(const std::vector<SweepKey>& keys, const std::vector<Swee
   TextTable table(std::move(header));
   for (std::size_t i = 0; i < rows.size(); ++i) {
     std::vector<std::string> line = {std::to_string(points[i].number)};
-    line.insert(line.end(), points[i].values.begin(), points[i].values.end());
+    for (const std::string& value : points[i].values) line.push_back(printable(value));
     if (!all_ok) line.push_back(rows[i].outcome);
     for (const std::size_t figure : figures) line.push_back(shown(figure, rows[i]));
     table.add(std::move(line));
@@ -216,7 +216,7 @@ std::string sweep_text(const std::vector<SweepKey>& keys, const std::vector<Swee
       known->second.append(", ").append(number);
   }
   for (const auto& [error, at] : errors)
-    out.append("\npoint ").append(at).append(":\n  ").append(error).append("\n");
+    out.append("\npoint ").append(at).append(":\n  ").append(printable(error)).append("\n");
   return out;
 }
 

@@ -14,13 +14,6 @@ bool colour_wanted(std::FILE* file) {
   return is_terminal(file) && (no_color == nullptr || *no_color == '\0');
 }
 
-/// Control characters of a file name must not reach the terminal.
-std::string printable(const std::string& text) {
-  std::string out;
-  for (const char c : text) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
-  return out;
-}
-
 void print_line(const char* colour, const char* word, const std::string& message) {
   const bool coloured = colour_wanted(stderr);
   std::fprintf(stderr, "%skvhaul:%s%s %s\n", coloured ? colour : "", coloured ? "\033[0m" : "",
@@ -34,6 +27,12 @@ std::size_t width(const std::string& text) {
 }
 
 }  // namespace
+
+std::string printable(const std::string& text) {
+  std::string out;
+  for (const char c : text) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
+  return out;
+}
 
 bool is_terminal(std::FILE* file) { return isatty(fileno(file)) == 1; }
 

@@ -11,6 +11,9 @@ namespace kvhaul::cli {
 
 bool is_terminal(std::FILE* file);
 
+/// Control characters, of a file's name or out of a damaged file, must not reach the terminal.
+std::string printable(const std::string& text);
+
 /// "kvhaul: MESSAGE" on standard error.
 void print_error(const std::string& message);
 void print_warning(const std::string& message);

@@ -168,6 +168,15 @@ TEST_F(CompareCommand, OtherRequestsHaveNoPairs) {
   EXPECT_NE(ran.out.find("\nB replays other requests than A"), std::string::npos) << ran.out;
 }
 
+TEST_F(CompareCommand, ControlCharactersStayOffTheTerminal) {
+  make_run("a");
+  make_run("b\x1b[31m\n\x07");
+  const Ran ran = run({"compare", "a", "b\x1b[31m\n\x07"});
+  EXPECT_EQ(ran.code, 0);
+  EXPECT_NE(ran.out.find("\nB  b?[31m??\n"), std::string::npos) << ran.out;
+  EXPECT_EQ(ran.out.find('\x1b'), std::string::npos);
+}
+
 TEST_F(CompareCommand, TheCsvHoldsTheTable) {
   make_run("a");
   make_run("b", {"--streaming", "request"});
