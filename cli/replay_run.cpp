@@ -377,6 +377,9 @@ std::string replay_table(const ReplayResult& result) {
     out += ", " + std::to_string(s.requests.failed_in_trace) + " without output in the trace";
   out += " in " + duration_text(s.duration_ns) + "\n";
   for (const std::string& note : s.trace_notes) out += "            " + note + "\n";
+  if (s.requests.registration_ns > 0)
+    out += "            before that, KV memory is registered in " +
+           duration_text(s.requests.registration_ns) + "\n";
   if (s.requests.cached_tokens)
     out += "            " +
            number_text(100.0 * static_cast<double>(s.requests.cached_tokens) /

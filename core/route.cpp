@@ -255,8 +255,8 @@ class Finder {
     const std::string pair = nic_a.name + " " + nic_b.name + via;
     if (!joined) {
       // One line for the whole cross-rail square would hide which pair was meant; users filter.
-      refuse(add(RouteKind::rdma, pair, {}), "rails " + std::to_string(nic_a.rail) + " and " +
-                                                 std::to_string(nic_b.rail) +
+      refuse(add(RouteKind::rdma, pair, {}), cluster_.leaves[nic_a.leaf].name + " and " +
+                                                 cluster_.leaves[nic_b.leaf].name +
                                                  " are not joined by a spine");
       return;
     }

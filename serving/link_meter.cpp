@@ -9,14 +9,7 @@ LinkMeter::LinkMeter(const Cluster& cluster, std::span<const ChannelRequest> req
     : cluster_(cluster),
       requests_(requests),
       bins_(requests.size()),
-      stretches_(cluster.links.size()),
-      saturated_bins_(cluster.links.size()) {}
-
-/// Start and landing are whole nanoseconds: together they may be off by one.
-double LinkMeter::utilisation(LinkId link, const Stretch& stretch) const {
-  const auto time_ns = static_cast<double>(stretch.to_ns - stretch.from_ns + 1);
-  return static_cast<double>(stretch.bytes) / (cluster_.links[link].bytes_per_s * time_ns * 1e-9);
-}
+      loads_(cluster.links.size()) {}
 
 void LinkMeter::chunks_ended(std::span<const Completion> completions) {
   for (const Completion& completion : completions) {
@@ -25,22 +18,11 @@ void LinkMeter::chunks_ended(std::span<const Completion> completions) {
     landed_bytes_ += completion.bytes;
     last_landed_ns_ = std::max(last_landed_ns_, completion.done_ns);
     add_busy(completion.started_ns, completion.done_ns);
-    for (const LinkId link : requests_[completion.channel].route.hops) {
-      Stretch& stretch = stretches_[link];
-      if (completion.started_ns > stretch.to_ns) {
-        close(link, stretch);
-        stretch.from_ns = completion.started_ns;
-        stretch.to_ns = completion.done_ns;
-        stretch.bytes = completion.bytes;
-      } else {
-        stretch.from_ns = std::min(stretch.from_ns, completion.started_ns);
-        stretch.to_ns = std::max(stretch.to_ns, completion.done_ns);
-        stretch.bytes += completion.bytes;
-      }
-    }
+    for (const LinkId link : requests_[completion.channel].route.hops)
+      add_to_link(link, completion);
     while (completion.done_ns / bin_ns_ >= static_cast<TimeNs>(bins_max)) {
       for (std::vector<double>& bins : bins_) widen(bins);
-      for (std::vector<double>& bins : saturated_bins_) widen(bins);
+      for (LinkLoad& load : loads_) widen(load.saturated_bins);
       bin_ns_ *= 2;
     }
     add(bins_[completion.channel], completion.started_ns, completion.done_ns,
@@ -48,17 +30,51 @@ void LinkMeter::chunks_ended(std::span<const Completion> completions) {
   }
 }
 
-void LinkMeter::close(LinkId link, Stretch& stretch) {
-  if (stretch.bytes == 0) return;
-  const double use = utilisation(link, stretch);
-  stretch.busiest = std::max(stretch.busiest, use);
-  stretch.busy_ns += stretch.to_ns - stretch.from_ns;
-  if (use >= saturated_from && stretch.to_ns > stretch.from_ns) {
-    const auto length = static_cast<double>(stretch.to_ns - stretch.from_ns);
-    stretch.saturated_ns += length;
-    add(saturated_bins_[link], stretch.from_ns, stretch.to_ns, length);
+void LinkMeter::add_to_link(LinkId link, const Completion& completion) {
+  LinkLoad& load = loads_[link];
+  const TimeNs from = completion.started_ns, to = completion.done_ns;
+  // Nearly always it belongs to the last one, or begins a new one behind it.
+  std::uint32_t at = load.count;
+  while (at > 0 && load.at(at - 1).from_ns > to) --at;
+  if (at == 0 || load.at(at - 1).to_ns < from) {
+    if (load.count == latest_max) {
+      settle(link);
+      at = at == 0 ? 0 : at - 1;
+    }
+    for (std::uint32_t i = load.count++; i > at; --i) load.at(i) = load.at(i - 1);
+    load.at(at) = {from, to, completion.bytes};
+    return;
   }
-  stretch.bytes = 0;
+  Stretch& stretch = load.at(at - 1);
+  stretch.from_ns = std::min(stretch.from_ns, from);
+  stretch.to_ns = std::max(stretch.to_ns, to);
+  stretch.bytes += completion.bytes;
+  for (; at >= 2 && load.at(at - 2).to_ns >= load.at(at - 1).from_ns; --at) {  // now they touch
+    Stretch& before = load.at(at - 2);
+    before.from_ns = std::min(before.from_ns, load.at(at - 1).from_ns);
+    before.to_ns = std::max(before.to_ns, load.at(at - 1).to_ns);
+    before.bytes += load.at(at - 1).bytes;
+    for (std::uint32_t i = at; i < load.count; ++i) load.at(i - 1) = load.at(i);
+    --load.count;
+  }
+}
+
+/// Takes the oldest stretch into the sums. Start and landing are whole nanoseconds: together they
+/// may be off by one.
+void LinkMeter::settle(LinkId link) {
+  LinkLoad& load = loads_[link];
+  const Stretch stretch = load.at(0);
+  load.begin = (load.begin + 1) % latest_max;
+  --load.count;
+  const TimeNs length_ns = stretch.to_ns - stretch.from_ns;
+  const double utilisation =
+      static_cast<double>(stretch.bytes) /
+      (cluster_.links[link].bytes_per_s * static_cast<double>(length_ns + 1) * 1e-9);
+  load.busiest = std::max(load.busiest, utilisation);
+  load.busy_ns += length_ns;
+  if (utilisation < saturated_from || length_ns == 0) return;
+  load.saturated_ns += static_cast<double>(length_ns);
+  add(load.saturated_bins, stretch.from_ns, stretch.to_ns, static_cast<double>(length_ns));
 }
 
 void LinkMeter::add_busy(TimeNs from, TimeNs to) {
@@ -141,12 +157,12 @@ std::vector<LinkUse> LinkMeter::link_use(TimeNs end_ns) {
     if (sum == 0) continue;
     use.bytes = static_cast<Bytes>(sum + 0.5);
     use.utilisation = sum / (rate * static_cast<double>(end_ns) * 1e-9);
-    Stretch& stretch = stretches_[link];
-    close(link, stretch);
-    use.stretch_utilisation = stretch.busiest;
-    use.busy_share = static_cast<double>(stretch.busy_ns) / static_cast<double>(end_ns);
-    use.saturated_share = stretch.saturated_ns / static_cast<double>(end_ns);
-    use.bin_saturated_ns = saturated_bins_[link];
+    LinkLoad& load = loads_[link];
+    while (load.count > 0) settle(link);
+    use.stretch_utilisation = load.busiest;
+    use.busy_share = static_cast<double>(load.busy_ns) / static_cast<double>(end_ns);
+    use.saturated_share = load.saturated_ns / static_cast<double>(end_ns);
+    use.bin_saturated_ns = load.saturated_bins;
     use.bin_bytes = std::move(bins);
     uses.push_back(std::move(use));
   }

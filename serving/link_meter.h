@@ -6,9 +6,11 @@
 //
 // A stretch is a time in which something is on a link without a gap. All of its chunks start and
 // land inside, so their bytes fit into it at the link's rate, or our accounting is wrong. A link is
-// saturated in stretches in which it carries nearly its rate.
+// saturated in stretches in which it carries nearly its rate: the rate of the scenario, so that a
+// link that a fault has slowed down, or several readers, never counts as saturated.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <span>
@@ -51,31 +53,38 @@ class LinkMeter {
   Bytes channel_bytes(ChannelId channel) const;
 
   /// Use of every link that carried anything, most used first.
+  /// Once, at the end.
   std::vector<LinkUse> link_use(TimeNs end_ns);
 
  private:
   struct Stretch {
     TimeNs from_ns = 0, to_ns = 0;
     Bytes bytes = 0;
-    // Of the stretches before:
-    double busiest = 0;
-    TimeNs busy_ns = 0;
-    double saturated_ns = 0;
   };
-  double utilisation(LinkId link, const Stretch& stretch) const;
-  void close(LinkId link, Stretch& stretch);
+  /// The latest stretches of a link, disjoint and in order: a chunk that took long may land after
+  /// others that started after it. What is older is settled in the sums.
+  static constexpr std::uint32_t latest_max = 16;
+  struct LinkLoad {
+    std::array<Stretch, latest_max> ring;  // `count` of them from `begin` on
+    std::uint32_t begin = 0, count = 0;
+    double busiest = 0;  // utilisation
+    TimeNs busy_ns = 0;
+    Stretch& at(std::uint32_t i) { return ring[(begin + i) % latest_max]; }
+    double saturated_ns = 0;
+    std::vector<double> saturated_bins;  // nanoseconds
+  };
+  void add_to_link(LinkId link, const Completion& completion);
+  void settle(LinkId link);
   void add(std::vector<double>& bins, TimeNs from, TimeNs to, double bytes);
   static void widen(std::vector<double>& bins);
   void add_busy(TimeNs from, TimeNs to);
 
   const Cluster& cluster_;
   std::span<const ChannelRequest> requests_;
-  std::vector<std::vector<double>> bins_;            // by channel
-  std::vector<Stretch> stretches_;                   // by link; the one that goes on
-  std::vector<std::vector<double>> saturated_bins_;  // by link, nanoseconds
+  std::vector<std::vector<double>> bins_;  // by channel
+  std::vector<LinkLoad> loads_;            // by link
   TimeNs bin_ns_ = 1 * ms_ns;
-  /// Disjoint stretches of time, start and end, of which the last ones are held: chunks end in
-  /// almost the order in which they started.
+  /// Disjoint times with a chunk on any link, start and end, of which the last ones are held.
   static constexpr std::size_t stretches_max = 4096;
   std::map<TimeNs, TimeNs> busy_;
   TimeNs settled_ns_ = 0;  // nothing before it is counted any more

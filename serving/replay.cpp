@@ -177,6 +177,7 @@ Result<void> Replay::prepare(Runtime& runtime, const Cluster& cluster) {
     }
     decode_.push_back(std::move(instance));
   }
+  count_registration();
   for (const auto& from : prefill_)
     for (const auto& to : decode_)
       for (const Lane& lane : lanes_) {
@@ -193,6 +194,23 @@ Result<void> Replay::prepare(Runtime& runtime, const Cluster& cluster) {
 
 void Replay::push_event(TimeNs at, EventKind kind, std::uint32_t index, std::uint64_t request) {
   events_.push({at, next_sequence_++, kind, index, request});
+}
+
+/// One thread of each node registers its places one after the other; nodes work side by side.
+void Replay::count_registration() {
+  std::vector<Bytes> bytes(cluster_->nodes.size(), 0);
+  for (const auto& instance : prefill_)
+    for (std::size_t r = 0; r < instance->places.size(); ++r)
+      bytes[cluster_->places[instance->places[r]].node] += source_ranks_[r].segment_bytes();
+  for (const auto& instance : decode_)
+    for (std::size_t r = 0; r < instance->places.size(); ++r)
+      bytes[cluster_->places[instance->places[r]].node] += target_ranks_[r].segment_bytes();
+  for (std::size_t n = 0; n < bytes.size(); ++n) {
+    const double rate = cluster_->nodes[n].registration_bytes_per_s;
+    if (rate > 0)
+      counters_.registration_ns =
+          std::max(counters_.registration_ns, ByteCost::from_rate(rate).of(bytes[n]));
+  }
 }
 
 TimeNs Replay::next_ns() const {

@@ -97,6 +97,9 @@ struct ReplayCounters {
   std::uint64_t cached_tokens = 0;
   std::uint64_t input_tokens = 0;
   std::uint64_t source_runs = 0, target_runs = 0;  // page runs of all requests
+  /// Before the run: of the node that takes longest to register its KV memory with its NICs, at the
+  /// scenario's rate.
+  TimeNs registration_ns = 0;
 };
 
 class Replay final : public RuntimeClient {
@@ -177,6 +180,7 @@ class Replay final : public RuntimeClient {
   void decode_step(TimeNs at, TimeNs now, std::uint32_t instance);
   void finish(TimeNs now, std::uint32_t slot);
 
+  void count_registration();
   NodeId prefill_node(const Request& request) const;
   NodeId decode_node(const Request& request) const;
   void send(NodeId from, NodeId to, std::uint32_t kind, std::uint32_t slot, std::uint64_t value,

@@ -349,6 +349,7 @@ std::string summary_json(const RunSummary& s, const Cluster& cluster) {
   for (const auto& [name, value] : s.notes) run["backend_notes"][name] = value;
 
   json["duration_s"] = rounded(static_cast<double>(s.duration_ns) / 1e9);
+  json["registration_s"] = rounded(static_cast<double>(s.requests.registration_ns) / 1e9);
   Json& requests = json["requests"];
   requests["rows"] = s.trace.rows;
   requests["replayed"] = s.requests.requests;

@@ -8,6 +8,8 @@
 #include <simgrid/version.h>
 #include <stdexcept>
 
+#include "core/result.h"
+
 namespace kvhaul::sim {
 namespace {
 
@@ -48,6 +50,16 @@ struct Engine {
 Engine& engine() {
   static auto* const the_one = new Engine;
   return *the_one;
+}
+
+/// SimGrid's exceptions end here.
+template <class Call>
+void guarded(Call call) {
+  try {
+    call();
+  } catch (const std::exception& error) {
+    check(false, error.what());
+  }
 }
 
 }  // namespace
@@ -91,16 +103,11 @@ SimgridPlatform::~SimgridPlatform() {
   }
 }
 
-void SimgridPlatform::add_link(LinkId id, double bytes_per_s, double incast_share) {
+void SimgridPlatform::add_link(LinkId id, double bytes_per_s) {
   State& s = *state_;
   if (id >= s.links.size()) s.links.resize(id + 1, nullptr);
   s4u::Link* link = s.zone->create_link(s.prefix + std::to_string(id), bytes_per_s);
   link->set_latency(0);  // latency is paid behind the wire, where chunks overlap it
-  if (incast_share < 1)
-    link->set_sharing_policy(s4u::Link::SharingPolicy::NONLINEAR,
-                             [incast_share](double capacity, int flows) {
-                               return flows < 2 ? capacity : capacity * incast_share;
-                             });
   s.links[id] = link;
 }
 
@@ -117,7 +124,7 @@ void SimgridPlatform::add_flow(std::uint32_t flow, const std::vector<LinkId>& li
 }
 
 void SimgridPlatform::set_link_rate(LinkId id, double bytes_per_s) {
-  state_->links.at(id)->set_bandwidth(bytes_per_s);
+  guarded([&] { state_->links.at(id)->set_bandwidth(bytes_per_s); });
 }
 
 void SimgridPlatform::run_flow(std::uint32_t flow) {
@@ -126,6 +133,11 @@ void SimgridPlatform::run_flow(std::uint32_t flow) {
     s.actions[flow]->resume();
     return;
   }
+  guarded([&] { start_flow(flow); });
+}
+
+void SimgridPlatform::start_flow(std::uint32_t flow) {
+  State& s = *state_;
   s4u::CommPtr comm = s4u::Comm::sendto_init();
   comm->set_payload_size(endless_bytes);
   s.comms[flow] = comm;
@@ -140,14 +152,17 @@ void SimgridPlatform::run_flow(std::uint32_t flow) {
         s.network = model;
   if (s.network == nullptr) throw std::runtime_error("SimGrid has not started the flow");
   s.actions[flow] = &s.network->get_started_action_set()->back();
-  s.actions[flow]->set_sharing_penalty(1);  // without latency it would be 0 when resumed
+  s.actions[flow]->set_sharing_penalty(1);    // without latency it would be 0 when resumed
   s.actions[flow]->set_bound(never_binding);  // or it stays below the rates its links have now
 }
 
-void SimgridPlatform::pause_flow(std::uint32_t flow) { state_->actions[flow]->suspend(); }
+void SimgridPlatform::pause_flow(std::uint32_t flow) {
+  guarded([&] { state_->actions[flow]->suspend(); });
+}
 
 void SimgridPlatform::share() {
-  if (state_->network != nullptr) state_->network->next_occurring_event(s4u::Engine::get_clock());
+  if (state_->network == nullptr) return;
+  guarded([&] { state_->network->next_occurring_event(s4u::Engine::get_clock()); });
 }
 
 double SimgridPlatform::rate(std::uint32_t flow) const { return state_->actions[flow]->get_rate(); }

@@ -11,7 +11,8 @@
 // SimGrid holds one engine per process. Platforms of several backends lie in it side by side and
 // know nothing of each other; their links stay in memory until the process ends.
 //
-// Errors: what SimGrid throws comes out as std::exception, from every member.
+// Errors: what SimGrid throws while a platform is built comes out as std::exception. Later it
+// cannot fail on anything that a user gave; should it, the program stops with what SimGrid said.
 // Threads: the one that made the first platform.
 #pragma once
 
@@ -32,9 +33,8 @@ class SimgridPlatform {
   SimgridPlatform(const SimgridPlatform&) = delete;
   SimgridPlatform& operator=(const SimgridPlatform&) = delete;
 
-  /// Flows on it share the rate, max-min; with `incast_share` below 1 only that share of it is left
-  /// while two or more flows are on it.
-  void add_link(LinkId id, double bytes_per_s, double incast_share);
+  /// Flows on it share the rate, max-min. A rate of 0 would be no limit.
+  void add_link(LinkId id, double bytes_per_s);
   /// Links in order; one that is listed twice is loaded twice.
   void add_flow(std::uint32_t flow, const std::vector<LinkId>& links);
 
@@ -49,6 +49,7 @@ class SimgridPlatform {
   static std::string version();
 
  private:
+  void start_flow(std::uint32_t flow);
   struct State;
   std::unique_ptr<State> state_;
 };

@@ -12,7 +12,8 @@ using modelled::TimePs;
 
 /// SimGrid's solution is floating point: a flow that gets all of what it could is told so exactly.
 constexpr double whole_from = 1 - 1e-9;
-/// A link that is down to nothing still ends a run: 11 days.
+constexpr double least_share = 1e-12;
+/// What is on a link that is down to nothing ends all the same: after 11 days.
 constexpr double longest_ps = 1e18;
 
 TimePs as_time(double ps) { return std::llround(std::min(ps, longest_ps)); }
@@ -21,9 +22,10 @@ TimePs as_time(double ps) { return std::llround(std::min(ps, longest_ps)); }
 
 SimgridWire::SimgridWire(const Cluster& cluster, std::span<const ChannelRequest> requests)
     : cluster_(cluster),
-      requests_(requests),
+      requests_(requests.begin(), requests.end()),
       channels_(requests.size()),
-      users_(cluster.links.size()) {
+      users_(cluster.links.size()),
+      used_(cluster.links.size()) {
   for (ChannelId id = 0; id < requests.size(); ++id) {
     const Route& route = requests[id].route;
     Channel& channel = channels_[id];
@@ -31,15 +33,34 @@ SimgridWire::SimgridWire(const Cluster& cluster, std::span<const ChannelRequest>
     std::sort(channel.links.begin(), channel.links.end());
     channel.links.erase(std::unique(channel.links.begin(), channel.links.end()),
                         channel.links.end());
+    if (requests[id].pull)
+      for (const LinkId link : channel.links)
+        if (cluster.links[link].read_incast < 1) channel.reads.push_back(link);
     if (!route.hops.empty()) channel.alone_bytes_per_s = route.bytes_per_s;
   }
+  for (const LinkId link : used_links(requests)) used_[link] = true;
   build(binding_links(cluster, requests));
 }
 
-/// Pulling channels read: into a port that reads from several GPUs at once less goes.
-double SimgridWire::incast_share(LinkId link) const {
-  const bool reads = !requests_.empty() && requests_.front().pull;
-  return reads ? cluster_.links[link].read_incast : 1;
+/// With its share of the rate, and less while several GPUs are read into it.
+double SimgridWire::rate_now(LinkId link) const {
+  double rate = cluster_.links[link].bytes_per_s;
+  if (!shares_.empty()) rate *= shares_[link];
+  const auto readers = readers_.find(link);
+  if (readers != readers_.end() && readers->second.size() > 1)
+    rate *= cluster_.links[link].read_incast;
+  return rate;
+}
+
+/// A channel that pulls begins (1) or ends (-1) to read into a port. True if its rate has changed.
+bool SimgridWire::count_reader(ChannelId id, LinkId link, int step) {
+  std::map<PlaceId, int>& readers = readers_[link];
+  const bool several = readers.size() > 1;
+  const PlaceId source = requests_[id].route.source;
+  if ((readers[source] += step) == 0) readers.erase(source);
+  if (several == (readers.size() > 1)) return false;
+  platform_->set_link_rate(link, rate_now(link));
+  return true;
 }
 
 /// A platform of those links; the others bind nowhere. Flows begin anew.
@@ -48,8 +69,7 @@ void SimgridWire::build(std::span<const LinkId> links) {
   std::vector<bool> kept(cluster_.links.size());
   for (const LinkId link : links) {
     kept[link] = true;
-    const double share = shares_.empty() ? 1 : shares_[link];
-    platform_->add_link(link, share * cluster_.links[link].bytes_per_s, incast_share(link));
+    platform_->add_link(link, rate_now(link));
   }
   std::vector<LinkId> road;
   for (ChannelId id = 0; id < channels_.size(); ++id) {
@@ -78,14 +98,18 @@ void SimgridWire::enter(const modelled::Passage& passage, TimePs now) {
   channel.sequence = next_sequence_++;
   channel.done_ps = now;  // until its rate is known
   channel.busy = true;
+  channel.busy_at = busy_.size();
   busy_.push_back(passage.channel);
   if (channel.alone_bytes_per_s == 0) channel.done_ps = now + passage.alone_ps;
 }
 
 void SimgridWire::stop(ChannelId id, TimePs now) {
   touch(id, now);
-  channels_[id].busy = false;
-  std::erase(busy_, id);
+  Channel& channel = channels_[id];
+  channel.busy = false;
+  busy_[channel.busy_at] = busy_.back();  // their order means nothing
+  channels_[busy_.back()].busy_at = channel.busy_at;
+  busy_.pop_back();
 }
 
 ChannelId SimgridWire::leave() {
@@ -96,6 +120,10 @@ ChannelId SimgridWire::leave() {
 }
 
 bool SimgridWire::set_link_share(LinkId link, double share, TimePs now) {
+  // Nothing crosses it, or nothing changes: asking whether it can be done must cost nothing.
+  if (!used_[link] || (shares_.empty() && share == 1)) return true;
+  // For SimGrid a rate of 0 is no limit at all.
+  share = std::max(share, least_share);
   apply_changes();
   changed_ps_ = now;
   next_known_ = false;
@@ -111,7 +139,7 @@ bool SimgridWire::set_link_share(LinkId link, double share, TimePs now) {
     return true;
   }
   shares_[link] = share;
-  platform_->set_link_rate(link, share * cluster_.links[link].bytes_per_s);
+  platform_->set_link_rate(link, rate_now(link));
   return true;
 }
 
@@ -127,18 +155,19 @@ void SimgridWire::flow(ChannelId id) {
   channels_[id].flowing = true;
 }
 
-/// The channel has become idle. True if a flow has ended.
+/// The channel has become idle. True if the links have to be shared anew.
 bool SimgridWire::end(ChannelId id) {
   Channel& channel = channels_[id];
   channel.counted = false;
+  bool changed = channel.flowing;
   for (const LinkId link : channel.links) {
     --users_[link].count;
     users_[link].mixed ^= id;
   }
-  if (!channel.flowing) return false;
-  platform_->pause_flow(id);
+  for (const LinkId link : channel.reads) changed = count_reader(id, link, -1) || changed;
+  if (channel.flowing) platform_->pause_flow(id);
   channel.flowing = false;
-  return true;
+  return changed;
 }
 
 /// The channel has become busy. True if flows have begun: its own, and those it has met.
@@ -154,6 +183,7 @@ bool SimgridWire::begin(ChannelId id) {
     ++users.count;
     users.mixed ^= id;
   }
+  for (const LinkId link : channel.reads) count_reader(id, link, 1);
   if (shares) flow(id);
   return shares;
 }

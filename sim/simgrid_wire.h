@@ -13,6 +13,7 @@
 // SimGrid's.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <span>
 #include <vector>
@@ -25,7 +26,7 @@ namespace kvhaul::sim {
 
 class SimgridWire final : public modelled::Wire {
  public:
-  /// Both must outlive it. Throws what SimGrid throws.
+  /// The cluster must outlive it.
   SimgridWire(const Cluster& cluster, std::span<const ChannelRequest> requests);
 
   void enter(const modelled::Passage& passage, modelled::TimePs now) override;
@@ -47,7 +48,9 @@ class SimgridWire final : public modelled::Wire {
     bool counted = false;        // so do users_ say
     bool flowing = false;        // its flow runs in SimGrid
     bool touched = false;        // in touched_
+    std::size_t busy_at = 0;     // in busy_
     std::vector<LinkId> links;   // each once
+    std::vector<LinkId> reads;   // those of them that give less to several readers
   };
   /// Channels with a chunk on the link. One of them alone is told by the exclusive or of all.
   struct Users {
@@ -56,7 +59,8 @@ class SimgridWire final : public modelled::Wire {
   };
 
   void build(std::span<const LinkId> links);
-  double incast_share(LinkId link) const;
+  double rate_now(LinkId link) const;
+  bool count_reader(ChannelId id, LinkId link, int step);
   void touch(ChannelId id, TimePs now);
   bool end(ChannelId id);
   bool begin(ChannelId id);
@@ -66,11 +70,14 @@ class SimgridWire final : public modelled::Wire {
   void find_next();
 
   const Cluster& cluster_;
-  std::span<const ChannelRequest> requests_;
+  std::vector<ChannelRequest> requests_;
   std::unique_ptr<SimgridPlatform> platform_;
   std::vector<Channel> channels_;
-  std::vector<double> shares_;      // of each link's rate; empty before the first change
-  std::vector<Users> users_;        // by link
+  std::vector<double> shares_;  // of each link's rate; empty before the first change
+  std::vector<Users> users_;    // by link
+  std::vector<bool> used_;      // by link: some channel crosses it
+  /// Of ports that give less to several readers: busy channels by the place they read.
+  std::map<LinkId, std::map<PlaceId, int>> readers_;
   std::vector<ChannelId> busy_;     // those with a chunk
   std::vector<ChannelId> touched_;  // whose flow may have to begin or end
   TimePs changed_ps_ = 0;           // when

@@ -16,7 +16,8 @@ enum class FaultKind : std::uint8_t {
   lose,               // the bytes move, the completion never comes
   delay,              // the completion comes `delay_ns` later
   corrupt,            // one byte at the target is changed; without bytes the outcome says so
-  degrade,            // chunks take 1 / `factor` of their wire time, one after the other
+  degrade,            // the link has `factor` of its rate, where the backend can change it; else
+                      // chunks take 1 / `factor` of their wire time, one after the other
   down,               // the link is dead; the backend reports it, unless `silent`
   fail_registration,  // memory of the place cannot be registered
 };

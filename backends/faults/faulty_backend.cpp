@@ -32,7 +32,7 @@ class Player final : public FaultyBackend {
         if (touches(script_.faults[f], requests[c].route)) channels_[c].faults.push_back(f);
     for (const Fault& fault : script_.faults)
       if (fault.kind == FaultKind::degrade && !links_can_change_)
-        links_can_change_ = change_links(fault, fault.from_ns - 1);
+        links_can_change_ = change_links(fault, -1);  // before all faults: whole
     for (const Fault& fault : script_.faults) {
       if (!changes_links(fault)) continue;
       changes_at_.push_back(fault.from_ns);
@@ -99,6 +99,9 @@ class Player final : public FaultyBackend {
   }
 
   TimeNs now() const override { return inner_->now(); }
+  bool set_link_share(LinkId link, double share) override {
+    return inner_->set_link_share(link, share);
+  }
 
   void fill(SegmentId segment, Bytes offset, Bytes length, std::uint64_t seed) override {
     inner_->fill(segment, offset, length, seed);

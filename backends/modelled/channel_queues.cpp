@@ -21,9 +21,10 @@ constexpr auto later = [](const auto& a, const auto& b) {
 }  // namespace
 
 std::uint64_t ps_per_byte_q32(double bytes_per_s) {
-  return bytes_per_s > 0
-             ? static_cast<std::uint64_t>(std::llround(1e12 / bytes_per_s * 4294967296.0))
-             : 0;
+  constexpr double most = 9e18;  // 477 bytes per second
+  return bytes_per_s > 0 ? static_cast<std::uint64_t>(
+                               std::llround(std::min(most, 1e12 / bytes_per_s * 4294967296.0)))
+                         : 0;
 }
 
 ChannelQueues::ChannelQueues(const Cluster& cluster, std::span<const ChannelRequest> requests,

@@ -27,6 +27,7 @@ class VirtualBackend final : public Backend {
     if (!wire) return wire.error();
     queues_ = std::make_unique<ChannelQueues>(cluster, requests, std::move(*wire));
     control_ = std::make_unique<ControlPlane>(cluster, requests);
+    tickets_of_.resize(requests.size());
     std::vector<ChannelNumbers> numbers;
     for (const ChannelRequest& request : requests)
       numbers.push_back(numbers_of(request.route, request.costs));
@@ -44,15 +45,16 @@ class VirtualBackend final : public Backend {
         continue;
       }
       const std::uint32_t ticket = new_ticket();
-      tickets_[ticket] = {channel, now_, chunk, true};
+      tickets_[ticket] = {channel, now_, chunk};
+      tickets_of_[channel].push_back(ticket);
       queues_->post(channel, ticket, chunk, now_);
     }
   }
 
   void cancel(ChannelId channel, ChunkId chunk) override {
-    for (std::uint32_t ticket = 0; ticket < tickets_.size(); ++ticket) {
+    for (const std::uint32_t ticket : tickets_of_[channel]) {
       const Ticket& entry = tickets_[ticket];
-      if (!entry.in_use || entry.channel != channel || entry.chunk.chunk != chunk) continue;
+      if (entry.chunk.chunk != chunk) continue;
       if (!queues_->cancel(ticket, now_)) return;  // it will land
       ended_.push_back(
           {channel, Outcome::cancelled, chunk, entry.posted_ns, now_, now_, entry.chunk.bytes});
@@ -109,7 +111,6 @@ class VirtualBackend final : public Backend {
     ChannelId channel = 0;
     TimeNs posted_ns = 0;
     ChunkPost chunk;
-    bool in_use = false;
   };
 
   std::uint32_t new_ticket() {
@@ -122,7 +123,8 @@ class VirtualBackend final : public Backend {
     return ticket;
   }
   void free_ticket(std::uint32_t ticket) {
-    tickets_[ticket].in_use = false;
+    std::vector<std::uint32_t>& siblings = tickets_of_[tickets_[ticket].channel];
+    siblings.erase(std::find(siblings.begin(), siblings.end(), ticket));
     free_tickets_.push_back(ticket);
   }
 
@@ -134,6 +136,7 @@ class VirtualBackend final : public Backend {
   std::unique_ptr<ControlPlane> control_;
   TimeNs now_ = 0;
   std::vector<Ticket> tickets_;
+  std::vector<std::vector<std::uint32_t>> tickets_of_;  // by channel, those in use
   std::vector<std::uint32_t> free_tickets_;
   std::vector<Completion> ended_;  // without having been on a link
   std::vector<ChannelQueues::Landing> landings_;

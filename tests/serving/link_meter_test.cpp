@@ -74,6 +74,18 @@ TEST(LinkMeter, SpreadOverTheBins) {
   for (int bin = 0; bin < 4; ++bin) EXPECT_DOUBLE_EQ(uses[0].bin_bytes[bin], 1'000'000);
 }
 
+// One that took long lands after short ones that began after it: 10 x 25 + 750 B in 1,000 ns.
+TEST(LinkMeter, LandingsOutOfTheOrderOfStarts) {
+  Meter m;
+  for (TimeNs i = 0; i < 10; ++i) m.landed(0, 100 * i, 100 * i + 50, 25);
+  m.landed(1, 0, 1000, 750);
+  const auto uses = m.meter.link_use(2000);
+  EXPECT_EQ(uses[0].link, 0u);
+  EXPECT_DOUBLE_EQ(uses[0].utilisation, 0.5);
+  EXPECT_DOUBLE_EQ(uses[0].busy_share, 0.5);
+  EXPECT_DOUBLE_EQ(uses[0].saturated_share, 0.5);
+}
+
 // From 0.5 to 2.5 ms: a quarter, a half, a quarter.
 TEST(LinkMeter, PartsOfBins) {
   Meter m;

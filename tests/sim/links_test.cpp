@@ -156,6 +156,16 @@ TEST_F(SimgridLinks, ReadingFromTwoCostsMoreThanFromOne) {
   EXPECT_EQ(landed(), (Times{2500, 2500, 11'000}));
 }
 
+TEST_F(SimgridLinks, TwoQueuesFromOneGpuAreOneReader) {
+  pull_ = true;
+  cluster_.links[2].read_incast = 0.5;
+  channel(0, {0, 2});
+  channel(0, {0, 2});
+  post(0, 1000, 0);
+  post(1, 1000, 0);
+  EXPECT_EQ(landed(), (Times{2000, 2000}));
+}
+
 TEST_F(SimgridLinks, WritingToTwoDoesNot) {
   cluster_.links[2].read_incast = 0.8;
   channel(0, {0, 2});
@@ -189,6 +199,36 @@ TEST_F(SimgridLinks, DegradationActsOnWhatIsUnderWay) {
   EXPECT_EQ(landed(), (Times{1300, 1000}));
 }
 
+TEST_F(SimgridLinks, ALinkThatNobodyUsesMayBeDegraded) {
+  channel(0, {0, 2});
+  post(0, 1000, 0);
+  for (LinkId link = 0; link < cluster_.links.size(); ++link)
+    EXPECT_TRUE(queues().set_link_share(link, 0.5, 0));
+  EXPECT_EQ(landed(), (Times{2000}));
+}
+
+TEST_F(SimgridLinks, NothingPassesALinkThatIsDownToNothing) {
+  channel(0, {2});
+  channel(1, {3});
+  post(0, 1000, 0);
+  post(1, 1000, 0);
+  EXPECT_TRUE(queues().set_link_share(2, 0, 0));
+  advance(100 * s_ns);
+  EXPECT_TRUE(queues().set_link_share(2, 1, 100 * s_ns));
+  EXPECT_EQ(landed(), (Times{100 * s_ns + 1000, 1000}));
+}
+
+/// The wire keeps what it needs of the requests.
+TEST_F(SimgridLinks, RequestsMayGoAfterOpening) {
+  channel(0, {0, 2});
+  queues();
+  requests_.clear();
+  requests_.shrink_to_fit();
+  post(0, 1000, 0);
+  EXPECT_TRUE(queues().set_link_share(2, 0.5, 0));
+  EXPECT_EQ(landed(), (Times{2000}));
+}
+
 TEST_F(SimgridLinks, AScriptedFaultDegradesTheLink) {
   // Two channels share a link of 1 B/ns; from 1000 to 3000 ns a quarter of it is left.
   cluster_.places = {{"a", PlaceKind::gpu, 0, 0, GiB}, {"b", PlaceKind::gpu, 0, 1, GiB}};
@@ -203,7 +243,11 @@ TEST_F(SimgridLinks, AScriptedFaultDegradesTheLink) {
   fault.from_ns = 1000;
   fault.until_ns = 3000;
   fault.factor = 0.25;
-  const auto backend = faults::make_faulty_backend(make_simgrid_backend(), {1, {fault}});
+  faults::Fault another = fault;  // much later; it must not be felt before
+  another.from_ns = 4000;
+  another.until_ns = 9000;
+  const auto backend =
+      faults::make_faulty_backend(make_simgrid_backend(), {1, {another, fault, another}});
   ASSERT_TRUE(backend->open(cluster_, requests_));
   const auto from = backend->register_segment(0, MiB);
   const auto to = backend->register_segment(1, MiB);
@@ -266,7 +310,7 @@ TEST(SimgridShares, AreMaxMinWhateverBeginsAndEndsTogether) {
     SimgridPlatform platform(roads.size());
     for (LinkId link = 0; link < rates.size(); ++link) {
       rates[link] = static_cast<double>(1 + random.below(100)) * 1e9;
-      platform.add_link(link, rates[link], 1);
+      platform.add_link(link, rates[link]);
     }
     for (std::uint32_t f = 0; f < roads.size(); ++f) {
       const std::size_t hops = 1 + random.below(4);

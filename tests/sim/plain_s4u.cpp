@@ -154,6 +154,10 @@ PlainRun in_child(std::size_t jobs, const std::function<PlainRun()>& simulate) {
     ::_exit(sent ? 0 : 1);
   }
   ::close(ends[1]);
+  if (child < 0) {
+    ::close(ends[0]);
+    return {};
+  }
   PlainRun run;
   run.done_s.resize(jobs);
   const bool complete = read_all(ends[0], &run.wall_s, sizeof run.wall_s) &&

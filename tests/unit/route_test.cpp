@@ -59,7 +59,7 @@ TEST(Routes, RailsWithoutASpineAreListedWithTheReason) {
   const Route* cross = find(all, "rdma node0/nic0 node1/nic1");
   ASSERT_NE(cross, nullptr);
   EXPECT_FALSE(cross->usable);
-  EXPECT_EQ(cross->reason, "rails 0 and 1 are not joined by a spine");
+  EXPECT_EQ(cross->reason, "leaf0-rail0 and leaf0-rail1 are not joined by a spine");
   // Usable ones stand before the others.
   EXPECT_TRUE(std::is_partitioned(all.begin(), all.end(), [](const Route& r) { return r.usable; }));
 }

@@ -139,12 +139,12 @@ void add_ports(std::vector<Row>& rows) {
                     "nccl issue 2409; 13.1 with ACS on, which is not modelled"});
   }
   {
-    const Scenario s = load("dgx-h100-pair");
+    const Scenario s = load("hgx-h100");
     for (const auto& [bytes, measured] :
          {std::pair<Bytes, double>{128 * KiB, 42.2}, {256 * KiB, 84.5}, {512 * KiB, 140.9}})
       rows.push_back({group, "nixlbench cuda_ipc, 2 x H100, blocks of " + bytes_text(bytes), "GB/s",
                       measured,
-                      rate_of(load("hgx-h100"), {{gpu(s, 0, 0), gpu(s, 0, 1), 2048 * bytes, 2048}},
+                      rate_of(s, {{gpu(s, 0, 0), gpu(s, 0, 1), 2048 * bytes, 2048}},
                               {.kind = RouteKind::nvlink_copy}),
                       450,
                       "nixl issue 115; measured is a floor of 3.1 us a block, modelled is "
