@@ -9,7 +9,26 @@ LinkMeter::LinkMeter(const Cluster& cluster, std::span<const ChannelRequest> req
     : cluster_(cluster),
       requests_(requests),
       bins_(requests.size()),
-      loads_(cluster.links.size()) {}
+      load_of_link_(cluster.links.size(), no_id),
+      crossings_(requests.size()) {
+  std::map<LinkId, std::map<ChannelId, std::uint32_t>> channels_of;
+  for (ChannelId channel = 0; channel < requests.size(); ++channel)
+    for (const LinkId link : requests[channel].route.hops) ++channels_of[link][channel];
+  std::map<std::map<ChannelId, std::uint32_t>, std::uint32_t> loads;
+  for (const auto& [link, channels] : channels_of) {
+    const auto [found, is_new] =
+        loads.try_emplace(channels, static_cast<std::uint32_t>(loads_.size()));
+    load_of_link_[link] = found->second;
+    const double rate = cluster.links[link].bytes_per_s;
+    if (is_new) {
+      loads_.emplace_back().bytes_per_s = rate;
+      for (const auto& [channel, times] : channels)
+        crossings_[channel].push_back({found->second, times});
+    }
+    double& narrowest = loads_[found->second].bytes_per_s;
+    narrowest = std::min(narrowest, rate);
+  }
+}
 
 void LinkMeter::chunks_ended(std::span<const Completion> completions) {
   for (const Completion& completion : completions) {
@@ -18,8 +37,9 @@ void LinkMeter::chunks_ended(std::span<const Completion> completions) {
     landed_bytes_ += completion.bytes;
     last_landed_ns_ = std::max(last_landed_ns_, completion.done_ns);
     add_busy(completion.started_ns, completion.done_ns);
-    for (const LinkId link : requests_[completion.channel].route.hops)
-      add_to_link(link, completion);
+    for (const Crossing& crossing : crossings_[completion.channel])
+      add_to_load(loads_[crossing.load], completion.started_ns, completion.done_ns,
+                  completion.bytes * crossing.times);
     while (completion.done_ns / bin_ns_ >= static_cast<TimeNs>(bins_max)) {
       for (std::vector<double>& bins : bins_) widen(bins);
       for (LinkLoad& load : loads_) widen(load.saturated_bins);
@@ -30,25 +50,23 @@ void LinkMeter::chunks_ended(std::span<const Completion> completions) {
   }
 }
 
-void LinkMeter::add_to_link(LinkId link, const Completion& completion) {
-  LinkLoad& load = loads_[link];
-  const TimeNs from = completion.started_ns, to = completion.done_ns;
+void LinkMeter::add_to_load(LinkLoad& load, TimeNs from, TimeNs to, Bytes bytes) {
   // Nearly always it belongs to the last one, or begins a new one behind it.
   std::uint32_t at = load.count;
   while (at > 0 && load.at(at - 1).from_ns > to) --at;
   if (at == 0 || load.at(at - 1).to_ns < from) {
     if (load.count == latest_max) {
-      settle(link);
+      settle(load);
       at = at == 0 ? 0 : at - 1;
     }
     for (std::uint32_t i = load.count++; i > at; --i) load.at(i) = load.at(i - 1);
-    load.at(at) = {from, to, completion.bytes};
+    load.at(at) = {from, to, bytes};
     return;
   }
   Stretch& stretch = load.at(at - 1);
   stretch.from_ns = std::min(stretch.from_ns, from);
   stretch.to_ns = std::max(stretch.to_ns, to);
-  stretch.bytes += completion.bytes;
+  stretch.bytes += bytes;
   for (; at >= 2 && load.at(at - 2).to_ns >= load.at(at - 1).from_ns; --at) {  // now they touch
     Stretch& before = load.at(at - 2);
     before.from_ns = std::min(before.from_ns, load.at(at - 1).from_ns);
@@ -61,15 +79,13 @@ void LinkMeter::add_to_link(LinkId link, const Completion& completion) {
 
 /// Takes the oldest stretch into the sums. Start and landing are whole nanoseconds: together they
 /// may be off by one.
-void LinkMeter::settle(LinkId link) {
-  LinkLoad& load = loads_[link];
+void LinkMeter::settle(LinkLoad& load) {
   const Stretch stretch = load.at(0);
   load.begin = (load.begin + 1) % latest_max;
   --load.count;
   const TimeNs length_ns = stretch.to_ns - stretch.from_ns;
-  const double utilisation =
-      static_cast<double>(stretch.bytes) /
-      (cluster_.links[link].bytes_per_s * static_cast<double>(length_ns + 1) * 1e-9);
+  const double utilisation = static_cast<double>(stretch.bytes) /
+                             (load.bytes_per_s * static_cast<double>(length_ns + 1) * 1e-9);
   load.busiest = std::max(load.busiest, utilisation);
   load.busy_ns += length_ns;
   if (utilisation < saturated_from || length_ns == 0) return;
@@ -157,12 +173,15 @@ std::vector<LinkUse> LinkMeter::link_use(TimeNs end_ns) {
     if (sum == 0) continue;
     use.bytes = static_cast<Bytes>(sum + 0.5);
     use.utilisation = sum / (rate * static_cast<double>(end_ns) * 1e-9);
-    LinkLoad& load = loads_[link];
-    while (load.count > 0) settle(link);
-    use.stretch_utilisation = load.busiest;
+    LinkLoad& load = loads_[load_of_link_[link]];
+    while (load.count > 0) settle(load);
+    const double share_of_narrowest = load.bytes_per_s / rate;
+    use.stretch_utilisation = load.busiest * share_of_narrowest;
     use.busy_share = static_cast<double>(load.busy_ns) / static_cast<double>(end_ns);
-    use.saturated_share = load.saturated_ns / static_cast<double>(end_ns);
-    use.bin_saturated_ns = load.saturated_bins;
+    if (share_of_narrowest >= saturated_from) {
+      use.saturated_share = load.saturated_ns / static_cast<double>(end_ns);
+      use.bin_saturated_ns = load.saturated_bins;
+    }
     use.bin_bytes = std::move(bins);
     uses.push_back(std::move(use));
   }

@@ -61,10 +61,13 @@ class LinkMeter {
     TimeNs from_ns = 0, to_ns = 0;
     Bytes bytes = 0;
   };
-  /// The latest stretches of a link, disjoint and in order: a chunk that took long may land after
-  /// others that started after it. What is older is settled in the sums.
+  /// Of links that the same channels cross, which carry the same at the same times: measured once,
+  /// at the rate of the narrowest. The latest stretches are held, disjoint and in order: a chunk
+  /// that took long may land after others that started after it. What is older is settled in the
+  /// sums.
   static constexpr std::uint32_t latest_max = 16;
   struct LinkLoad {
+    double bytes_per_s = 0;
     std::array<Stretch, latest_max> ring;  // `count` of them from `begin` on
     std::uint32_t begin = 0, count = 0;
     double busiest = 0;  // utilisation
@@ -73,8 +76,8 @@ class LinkMeter {
     double saturated_ns = 0;
     std::vector<double> saturated_bins;  // nanoseconds
   };
-  void add_to_link(LinkId link, const Completion& completion);
-  void settle(LinkId link);
+  void add_to_load(LinkLoad& load, TimeNs from, TimeNs to, Bytes bytes);
+  void settle(LinkLoad& load);
   void add(std::vector<double>& bins, TimeNs from, TimeNs to, double bytes);
   static void widen(std::vector<double>& bins);
   void add_busy(TimeNs from, TimeNs to);
@@ -82,7 +85,13 @@ class LinkMeter {
   const Cluster& cluster_;
   std::span<const ChannelRequest> requests_;
   std::vector<std::vector<double>> bins_;  // by channel
-  std::vector<LinkLoad> loads_;            // by link
+  std::vector<LinkLoad> loads_;
+  std::vector<std::uint32_t> load_of_link_;
+  struct Crossing {
+    std::uint32_t load = 0;
+    std::uint32_t times = 0;
+  };
+  std::vector<std::vector<Crossing>> crossings_;  // by channel
   TimeNs bin_ns_ = 1 * ms_ns;
   /// Disjoint times with a chunk on any link, start and end, of which the last ones are held.
   static constexpr std::size_t stretches_max = 4096;

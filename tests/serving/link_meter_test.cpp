@@ -13,11 +13,6 @@ namespace {
 /// Links of 1 GB/s, a byte per nanosecond. Channel 0 crosses link 0, channel 1 links 0 and 1, and
 /// channel 2 link 1 twice.
 struct Meter {
-  Meter() {
-    requests[0].route.hops = {0};
-    requests[1].route.hops = {0, 1};
-    requests[2].route.hops = {1, 1};
-  }
   void landed(ChannelId channel, TimeNs from, TimeNs to, Bytes bytes,
               Outcome outcome = Outcome::ok) {
     Completion completion;
@@ -34,8 +29,15 @@ struct Meter {
     cluster.links = {{.name = "a", .bytes_per_s = 1e9}, {.name = "b", .bytes_per_s = 1e9}};
     return cluster;
   }
+  static std::vector<ChannelRequest> three_channels() {
+    std::vector<ChannelRequest> requests(3);
+    requests[0].route.hops = {0};
+    requests[1].route.hops = {0, 1};
+    requests[2].route.hops = {1, 1};
+    return requests;
+  }
   Cluster cluster = two_links();
-  std::vector<ChannelRequest> requests = std::vector<ChannelRequest>(3);
+  std::vector<ChannelRequest> requests = three_channels();
   LinkMeter meter{cluster, requests};
 };
 
