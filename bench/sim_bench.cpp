@@ -78,7 +78,7 @@ void arguments(benchmark::internal::Benchmark* bench) {
   bench->ArgNames({"scenario", "busy", "gaps"})->UseManualTime()->Unit(benchmark::kMillisecond);
   for (const int gaps : {0, 1}) {
     for (const int busy : {8, 64}) bench->Args({0, busy, gaps});
-    for (const int busy : {16, 64, 256, 1024}) bench->Args({1, busy, gaps});
+    for (const int busy : {16, 64, 256, 1024, 2048}) bench->Args({1, busy, gaps});
   }
 }
 

@@ -44,23 +44,22 @@ constexpr BackendEntry all[] = {
 
 std::span<const BackendEntry> backends() { return all; }
 
-const BackendEntry* find_backend(std::string_view name) {
-  for (const BackendEntry& entry : all)
+Result<const BackendEntry*> find_backend(const std::string& name) {
+  std::vector<std::string> names;
+  for (const BackendEntry& entry : all) {
     if (entry.name == name) return &entry;
-  return nullptr;
+    names.emplace_back(entry.name);
+  }
+  return unknown_choice("--backend", name, names);
 }
 
 Result<std::unique_ptr<Backend>> make_backend(const std::string& name,
                                               const BackendOptions& options) {
-  std::vector<std::string> names;
-  for (const BackendEntry& entry : all) {
-    names.emplace_back(entry.name);
-    if (entry.name != name) continue;
-    if (entry.available) return entry.make(options);
-    return Error::missing("--backend " + name + ": " + std::string(entry.missing) +
-                          "; 'kvhaul list backends' shows what is available here");
-  }
-  return unknown_choice("--backend", name, names);
+  const auto entry = find_backend(name);
+  if (!entry) return entry.error();
+  if ((*entry)->available) return (*entry)->make(options);
+  return Error::missing("--backend " + name + ": " + std::string((*entry)->missing) +
+                        "; 'kvhaul list backends' shows what is available here");
 }
 
 }  // namespace kvhaul::cli

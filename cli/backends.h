@@ -27,8 +27,8 @@ struct BackendEntry {
 };
 std::span<const BackendEntry> backends();
 
-/// The entry of that name, or nothing.
-const BackendEntry* find_backend(std::string_view name);
+/// The entry of that name; bad_input for an unknown one.
+Result<const BackendEntry*> find_backend(const std::string& name);
 
 /// Fails with bad_input for an unknown name, with missing for one that this build lacks.
 Result<std::unique_ptr<Backend>> make_backend(const std::string& name,

@@ -176,10 +176,9 @@ Result<void> write_run_file(const ReplayRequest& request, const Scenario& scenar
   return file->close();
 }
 
-void apply_overrides(const ReplayRequest& request, Scenario& scenario) {
-  const BackendEntry* backend = find_backend(request.backend);
-  if (backend != nullptr &&
-      backend->virtual_only)  // what the scenario says is for the emulated one
+void apply_overrides(const ReplayRequest& request, const BackendEntry& backend,
+                     Scenario& scenario) {
+  if (backend.virtual_only)  // what the scenario says is for the emulated one
     scenario.real_time = scenario.payload = scenario.throttle = false;
   if (request.policy) scenario.scheduler.policy = *request.policy;
   if (request.streaming) scenario.serving.streaming = *request.streaming;
@@ -190,14 +189,6 @@ void apply_overrides(const ReplayRequest& request, Scenario& scenario) {
   if (request.throttle) scenario.throttle = *request.throttle;
   if (scenario.real_time) scenario.payload = true;
   scenario.serving.defer_checks = scenario.real_time;
-}
-
-Result<void> check_policy(const std::optional<std::string>& policy) {
-  if (!policy) return {};
-  std::vector<std::string> names;
-  for (const PolicyName& known : all_policies) names.emplace_back(known.name);
-  if (std::find(names.begin(), names.end(), *policy) != names.end()) return {};
-  return unknown_choice("--policy", *policy, names);
 }
 
 /// Bytes moved per second of copying, beside a plain memcpy loop of the same chunk size in the same
@@ -226,16 +217,25 @@ std::string count_text(double count) {
 
 }  // namespace
 
+Result<void> check_policy(const std::optional<std::string>& policy) {
+  if (!policy) return {};
+  std::vector<std::string> names;
+  for (const PolicyName& known : all_policies) names.emplace_back(known.name);
+  if (std::find(names.begin(), names.end(), *policy) != names.end()) return {};
+  return unknown_choice("--policy", *policy, names);
+}
+
 Result<ReplayResult> run_replay(const ReplayRequest& request) {
   const std::time_t started = std::time(nullptr);
   const Clock::time_point start = Clock::now();
   if (auto ok = check_policy(request.policy); !ok) return ok.error();
+  const auto entry = find_backend(request.backend);
+  if (!entry) return entry.error();
   auto loaded = load_scenario(request.scenario);
   if (!loaded) return loaded.error();
   Scenario& scenario = *loaded;
-  apply_overrides(request, scenario);
-  if (const BackendEntry* backend = find_backend(request.backend);
-      backend != nullptr && backend->virtual_only && scenario.real_time)
+  apply_overrides(request, **entry, scenario);
+  if ((*entry)->virtual_only && scenario.real_time)
     return Error::bad_input("--time real: backend " + request.backend + " has only virtual time");
   if (request.payload == false && scenario.real_time)
     return Error::bad_input("--payload none needs --time virtual: real time always moves bytes");

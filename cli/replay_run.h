@@ -45,6 +45,9 @@ struct ReplayResult {
   bool complete = true;  // every replayed request got all its KV
 };
 
+/// bad_input for a name that no policy has.
+Result<void> check_policy(const std::optional<std::string>& policy);
+
 /// Checks everything that can be checked, makes the directory, then runs.
 Result<ReplayResult> run_replay(const ReplayRequest& request);
 

@@ -7,7 +7,6 @@
 #include "cli/backends.h"
 #include "cli/replay_run.h"
 #include "cli/scenario_edit.h"
-#include "core/policy/all.h"
 #include "core/unit_text.h"
 
 namespace kvhaul::cli {
@@ -72,21 +71,6 @@ std::string point_name(std::size_t number, std::size_t count, const std::vector<
   return name.substr(0, name_bytes_max);
 }
 
-/// What replay itself looks at only when it starts.
-Result<void> check_names(const ReplayRequest& request) {
-  std::vector<std::string> names;
-  if (request.policy) {
-    for (const PolicyName& policy : all_policies) names.emplace_back(policy.name);
-    if (std::find(names.begin(), names.end(), *request.policy) == names.end())
-      return unknown_choice("--policy", *request.policy, names);
-    names.clear();
-  }
-  for (const BackendEntry& backend : backends()) names.emplace_back(backend.name);
-  if (std::find(names.begin(), names.end(), request.backend) == names.end())
-    return unknown_choice("--backend", request.backend, names);
-  return {};
-}
-
 Result<SweepPoint> make_point(const std::vector<SweepKey>& keys, std::vector<std::string> values,
                               const SweepBase& base, std::map<std::string, Scenario>& scenarios) {
   SweepPoint point;
@@ -119,7 +103,9 @@ Result<SweepPoint> make_point(const std::vector<SweepKey>& keys, std::vector<std
   }
   auto request = read_replay_request(point.arguments);
   if (!request) return request.error();
-  if (auto ok = check_names(*request); !ok) return ok.error();
+  // What replay itself looks at only when it starts:
+  if (auto ok = check_policy(request->policy); !ok) return ok.error();
+  if (auto entry = find_backend(request->backend); !entry) return entry.error();
   point.real_time = request->real_time.value_or(point.real_time);
   point.values = std::move(values);
   return point;

@@ -70,6 +70,14 @@ Result<ChannelPlan> plan_channels(const Cluster& cluster,
   return out;
 }
 
+std::map<LinkId, std::map<ChannelId, std::uint32_t>> link_crossings(
+    std::span<const ChannelRequest> requests) {
+  std::map<LinkId, std::map<ChannelId, std::uint32_t>> crossings;
+  for (ChannelId id = 0; id < requests.size(); ++id)
+    for (const LinkId link : requests[id].route.hops) ++crossings[link][id];
+  return crossings;
+}
+
 ChannelNumbers numbers_of(const Route& route, const RouteCosts& costs) {
   ChannelNumbers numbers;
   numbers.fixed_ns = route.latency_ns + costs.fixed_ns;

@@ -1,6 +1,7 @@
 // Which channels a run opens: the usable routes between the places that will exchange bytes.
 #pragma once
 
+#include <map>
 #include <span>
 #include <string>
 #include <utility>
@@ -35,6 +36,10 @@ struct ChannelPlan {
 Result<ChannelPlan> plan_channels(const Cluster& cluster,
                                   std::span<const std::pair<PlaceId, PlaceId>> pairs,
                                   const RoutePlan& plan);
+
+/// How often each channel crosses each link, for the links that any crosses.
+std::map<LinkId, std::map<ChannelId, std::uint32_t>> link_crossings(
+    std::span<const ChannelRequest> requests);
 
 /// What a route advertises when nothing better is known than its links and its kind's costs.
 ChannelNumbers numbers_of(const Route& route, const RouteCosts& costs);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "core/channel_plan.h"
+
 namespace kvhaul {
 
 LinkMeter::LinkMeter(const Cluster& cluster, std::span<const ChannelRequest> requests)
@@ -11,11 +13,8 @@ LinkMeter::LinkMeter(const Cluster& cluster, std::span<const ChannelRequest> req
       bins_(requests.size()),
       load_of_link_(cluster.links.size(), no_id),
       crossings_(requests.size()) {
-  std::map<LinkId, std::map<ChannelId, std::uint32_t>> channels_of;
-  for (ChannelId channel = 0; channel < requests.size(); ++channel)
-    for (const LinkId link : requests[channel].route.hops) ++channels_of[link][channel];
   std::map<std::map<ChannelId, std::uint32_t>, std::uint32_t> loads;
-  for (const auto& [link, channels] : channels_of) {
+  for (const auto& [link, channels] : link_crossings(requests)) {
     const auto [found, is_new] =
         loads.try_emplace(channels, static_cast<std::uint32_t>(loads_.size()));
     load_of_link_[link] = found->second;

@@ -52,8 +52,7 @@ class LinkMeter {
   std::uint64_t landed_chunks() const { return landed_chunks_; }
   Bytes channel_bytes(ChannelId channel) const;
 
-  /// Use of every link that carried anything, most used first.
-  /// Once, at the end.
+  /// Use of every link that carried anything, most used first. To be asked once, at the end.
   std::vector<LinkUse> link_use(TimeNs end_ns);
 
  private:
@@ -61,20 +60,25 @@ class LinkMeter {
     TimeNs from_ns = 0, to_ns = 0;
     Bytes bytes = 0;
   };
+  static constexpr std::uint32_t latest_max = 16;
   /// Of links that the same channels cross, which carry the same at the same times: measured once,
   /// at the rate of the narrowest. The latest stretches are held, disjoint and in order: a chunk
   /// that took long may land after others that started after it. What is older is settled in the
   /// sums.
-  static constexpr std::uint32_t latest_max = 16;
   struct LinkLoad {
     double bytes_per_s = 0;
     std::array<Stretch, latest_max> ring;  // `count` of them from `begin` on
     std::uint32_t begin = 0, count = 0;
     double busiest = 0;  // utilisation
     TimeNs busy_ns = 0;
-    Stretch& at(std::uint32_t i) { return ring[(begin + i) % latest_max]; }
     double saturated_ns = 0;
     std::vector<double> saturated_bins;  // nanoseconds
+
+    Stretch& at(std::uint32_t i) { return ring[(begin + i) % latest_max]; }
+  };
+  struct Crossing {
+    std::uint32_t load = 0;
+    std::uint32_t times = 0;
   };
   void add_to_load(LinkLoad& load, TimeNs from, TimeNs to, Bytes bytes);
   void settle(LinkLoad& load);
@@ -87,10 +91,6 @@ class LinkMeter {
   std::vector<std::vector<double>> bins_;  // by channel
   std::vector<LinkLoad> loads_;
   std::vector<std::uint32_t> load_of_link_;
-  struct Crossing {
-    std::uint32_t load = 0;
-    std::uint32_t times = 0;
-  };
   std::vector<std::vector<Crossing>> crossings_;  // by channel
   TimeNs bin_ns_ = 1 * ms_ns;
   /// Disjoint times with a chunk on any link, start and end, of which the last ones are held.

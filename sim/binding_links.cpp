@@ -3,18 +3,12 @@
 #include <algorithm>
 #include <map>
 
+#include "core/channel_plan.h"
+
 namespace kvhaul::sim {
 namespace {
 
-/// How often each channel crosses a link.
-using Crossings = std::map<ChannelId, double>;
-
-std::map<LinkId, Crossings> crossings_of(std::span<const ChannelRequest> requests) {
-  std::map<LinkId, Crossings> crossings;
-  for (ChannelId id = 0; id < requests.size(); ++id)
-    for (const LinkId link : requests[id].route.hops) ++crossings[link][id];
-  return crossings;
-}
+using Crossings = std::map<ChannelId, std::uint32_t>;  // of a link
 
 /// `a` cannot bind where `b` does not: all that crosses a crosses b, as often for its rate.
 bool covered(const Crossings& a, double a_rate, const Crossings& b, double b_rate) {
@@ -27,15 +21,8 @@ bool covered(const Crossings& a, double a_rate, const Crossings& b, double b_rat
 
 }  // namespace
 
-std::vector<LinkId> used_links(std::span<const ChannelRequest> requests) {
-  std::vector<LinkId> links;
-  for (const auto& [link, channels] : crossings_of(requests)) links.push_back(link);
-  return links;
-}
-
-std::vector<LinkId> binding_links(const Cluster& cluster,
-                                  std::span<const ChannelRequest> requests) {
-  std::map<LinkId, Crossings> crossings = crossings_of(requests);
+std::vector<bool> binding_links(const Cluster& cluster, std::span<const ChannelRequest> requests) {
+  std::map<LinkId, Crossings> crossings = link_crossings(requests);
   for (auto link = crossings.begin(); link != crossings.end();) {
     // What covers it lies on the road of every channel, so also of its first.
     const std::vector<LinkId>& road = requests[link->second.begin()->first].route.hops;
@@ -49,9 +36,9 @@ std::vector<LinkId> binding_links(const Cluster& cluster,
     });
     link = redundant ? crossings.erase(link) : std::next(link);
   }
-  std::vector<LinkId> links;
-  for (const auto& [link, channels] : crossings) links.push_back(link);
-  return links;
+  std::vector<bool> binding(cluster.links.size());
+  for (const auto& [link, channels] : crossings) binding[link] = true;
+  return binding;
 }
 
 }  // namespace kvhaul::sim

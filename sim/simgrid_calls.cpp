@@ -128,12 +128,12 @@ void SimgridPlatform::set_link_rate(LinkId id, double bytes_per_s) {
 }
 
 void SimgridPlatform::run_flow(std::uint32_t flow) {
-  State& s = *state_;
-  if (s.comms[flow] != nullptr) {
-    s.actions[flow]->resume();
-    return;
-  }
-  guarded([&] { start_flow(flow); });
+  guarded([&] {
+    if (state_->comms[flow] != nullptr)
+      state_->actions[flow]->resume();
+    else
+      start_flow(flow);
+  });
 }
 
 void SimgridPlatform::start_flow(std::uint32_t flow) {

@@ -4,7 +4,7 @@
 // What SimGrid is asked: given that these flows are under way, at what rate does each run? The
 // answer is its max-min solution over the links of a platform that is built here. A flow stands for
 // a channel. It is started once, with more to move than any run will, and from then on suspended
-// whenever its channel is idle: that costs a third of starting a flow for every chunk, and chunks
+// whenever its channel is idle: that costs less than a flow for every chunk, and chunks
 // that follow each other on a channel cost SimGrid nothing. Its clock therefore never moves; how
 // far each chunk has got is simgrid_wire.cpp's to keep.
 //

@@ -33,12 +33,12 @@ SimgridWire::SimgridWire(const Cluster& cluster, std::span<const ChannelRequest>
     std::sort(channel.links.begin(), channel.links.end());
     channel.links.erase(std::unique(channel.links.begin(), channel.links.end()),
                         channel.links.end());
+    for (const LinkId link : channel.links) used_[link] = true;
     if (requests[id].pull)
       for (const LinkId link : channel.links)
         if (cluster.links[link].read_incast < 1) channel.reads.push_back(link);
     if (!route.hops.empty()) channel.alone_bytes_per_s = route.bytes_per_s;
   }
-  for (const LinkId link : used_links(requests)) used_[link] = true;
   build(binding_links(cluster, requests));
 }
 
@@ -47,35 +47,34 @@ double SimgridWire::rate_now(LinkId link) const {
   double rate = cluster_.links[link].bytes_per_s;
   if (!shares_.empty()) rate *= shares_[link];
   const auto readers = readers_.find(link);
-  if (readers != readers_.end() && readers->second.size() > 1)
+  if (readers != readers_.end() && readers->second.places > 1)
     rate *= cluster_.links[link].read_incast;
   return rate;
 }
 
 /// A channel that pulls begins (1) or ends (-1) to read into a port. True if its rate has changed.
 bool SimgridWire::count_reader(ChannelId id, LinkId link, int step) {
-  std::map<PlaceId, int>& readers = readers_[link];
-  const bool several = readers.size() > 1;
-  const PlaceId source = requests_[id].route.source;
-  if ((readers[source] += step) == 0) readers.erase(source);
-  if (several == (readers.size() > 1)) return false;
+  Readers& readers = readers_[link];
+  const bool several = readers.places > 1;
+  int& channels = readers.channels[requests_[id].route.source];
+  const bool read_before = channels > 0;
+  channels += step;
+  readers.places += static_cast<int>(channels > 0) - static_cast<int>(read_before);
+  if (several == (readers.places > 1)) return false;
   platform_->set_link_rate(link, rate_now(link));
   return true;
 }
 
 /// A platform of those links; the others bind nowhere. Flows begin anew.
-void SimgridWire::build(std::span<const LinkId> links) {
+void SimgridWire::build(const std::vector<bool>& links) {
   platform_ = std::make_unique<SimgridPlatform>(channels_.size());
-  std::vector<bool> kept(cluster_.links.size());
-  for (const LinkId link : links) {
-    kept[link] = true;
-    platform_->add_link(link, rate_now(link));
-  }
+  for (LinkId link = 0; link < links.size(); ++link)
+    if (links[link]) platform_->add_link(link, rate_now(link));
   std::vector<LinkId> road;
   for (ChannelId id = 0; id < channels_.size(); ++id) {
     road.clear();
     for (const LinkId link : requests_[id].route.hops)
-      if (kept[link]) road.push_back(link);
+      if (links[link]) road.push_back(link);
     if (!road.empty()) platform_->add_flow(id, road);
   }
 }
@@ -131,7 +130,7 @@ bool SimgridWire::set_link_share(LinkId link, double share, TimePs now) {
   if (shares_.empty()) {
     shares_.assign(cluster_.links.size(), 1);
     shares_[link] = share;
-    build(used_links(requests_));
+    build(used_);
     for (const ChannelId id : busy_) {
       channels_[id].flowing = false;
       if (channels_[id].alone_bytes_per_s != 0) flow(id);

@@ -58,7 +58,12 @@ class SimgridWire final : public modelled::Wire {
     ChannelId mixed = 0;
   };
 
-  void build(std::span<const LinkId> links);
+  struct Readers {
+    std::map<PlaceId, int> channels;  // busy ones, by the place they read
+    int places = 0;                   // with any
+  };
+
+  void build(const std::vector<bool>& links);
   double rate_now(LinkId link) const;
   bool count_reader(ChannelId id, LinkId link, int step);
   void touch(ChannelId id, TimePs now);
@@ -73,14 +78,13 @@ class SimgridWire final : public modelled::Wire {
   std::vector<ChannelRequest> requests_;
   std::unique_ptr<SimgridPlatform> platform_;
   std::vector<Channel> channels_;
-  std::vector<double> shares_;  // of each link's rate; empty before the first change
-  std::vector<Users> users_;    // by link
-  std::vector<bool> used_;      // by link: some channel crosses it
-  /// Of ports that give less to several readers: busy channels by the place they read.
-  std::map<LinkId, std::map<PlaceId, int>> readers_;
-  std::vector<ChannelId> busy_;     // those with a chunk
-  std::vector<ChannelId> touched_;  // whose flow may have to begin or end
-  TimePs changed_ps_ = 0;           // when
+  std::vector<double> shares_;         // of each link's rate; empty before the first change
+  std::vector<Users> users_;           // by link
+  std::vector<bool> used_;             // by link: some channel crosses it
+  std::map<LinkId, Readers> readers_;  // of ports that give less to several
+  std::vector<ChannelId> busy_;        // those with a chunk
+  std::vector<ChannelId> touched_;     // whose flow may have to begin or end
+  TimePs changed_ps_ = 0;              // when
   bool rates_changed_ = false;
   bool next_known_ = false;
   ChannelId next_ = no_id;
