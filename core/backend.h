@@ -66,6 +66,13 @@ struct ChunkPost {
   }
 };
 
+/// A part of a segment, and what to fill it with.
+struct SegmentRange {
+  Bytes offset = 0;
+  Bytes length = 0;
+  std::uint64_t seed = 0;  // of the pattern, where one is written
+};
+
 /// How a chunk ended, named after what the caller has to do about it.
 enum class Outcome : std::uint8_t {
   ok,           // all bytes are at the target
@@ -152,10 +159,24 @@ class Backend {
   /// feels it at once. False: this backend cannot change its links, and nothing has happened.
   virtual bool set_link_share(LinkId /*link*/, double /*share*/) { return false; }
 
+  /// Computation that begins now at a place and keeps its processors and memory busy for so long,
+  /// as far as the backend has any. Never blocks.
+  virtual void occupy(PlaceId /*place*/, TimeNs /*duration_ns*/) {}
+
   // Payload: only when moves_bytes(). Offsets and lengths must lie inside the segment.
   virtual void fill(SegmentId segment, Bytes offset, Bytes length, std::uint64_t seed) = 0;
   /// Checksum of the bytes as they lie there (core/checksum.h).
   virtual std::uint64_t checksum(SegmentId segment, Bytes offset, Bytes length) = 0;
+  /// The same for many ranges at a time; to be overridden where a call costs more than the work.
+  virtual void fill_ranges(SegmentId segment, std::span<const SegmentRange> ranges) {
+    for (const SegmentRange& r : ranges) fill(segment, r.offset, r.length, r.seed);
+  }
+  /// sums[i] becomes the checksum of ranges[i].
+  virtual void checksum_ranges(SegmentId segment, std::span<const SegmentRange> ranges,
+                               std::span<std::uint64_t> sums) {
+    for (std::size_t i = 0; i < ranges.size(); ++i)
+      sums[i] = checksum(segment, ranges[i].offset, ranges[i].length);
+  }
   virtual void read(SegmentId segment, Bytes offset, std::span<std::byte> into) = 0;
   virtual void write(SegmentId segment, Bytes offset, std::span<const std::byte> from) = 0;
 };

@@ -409,6 +409,9 @@ void Replay::start_prefill(TimeNs at, TimeNs now, std::uint32_t index) {
         request.chunk_ends[c] - static_cast<std::uint32_t>(before),
         static_cast<std::uint32_t>(before));
   request.prefill_end_expected_ns = end;
+  if (backend_.moves_bytes()) fill_prompt(slot);
+  if (config_.busy_prefill)
+    for (const PlaceId place : config_.prefill.instances[index]) backend_.occupy(place, end - at);
   schedule_prefill(index);
   if (result.cached_tokens != 0) {
     if (config_.streaming == Streaming::chunk_layer) readable(now, slot, config_.model.layers);
@@ -516,8 +519,6 @@ Replay::UnitSpan Replay::span_of(const Request& request, std::uint32_t unit) con
 /// Computed at the prefill side; whoever moves it is told.
 void Replay::readable(TimeNs now, std::uint32_t slot, std::uint32_t units) {
   Request& request = requests_[slot];
-  if (backend_.moves_bytes())
-    for (std::uint32_t u = 0; u < units; ++u) fill_unit(slot, request.readable_units + u);
   request.readable_units += units;
   if (config_.pull) {
     send(prefill_node(request), decode_node(request), readable_message, slot,
@@ -603,30 +604,32 @@ void Replay::submit_lane(TimeNs now, std::uint32_t slot, std::uint32_t unit, std
   runtime_->submit(now, pairs_[pair], transfer);
 }
 
-/// Writes into the source pages of a unit what nothing else has: the numbers of request and place
-/// are in it. Pages that come from the cache already hold what an earlier request wrote.
-void Replay::fill_unit(std::uint32_t slot, std::uint32_t unit) {
+/// Writes into the source pages of a prompt what nothing else has: the numbers of request and place
+/// are in it. Pages that come from the cache already hold what an earlier request wrote. When
+/// prefill begins, so that in real time nothing stands between a layer's being ready and its
+/// leaving.
+void Replay::fill_prompt(std::uint32_t slot) {
   const Request& request = requests_[slot];
-  const UnitSpan span = span_of(request, unit);
-  const std::uint32_t first_token = std::max(span.first_token, request.result.cached_tokens);
-  if (first_token >= span.end_token) return;
-  const PrefillInstance& instance = *prefill_[request.result.prefill_instance];
+  const RequestResult& result = request.result;
+  if (result.cached_tokens >= result.input_tokens) return;
+  const PrefillInstance& instance = *prefill_[result.prefill_instance];
   for (std::uint32_t rank = 0; rank < source_ranks_.size(); ++rank) {
     const RankGeometry& geometry = source_ranks_[rank];
     const PagedLayout& layout = geometry.layout;
-    for (std::uint32_t layer = std::max(span.first_layer, geometry.first_layer);
-         layer < std::min(span.end_layer, geometry.end_layer); ++layer)
+    descriptors_.clear();
+    for (std::uint32_t layer = geometry.first_layer; layer < geometry.end_layer; ++layer)
       for (std::uint32_t region = 0; region < geometry.regions; ++region) {
         const PagedLayout at = geometry.region(layer, region);
-        descriptors_.clear();
-        map_pages(
-            at, request.source_pages, at, request.source_pages,
-            {first_token, span.end_token, layout.first_head, layout.first_head + layout.heads},
-            descriptors_);
-        for (const Descriptor& piece : descriptors_)
-          backend_.fill(instance.segments[rank], piece.source_offset, piece.length,
-                        mix64(request.result.request) ^ mix64(piece.source_offset + rank));
+        map_pages(at, request.source_pages, at, request.source_pages,
+                  {result.cached_tokens, result.input_tokens, layout.first_head,
+                   layout.first_head + layout.heads},
+                  descriptors_);
       }
+    ranges_.clear();
+    for (const Descriptor& piece : descriptors_)
+      ranges_.push_back({piece.source_offset, piece.length,
+                         mix64(result.request) ^ mix64(piece.source_offset + rank)});
+    backend_.fill_ranges(instance.segments[rank], ranges_);
   }
 }
 
@@ -636,10 +639,16 @@ bool Replay::payload_is_right(const Request& request, std::uint32_t unit, std::u
   const SegmentId from =
       prefill_[request.result.prefill_instance]->segments[lanes_[lane].source_rank];
   const SegmentId to = decode_[request.result.decode_instance]->segments[lanes_[lane].target_rank];
-  return std::all_of(descriptors_.begin(), descriptors_.end(), [&](const Descriptor& piece) {
-    return backend_.checksum(from, piece.source_offset, piece.length) ==
-           backend_.checksum(to, piece.target_offset, piece.length);
-  });
+  const auto sums_of = [&](SegmentId segment, Bytes Descriptor::*offset,
+                           std::vector<std::uint64_t>& sums) {
+    ranges_.clear();
+    for (const Descriptor& piece : descriptors_) ranges_.push_back({piece.*offset, piece.length});
+    sums.assign(ranges_.size(), 0);
+    backend_.checksum_ranges(segment, ranges_, sums);
+  };
+  sums_of(from, &Descriptor::source_offset, source_sums_);
+  sums_of(to, &Descriptor::target_offset, target_sums_);
+  return source_sums_ == target_sums_;
 }
 
 TransferRow& Replay::row_of(Request& request, std::uint32_t chunk, std::uint8_t tier) const {

@@ -162,7 +162,7 @@ class Replay final : public RuntimeClient {
   void submit_lane(TimeNs now, std::uint32_t slot, std::uint32_t unit, std::uint32_t lane);
   void describe_lane(const Request& request, std::uint32_t unit, const Lane& lane,
                      std::vector<Descriptor>& out) const;
-  void fill_unit(std::uint32_t slot, std::uint32_t unit);
+  void fill_prompt(std::uint32_t slot);
   bool payload_is_right(const Request& request, std::uint32_t unit, std::uint32_t lane);
   TransferRow& row_of(Request& request, std::uint32_t chunk, std::uint8_t tier) const;
   struct Check {
@@ -224,7 +224,9 @@ class Replay final : public RuntimeClient {
   TimeNs decode_layer_ns_ = 0;  // of a lone sequence; spaces the deadlines of layers
   std::deque<Check> checks_;    // of what has landed, oldest first
   std::size_t open_transfers_ = 0;
-  std::vector<Descriptor> descriptors_;  // scratch
+  std::vector<Descriptor> descriptors_;                   // scratch
+  std::vector<SegmentRange> ranges_;                      // scratch
+  std::vector<std::uint64_t> source_sums_, target_sums_;  // scratch
 };
 
 }  // namespace kvhaul

@@ -62,6 +62,9 @@ struct ReplayConfig {
   /// Compare checksums while nothing is being copied, so that reading memory for them does not slow
   /// the copies: for real time. In virtual time they cost nothing, and are compared at once.
   bool defer_checks = false;
+  /// Keep processors and memory of the prefill places busy while prefill runs, where the backend
+  /// has any, so that copies meet what they meet while a model computes.
+  bool busy_prefill = false;
   std::uint64_t seed = 1;
 };
 

@@ -109,6 +109,14 @@ class Player final : public FaultyBackend {
   std::uint64_t checksum(SegmentId segment, Bytes offset, Bytes length) override {
     return inner_->checksum(segment, offset, length);
   }
+  void fill_ranges(SegmentId segment, std::span<const SegmentRange> ranges) override {
+    inner_->fill_ranges(segment, ranges);
+  }
+  void checksum_ranges(SegmentId segment, std::span<const SegmentRange> ranges,
+                       std::span<std::uint64_t> sums) override {
+    inner_->checksum_ranges(segment, ranges, sums);
+  }
+  void occupy(PlaceId place, TimeNs duration_ns) override { inner_->occupy(place, duration_ns); }
   void read(SegmentId segment, Bytes offset, std::span<std::byte> into) override {
     inner_->read(segment, offset, into);
   }
