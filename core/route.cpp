@@ -110,7 +110,7 @@ class Finder {
 
   TreeSpot spot(PlaceId id) const {
     const Place& place = cluster_.places[id];
-    if (place.kind == PlaceKind::host) return {place.index, std::nullopt, no_id, no_id};
+    if (place.kind == PlaceKind::host) return {place.index, std::nullopt};
     const Gpu& gpu = cluster_.gpu(id);
     return {gpu.host, gpu.pcie_switch, gpu.host_out, gpu.host_in};
   }

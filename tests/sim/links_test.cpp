@@ -253,7 +253,7 @@ TEST_F(SimgridLinks, AScriptedFaultDegradesTheLink) {
   const auto to = backend->register_segment(1, MiB);
   ASSERT_TRUE(from && to);
   for (const ChannelId id : {0u, 1u}) {
-    ChunkPost chunk{id + 1, *from, *to, 1000, 1, false, {id * 1000, id * 1000, 1000}};
+    ChunkPost chunk{id + 1, *from, *to, 1000, 1, Gather::each, {id * 1000, id * 1000, 1000}};
     backend->post(id, {&chunk, 1});
   }
   BackendEvents events;

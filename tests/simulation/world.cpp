@@ -101,8 +101,16 @@ RoutePlan draw_route_plan(Random random) {
     costs.max_in_flight = static_cast<std::uint32_t>(random.between(1, 16));
     costs.max_chunk_bytes = random.between(1'000, 500'000);
     costs.max_pieces = static_cast<std::uint32_t>(random.between(1, 64));
-    if (random.chance(0.5))
-      costs.pack = PackCosts{static_cast<TimeNs>(random.between(500, 9'000)), 500e9};
+    for (std::size_t m = 1; m < gather_count; ++m) {
+      if (random.chance(0.5)) continue;
+      GatherCosts& gather = costs.gather[m].emplace();
+      gather.fixed_ns = static_cast<TimeNs>(random.between(0, 9'000));
+      gather.post_ns = static_cast<TimeNs>(random.between(0, 5'000));
+      gather.piece_post_ns = static_cast<TimeNs>(random.between(0, 500));
+      gather.half_bandwidth_bytes = random.between(0, 100'000);
+      gather.piece_half_bandwidth_bytes = random.between(0, 10'000);
+      gather.bytes_per_s = random.chance(0.5) ? 500e9 : 0;
+    }
   }
   return plan;
 }
