@@ -14,7 +14,8 @@
 namespace kvhaul {
 namespace {
 
-PortRates read_port(YamlMap map) {
+/// `with_both`: a limit of the two directions together may be given.
+PortRates read_port(YamlMap map, bool with_both = false) {
   PortRates port;
   // Both directions at once, or each by itself.
   if (map.has("rate")) {
@@ -24,6 +25,10 @@ PortRates read_port(YamlMap map) {
     port.in_bytes_per_s = map.rate("in");
   }
   port.latency_ns = map.duration("latency", TimeNs{0});
+  if (with_both)
+    port.both_bytes_per_s = map.rate("both", 0.0);
+  else if (map.has("both"))
+    map.fail_at("both", "'both': only the 'host_link' of GPUs may have one");
   map.done();
   return port;
 }
@@ -155,6 +160,7 @@ std::uint64_t link_count(const ClusterSpec& spec) {
     const NodeSpec& n = node.spec;
     links += n.hosts.size() * n.hosts.size() + 2 * n.pcie_switches.size() + 4 * n.gpus.size() +
              4 * n.nics.size();
+    for (const NodeSpec::Gpu& gpu : n.gpus) links += gpu.host_link.both_bytes_per_s > 0 ? 1 : 0;
     for (const NodeSpec::Host& host : n.hosts) links += host.memory_write_bytes_per_s > 0 ? 1 : 0;
     rails = std::max<std::uint64_t>(rails, n.nics.size());
   }
@@ -210,12 +216,6 @@ void read_cluster(YamlDocument& document, YamlMap map, Scenario& scenario) {
   scenario.cluster = std::move(*cluster);
 }
 
-void read_costs(YamlMap map, RouteCosts& costs) {
-  costs.fixed_ns = map.duration("fixed_cost", TimeNs{0});
-  costs.post_ns = map.duration("post_cost", TimeNs{0});
-  costs.half_bandwidth_bytes = map.bytes("half_bandwidth", Bytes{0});
-  costs.queues = static_cast<std::uint32_t>(map.count("queues", 1, 1, 256));
-  costs.max_in_flight = static_cast<std::uint32_t>(map.count("max_in_flight", 128, 1, 65536));
 /// `costs` are the route's, which a method takes over where it has none of its own.
 GatherCosts read_gather(YamlMap map, Gather method, const RouteCosts& costs) {
   GatherCosts gather;
@@ -240,6 +240,12 @@ GatherCosts read_gather(YamlMap map, Gather method, const RouteCosts& costs) {
   return gather;
 }
 
+void read_costs(YamlMap map, RouteCosts& costs) {
+  costs.fixed_ns = map.duration("fixed_cost", TimeNs{0});
+  costs.post_ns = map.duration("post_cost", TimeNs{0});
+  costs.half_bandwidth_bytes = map.bytes("half_bandwidth", Bytes{0});
+  costs.queues = static_cast<std::uint32_t>(map.count("queues", 1, 1, 256));
+  costs.max_in_flight = static_cast<std::uint32_t>(map.count("max_in_flight", 128, 1, 65536));
   costs.max_chunk_bytes = map.bytes("max_chunk", GiB);
   costs.max_pieces = static_cast<std::uint32_t>(map.count("max_pieces", 256, 1, 4096));
   for (const Gather method : {Gather::batch, Gather::pack, Gather::through})

@@ -42,6 +42,9 @@ Cluster draw_cluster(Random random) {
       gpu.host = i % hosts;
       if (switches) gpu.pcie_switch = i;
       gpu.host_link = {rate(random, 10e9, 60e9), rate(random, 10e9, 60e9), 0};
+      if (random.chance(0.3))
+        gpu.host_link.both_bytes_per_s =
+            std::max(gpu.host_link.out_bytes_per_s, gpu.host_link.in_bytes_per_s) * 1.5;
       if (random.chance(0.5))
         gpu.nvlink = PortRates{rate(random, 50e9, 450e9), rate(random, 50e9, 450e9), 0};
       node.gpus.push_back(gpu);
