@@ -45,7 +45,10 @@ struct ChannelNumbers {
   std::uint32_t max_pieces = 256;  // in one chunk
   std::uint32_t stages = 1;
   std::uint32_t distance = 0;  // of the NICs from the memory; 0 is nearest (Route::distance)
-  std::optional<PackCosts> pack;
+  GatherTable gather;          // what it can do besides writing each piece
+
+  /// Costs of a method, `each` included; nothing where the channel lacks it.
+  std::optional<GatherCosts> gather_costs(Gather method) const;
 
   friend bool operator==(const ChannelNumbers&, const ChannelNumbers&) = default;
 };
@@ -57,7 +60,7 @@ struct ChunkPost {
   SegmentId target_segment = 0;
   Bytes bytes = 0;
   std::uint32_t piece_count = 0;
-  bool packed = false;                 // gather, move as one, scatter; else one write per piece
+  Gather gather = Gather::each;        // of several pieces; what the channel lacks means `each`
   Descriptor piece;                    // the piece, when there is one
   const Descriptor* pieces = nullptr;  // piece_count of them otherwise
 

@@ -89,7 +89,7 @@ ChannelNumbers numbers_of(const Route& route, const RouteCosts& costs) {
   numbers.max_pieces = costs.max_pieces;
   numbers.stages = route.stages;
   numbers.distance = route.distance;
-  numbers.pack = costs.pack;
+  numbers.gather = costs.gather;
   return numbers;
 }
 

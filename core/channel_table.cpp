@@ -53,7 +53,17 @@ ChannelTable::ChannelTable(const SchedulerSetup& setup)
     for (const std::uint32_t link : from.links)
       if (whole_pair_crosses(setup, from.pair, link)) add(link);
     channels_.push_back(channel);
+    // Channels that follow each other are mostly of one kind of route.
+    if (gathers_.empty() || gathers_.back() != from.numbers.gather)
+      gathers_.push_back(from.numbers.gather);
+    gathers_of_.push_back(static_cast<std::uint32_t>(gathers_.size() - 1));
   }
+}
+
+ChannelTable::Charge ChannelTable::charge_gathered(std::uint32_t channel, Bytes bytes,
+                                                   std::uint32_t pieces, Gather gather) const {
+  const GatherCosts& costs = *gathers_[gathers_of_[channel]][static_cast<std::size_t>(gather)];
+  return {costs.charged_bytes(bytes, pieces), costs.posting_ns(pieces)};
 }
 
 void ChannelTable::learn(std::uint32_t channel) {

@@ -21,14 +21,16 @@ class ChannelTable {
  public:
   explicit ChannelTable(const SchedulerSetup& setup);
 
-  /// What a chunk occupies a channel for, as bytes: its own, and the half-bandwidth size of every
-  /// piece that is written by itself.
+  /// What a chunk occupies a channel for, as bytes: its own, and what the method by which its
+  /// pieces are gathered adds (GatherCosts).
   struct Charge {
     Bytes bytes = 0;
     TimeNs post_ns = 0;  // of the posting thread; a chunk takes no less
   };
   /// The same for all channels of a pair and tier: they are of one kind of route.
-  Charge charge(std::uint32_t channel, Bytes bytes, std::uint32_t pieces) const {
+  Charge charge(std::uint32_t channel, Bytes bytes, std::uint32_t pieces, Gather gather) const {
+    if (gather != Gather::each) [[unlikely]]
+      return charge_gathered(channel, bytes, pieces, gather);
     const Channel& c = channels_[channel];
     return {bytes + std::uint64_t{pieces} * c.half_bandwidth_bytes,
             static_cast<TimeNs>(std::uint64_t{pieces} * c.post_ns)};
@@ -148,6 +150,8 @@ class ChannelTable {
   static constexpr std::uint32_t max_links = 6;
   static constexpr std::uint32_t channel_min_chunks = 2;
 
+  Charge charge_gathered(std::uint32_t channel, Bytes bytes, std::uint32_t pieces,
+                         Gather gather) const;
   void learn(std::uint32_t channel);
 
   struct alignas(64) Channel {
@@ -179,8 +183,10 @@ class ChannelTable {
   };
 
   std::vector<Channel> channels_;
-  std::vector<Rate> rates_;             // by channel
-  std::vector<TimeNs> link_queued_ns_;  // by link, and one more that stays at zero
+  std::vector<Rate> rates_;                // by channel
+  std::vector<std::uint32_t> gathers_of_;  // by channel: its entry in gathers_
+  std::vector<GatherTable> gathers_;       // each different one once
+  std::vector<TimeNs> link_queued_ns_;     // by link, and one more that stays at zero
   std::vector<Link> links_;
   TimeNs channel_window_ns_;
   TimeNs link_window_ns_;

@@ -1,5 +1,6 @@
 #include "core/cluster.h"
 
+#include <algorithm>
 #include <map>
 
 namespace kvhaul {
@@ -28,8 +29,23 @@ class Builder {
   }
 
   static Result<void> check_port(const std::string& what, const PortRates& rates) {
-    if (rates.out_bytes_per_s > 0 && rates.in_bytes_per_s > 0) return {};
-    return Error::bad_input(what + ": expected a rate above zero in both directions");
+    if (!(rates.out_bytes_per_s > 0 && rates.in_bytes_per_s > 0))
+      return Error::bad_input(what + ": expected a rate above zero in both directions");
+    if (rates.both_bytes_per_s != 0)
+      return Error::bad_input(what +
+                              ": only a GPU's host link may have a limit of both directions");
+    return {};
+  }
+
+  /// A limit below one of the rates would make that rate a wrong number.
+  static Result<void> check_host_link(const std::string& what, PortRates rates) {
+    const double both = rates.both_bytes_per_s;
+    if (both != 0 && !(both >= std::max(rates.out_bytes_per_s, rates.in_bytes_per_s)))
+      return Error::bad_input(what +
+                              ": expected a rate of both directions together that is no smaller "
+                              "than that of one");
+    rates.both_bytes_per_s = 0;
+    return check_port(what, rates);
   }
 
   Result<void> add_node(std::size_t n) {
@@ -118,7 +134,7 @@ class Builder {
     const std::string name = node.name + "/gpu" + std::to_string(i);
     if (auto ok = check_host(name, from.host, spec); !ok) return ok;
     if (auto ok = check_switch(name, from.pcie_switch, spec); !ok) return ok;
-    if (auto ok = check_port(name + " host link", from.host_link); !ok) return ok;
+    if (auto ok = check_host_link(name + " host link", from.host_link); !ok) return ok;
     Gpu gpu;
     gpu.place = static_cast<PlaceId>(cluster_.places.size());
     cluster_.places.push_back(
@@ -130,6 +146,9 @@ class Builder {
                             from.host_link.out_bytes_per_s, from.host_link.latency_ns);
     gpu.host_in = add_link(name + road + "/in", from.host_link_kind, from.host_link.in_bytes_per_s,
                            from.host_link.latency_ns);
+    if (from.host_link.both_bytes_per_s > 0)
+      gpu.host_both =
+          add_link(name + road + "/both", from.host_link_kind, from.host_link.both_bytes_per_s, 0);
     if (from.nvlink) {
       if (auto ok = check_port(name + " NVLink", *from.nvlink); !ok) return ok;
       gpu.nvlink_out = add_link(name + "/nvlink/out", LinkKind::nvlink,

@@ -45,6 +45,8 @@ struct PortRates {
   double out_bytes_per_s = 0;
   double in_bytes_per_s = 0;
   TimeNs latency_ns = 0;
+  /// What both directions can carry together; 0: as much as each by itself. A GPU's host link only.
+  double both_bytes_per_s = 0;
 };
 
 /// What a scenario file or a discovery says about one node; the builder turns it into links.
@@ -130,6 +132,7 @@ struct Gpu {
   std::uint32_t host = 0;
   std::optional<std::uint32_t> pcie_switch;
   LinkId host_out = no_id, host_in = no_id;
+  LinkId host_both = no_id;                      // crossed either way; no_id: no shared limit
   LinkId nvlink_out = no_id, nvlink_in = no_id;  // no_id: no NVLink
 };
 

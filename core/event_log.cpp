@@ -14,7 +14,7 @@ namespace {
 
 constexpr char magic[] = "kvhaul-log\n";
 constexpr std::size_t magic_size = sizeof magic - 1;
-constexpr std::uint8_t format_version = 1;
+constexpr std::uint8_t format_version = 2;
 constexpr std::size_t flush_bytes = 1 << 20;
 
 // The high half of a record's first byte. Bits 4 and 5 mean the same in every event.
@@ -28,7 +28,8 @@ constexpr std::uint8_t as_posted = 0x40;
 // expect
 constexpr std::uint8_t next_generation = 0x10;
 constexpr std::uint8_t whole_single_transfer = 0x20;
-constexpr std::uint8_t packed_flag = 0x40;
+constexpr unsigned gather_shift = 6;  // the method, in two bits
+static_assert(gather_count <= 4);
 // end: delivered with one chunk per transfer, first attempt, preferred road
 constexpr std::uint8_t plain_end = 0x10;
 
@@ -181,10 +182,11 @@ void EventLogWriter::decisions(const Actions& actions, DecisionMark& mark) {
     const std::uint32_t generation = generation_of(post.chunk);
     detail::LogMemory::Chunk* chunk = remember(memory.chunks, slot);
     const bool next = chunk != nullptr && (generation == 0 || chunk->generation + 1 == generation);
-    const bool whole = post.piece_count == 1 && post.piece == memory_.first && !post.packed;
-    byte(static_cast<std::uint8_t>(
-        static_cast<std::uint8_t>(LogRecord::post) | (next ? next_generation : 0) |
-        (whole ? whole_single_transfer : 0) | (post.packed ? packed_flag : 0)));
+    const bool whole = post.piece_count == 1 && post.piece == memory_.first;
+    byte(static_cast<std::uint8_t>(static_cast<std::uint8_t>(LogRecord::post) |
+                                   (next ? next_generation : 0) |
+                                   (whole ? whole_single_transfer : 0) |
+                                   (static_cast<unsigned>(post.gather) << gather_shift)));
     number(action.channel);
     number(slot);
     if (!next) number(generation);

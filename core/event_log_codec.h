@@ -25,14 +25,21 @@ void fields(Archive& a, SchedulerConfig& c) {
 }
 
 template <class Archive>
-void fields(Archive& a, PackCosts& p) {
-  a(p.fixed_ns), a(p.bytes_per_s);
+void fields(Archive& a, GatherCosts& g) {
+  a(g.fixed_ns), a(g.post_ns), a(g.piece_post_ns), a(g.half_bandwidth_bytes);
+  a(g.piece_half_bandwidth_bytes), a(g.bytes_per_s);
+}
+
+/// Without [each], which is always empty.
+template <class Archive>
+void fields(Archive& a, GatherTable& table) {
+  for (std::size_t m = 1; m < gather_count; ++m) a(table[m]);
 }
 
 template <class Archive>
 void fields(Archive& a, ChannelNumbers& n) {
   a(n.fixed_ns), a(n.post_ns), a(n.bytes_per_s), a(n.half_bandwidth_bytes), a(n.max_in_flight);
-  a(n.max_chunk_bytes), a(n.max_pieces), a(n.stages), a(n.distance), a(n.pack);
+  a(n.max_chunk_bytes), a(n.max_pieces), a(n.stages), a(n.distance), a(n.gather);
 }
 
 template <class Archive>

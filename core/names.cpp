@@ -36,6 +36,25 @@ std::string_view outcome_name(Outcome outcome) {
   return "?";
 }
 
+std::string_view gather_name(Gather gather) {
+  switch (gather) {
+    case Gather::each:
+      return "each";
+    case Gather::batch:
+      return "batch";
+    case Gather::pack:
+      return "pack";
+    case Gather::through:
+      return "through";
+  }
+  return "?";
+}
+
+std::optional<GatherCosts> ChannelNumbers::gather_costs(Gather method) const {
+  if (method != Gather::each) return gather[static_cast<std::size_t>(method)];
+  return GatherCosts{.piece_post_ns = post_ns, .piece_half_bandwidth_bytes = half_bandwidth_bytes};
+}
+
 void BackendEvents::clear() {
   completions.clear();
   changes.clear();

@@ -18,22 +18,32 @@ void coalesce(std::span<const Descriptor> descriptors, std::vector<Descriptor>& 
   }
 }
 
-bool packing_is_cheaper(const ChannelNumbers& channel, Bytes bytes, std::size_t pieces,
-                        Bytes chunk_bytes) {
-  if (!channel.pack || pieces < 2 || channel.bytes_per_s <= 0) return false;
+Gather cheapest_gather(const ChannelNumbers& channel, Bytes bytes, std::size_t pieces,
+                       Bytes chunk_bytes) {
+  if (pieces < 2 || channel.bytes_per_s <= 0) return Gather::each;
   // One representative chunk: as many average pieces as a chunk holds.
   const double piece = static_cast<double>(bytes) / static_cast<double>(pieces);
   const double count =
       std::clamp(static_cast<double>(chunk_bytes) / piece, 1.0, static_cast<double>(pieces));
   const double size = count * piece;
-  const double half = static_cast<double>(channel.half_bandwidth_bytes);
-  const double post = static_cast<double>(channel.post_ns);
   const double ns_per_byte = 1e9 / channel.bytes_per_s;
-  const double many = std::max(count * post, (size + count * half) * ns_per_byte);
-  const double packed =
-      2 * (static_cast<double>(channel.pack->fixed_ns) + size * 1e9 / channel.pack->bytes_per_s) +
-      std::max(post, (size + half) * ns_per_byte);
-  return packed < many;
+  Gather best = Gather::each;
+  double least = 0;
+  for (std::size_t m = 0; m < gather_count; ++m) {
+    const std::optional<GatherCosts> costs = channel.gather_costs(static_cast<Gather>(m));
+    if (!costs) continue;
+    const double posting =
+        static_cast<double>(costs->post_ns) + count * static_cast<double>(costs->piece_post_ns);
+    const double occupied = size + static_cast<double>(costs->half_bandwidth_bytes) +
+                            count * static_cast<double>(costs->piece_half_bandwidth_bytes);
+    const double pass = costs->bytes_per_s > 0 ? size * 1e9 / costs->bytes_per_s : 0;
+    const double time = 2 * (static_cast<double>(costs->fixed_ns) + pass) +
+                        std::max(posting, occupied * ns_per_byte);
+    if (m != 0 && time >= least) continue;
+    best = static_cast<Gather>(m);
+    least = time;
+  }
+  return best;
 }
 
 }  // namespace kvhaul

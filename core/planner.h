@@ -15,14 +15,13 @@ namespace kvhaul {
 /// halved time to first token (vllm-project/vllm#30207).
 void coalesce(std::span<const Descriptor> descriptors, std::vector<Descriptor>& out);
 
-/// Whether packing the pieces of a chunk into one staging buffer is cheaper than writing each by
-/// itself, by the channel's own numbers. Per chunk of n pieces, S bytes in all:
+/// How the pieces of a transfer's chunks are moved soonest, by the channel's own numbers: the
+/// method of least
 ///
-///   many    max(n post, (S + n h) / B)
-///   packed  2 (pack fixed + S / pack rate) + max(post, (S + h) / B)
+///   2 (fixed + S / pass) + max(posting, occupancy / B)
 ///
-/// h: half-bandwidth size. Both sides of a packed chunk run a kernel before and after the wire.
-bool packing_is_cheaper(const ChannelNumbers& channel, Bytes bytes, std::size_t pieces,
-                        Bytes chunk_bytes);
+/// (GatherCosts) for one representative chunk. Of equals the first; `each` for a single piece.
+Gather cheapest_gather(const ChannelNumbers& channel, Bytes bytes, std::size_t pieces,
+                       Bytes chunk_bytes);
 
 }  // namespace kvhaul

@@ -33,6 +33,7 @@ struct TreeSpot {
   std::uint32_t host = 0;
   std::optional<std::uint32_t> pcie_switch;
   LinkId out = no_id, in = no_id;  // no_id for host memory
+  LinkId both = no_id;             // of the two directions together; no_id: no such limit
 };
 
 class Finder {
@@ -110,9 +111,9 @@ class Finder {
 
   TreeSpot spot(PlaceId id) const {
     const Place& place = cluster_.places[id];
-    if (place.kind == PlaceKind::host) return {place.index, std::nullopt, no_id, no_id};
+    if (place.kind == PlaceKind::host) return {place.index, std::nullopt};
     const Gpu& gpu = cluster_.gpu(id);
-    return {gpu.host, gpu.pcie_switch, gpu.host_out, gpu.host_in};
+    return {gpu.host, gpu.pcie_switch, gpu.host_out, gpu.host_in, gpu.host_both};
   }
   static TreeSpot spot(const Nic& nic) {
     return {nic.host, nic.pcie_switch, nic.pcie_out, nic.pcie_in};
@@ -123,14 +124,22 @@ class Finder {
     return a.host == b.host ? Distance::same_host : Distance::across_sockets;
   }
 
+  static void leave(const TreeSpot& from, std::vector<LinkId>& hops) {
+    for (const LinkId link : {from.out, from.both})
+      if (link != no_id) hops.push_back(link);
+  }
+  static void enter(const TreeSpot& to, std::vector<LinkId>& hops) {
+    for (const LinkId link : {to.both, to.in})
+      if (link != no_id) hops.push_back(link);
+  }
   /// Links from a device up to the root complex of its host.
   static void climb(const Node& node, const TreeSpot& from, std::vector<LinkId>& hops) {
-    if (from.out != no_id) hops.push_back(from.out);
+    leave(from, hops);
     if (from.pcie_switch) hops.push_back(node.pcie_switches[*from.pcie_switch].out);
   }
   static void descend(const Node& node, const TreeSpot& to, std::vector<LinkId>& hops) {
     if (to.pcie_switch) hops.push_back(node.pcie_switches[*to.pcie_switch].in);
-    if (to.in != no_id) hops.push_back(to.in);
+    enter(to, hops);
   }
   static void cross(const Node& node, std::uint32_t from, std::uint32_t to,
                     std::vector<LinkId>& hops) {
@@ -141,8 +150,8 @@ class Finder {
   static void direct(const Node& node, const TreeSpot& from, const TreeSpot& to,
                      std::vector<LinkId>& hops) {
     if (distance(from, to) == Distance::same_switch) {
-      hops.push_back(from.out);
-      hops.push_back(to.in);
+      leave(from, hops);
+      enter(to, hops);
       return;
     }
     climb(node, from, hops);

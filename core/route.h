@@ -25,13 +25,40 @@ inline constexpr std::size_t route_kind_count = 7;
 std::string_view route_kind_name(RouteKind kind);
 std::optional<RouteKind> find_route_kind(std::string_view name);
 
-/// Packing scattered pieces into one staging buffer on the sender and back again on the receiver.
-struct PackCosts {
-  TimeNs fixed_ns = 0;     // one kernel launch, each side
-  double bytes_per_s = 0;  // of one kernel; both sides run at this rate
-
-  friend bool operator==(const PackCosts&, const PackCosts&) = default;
+/// How the pieces of one chunk get onto a channel.
+enum class Gather : std::uint8_t {
+  each,     // one write per piece
+  batch,    // one call that takes all pieces
+  pack,     // into one staging buffer, moved as one, and out again
+  through,  // a kernel reads the pieces and writes them into the route, another one scatters them
 };
+inline constexpr std::size_t gather_count = 4;
+std::string_view gather_name(Gather gather);
+
+/// What a chunk of several pieces costs with a method. Of n pieces and S bytes in all:
+///
+///   occupies the route for     S + half_bandwidth + n piece_half_bandwidth   bytes
+///   the posting CPU thread     post + n piece_post
+///   and lands later by         2 (fixed + S / bytes_per_s)
+struct GatherCosts {
+  TimeNs fixed_ns = 0;                   // on each side, beyond the wire: a kernel launch
+  TimeNs post_ns = 0;                    // of the posting CPU thread, per chunk
+  TimeNs piece_post_ns = 0;              // and per piece
+  Bytes half_bandwidth_bytes = 0;        // what a chunk occupies the route for beyond its bytes
+  Bytes piece_half_bandwidth_bytes = 0;  // and each piece
+  double bytes_per_s = 0;  // of a pass over the bytes on each side (pack); 0: there is none
+
+  Bytes charged_bytes(Bytes bytes, std::uint64_t pieces) const {
+    return bytes + half_bandwidth_bytes + pieces * piece_half_bandwidth_bytes;
+  }
+  TimeNs posting_ns(std::uint64_t pieces) const {
+    return post_ns + static_cast<TimeNs>(pieces) * piece_post_ns;
+  }
+
+  friend bool operator==(const GatherCosts&, const GatherCosts&) = default;
+};
+/// By Gather. [each] stays empty: it costs RouteCosts' post_ns and half_bandwidth_bytes per piece.
+using GatherTable = std::array<std::optional<GatherCosts>, gather_count>;
 
 /// What an operation on a kind of route costs beyond the wire. From a calibration or a published
 /// measurement; scenario files name the source.
@@ -50,8 +77,8 @@ struct RouteCosts {
   std::uint32_t queues = 1;           // channels opened on each route: queue pairs, streams
   std::uint32_t max_in_flight = 128;  // chunks a channel takes at a time
   Bytes max_chunk_bytes = GiB;
-  std::uint32_t max_pieces = 256;      // in one chunk
-  std::optional<PackCosts> pack = {};  // none: this route cannot pack
+  std::uint32_t max_pieces = 256;  // in one chunk
+  GatherTable gather = {};         // what it can do besides writing each piece
 };
 using RouteCostTable = std::array<RouteCosts, route_kind_count>;  // by RouteKind
 

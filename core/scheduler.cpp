@@ -54,7 +54,8 @@ void Scheduler::prepare_pairs() {
     state.pair = from.pair;
     state.tier = from.tier;
     state.id = from.id;
-    state.packs = from.numbers.pack.has_value();
+    for (std::size_t m = 0; m < gather_count; ++m)
+      if (from.numbers.gather[m]) state.gathers |= static_cast<std::uint8_t>(1u << m);
     channels_.push_back(state);
     PairState& pair = pairs_[from.pair];
     if (pair.channel_count++ == 0) pair.first_channel = c;
@@ -176,15 +177,16 @@ TransferId Scheduler::submit(TimeNs now, const TransferRequest& request) {
                                  policy_);
   transfer.chunk_bytes = std::clamp<Bytes>(wanted, 1, pair.numbers.max_chunk_bytes);
 
-  transfer.packed =
-      transfer.piece_count > 1 &&
-      packing_is_cheaper(setup_.channels[pair.first_channel].numbers, transfer.total_bytes,
-                         transfer.piece_count, transfer.chunk_bytes);
+  transfer.gather =
+      transfer.piece_count == 1
+          ? Gather::each
+          : cheapest_gather(setup_.channels[pair.first_channel].numbers, transfer.total_bytes,
+                            transfer.piece_count, transfer.chunk_bytes);
   transfer.end = {.id = make_id(slot, transfer.generation),
                   .tag = request.tag,
                   .pair = request.pair,
                   .pieces = transfer.piece_count,
-                  .packed = transfer.packed,
+                  .gather = transfer.gather,
                   .bytes = transfer.total_bytes,
                   .submitted_ns = now};
   cut_next(transfer, 0, 0);
@@ -363,9 +365,11 @@ Scheduler::Step Scheduler::post_next(Policy& policy, TimeNs now, std::uint32_t p
   const std::uint32_t again = transfer.retry_chunk;
   const Range& range = again == no_id ? transfer.next : chunks_[again].range;
 
-  // Only some channels can pack; those of one tier are alike.
-  const auto writes_on = [&](std::uint32_t c) -> std::uint32_t {
-    return transfer.packed && channels_[c].packs ? 1 : range.piece_count;
+  // Fallbacks may lack the method that was chosen; channels of one tier are alike.
+  const auto gather_on = [&](std::uint32_t c) {
+    const bool can = range.piece_count > 1 &&
+                     (channels_[c].gathers >> static_cast<unsigned>(transfer.gather) & 1) != 0;
+    return can ? transfer.gather : Gather::each;
   };
   std::uint32_t channel = no_id;
   if (pair.probing != 0) [[unlikely]]
@@ -373,7 +377,8 @@ Scheduler::Step Scheduler::post_next(Policy& policy, TimeNs now, std::uint32_t p
   if (channel == no_id) {
     if (pair.candidates.empty()) return Step::blocked;
     const std::uint32_t first = pair.candidates[0];
-    const ChannelTable::Charge charge = table_.charge(first, range.bytes, writes_on(first));
+    const ChannelTable::Charge charge =
+        table_.charge(first, range.bytes, range.piece_count, gather_on(first));
     channel = policy.choose(Choice{table_, p, pair.candidates, charge});
     if (again != no_id && channel == chunks_[again].channel && pair.candidates.size() > 1)
       channel = choose_another(pair, channel, charge);
@@ -385,8 +390,9 @@ Scheduler::Step Scheduler::post_next(Policy& policy, TimeNs now, std::uint32_t p
     ++account.parked;
     return Step::blocked;
   }
-  const std::uint32_t writes = writes_on(channel);
-  const ChannelTable::Charge charge = table_.charge(channel, range.bytes, writes);
+  const Gather gather = gather_on(channel);
+  const ChannelTable::Charge charge =
+      table_.charge(channel, range.bytes, range.piece_count, gather);
   const TimeNs service = table_.service_ns(channel, charge);
   if (!table_.channel_has_room(channel, service)) return Step::blocked;
   std::uint32_t full = table_.full_link(channel, charge.bytes);
@@ -411,7 +417,7 @@ Scheduler::Step Scheduler::post_next(Policy& policy, TimeNs now, std::uint32_t p
     ++transfer.end.resent_chunks;
     transfer.end.resent_bytes += range.bytes;
   }
-  chunks_[chunk_slot].range.writes = static_cast<std::uint16_t>(writes);
+  chunks_[chunk_slot].range.gather = gather;
   emit(now, transfer, chunk_slot, channel, charge.bytes, service);
   posted = {channel, charge.bytes};
   if (!transfer.unissued()) pair.queue.remove(*this, slot);
@@ -460,7 +466,7 @@ void Scheduler::emit(TimeNs now, Transfer& transfer, std::uint32_t slot, std::ui
                 .target_segment = transfer.target_segment,
                 .bytes = range.bytes,
                 .piece_count = range.piece_count,
-                .packed = transfer.packed && !one && state.packs,
+                .gather = range.gather,
                 .piece = {first.source_offset + range.offset, first.target_offset + range.offset,
                           one ? range.bytes : first.length},
                 .pieces = one ? nullptr : &first}});
@@ -518,7 +524,9 @@ Bytes Scheduler::take_out_of_flight(Chunk& chunk) {
   ChannelState& state = channels_[chunk.channel];
   (chunk.older == no_id ? state.first_in_flight : chunks_[chunk.older].newer) = chunk.newer;
   (chunk.newer == no_id ? state.last_in_flight : chunks_[chunk.newer].older) = chunk.older;
-  const Bytes charged = table_.charge(chunk.channel, chunk.range.bytes, chunk.range.writes).bytes;
+  const Range& range = chunk.range;
+  const Bytes charged =
+      table_.charge(chunk.channel, range.bytes, range.piece_count, range.gather).bytes;
   table_.ended(chunk.channel, charged, chunk.service_ns);
   accounts_[pairs_[state.pair].account].credit.give_back(chunk.range.bytes, actions_.messages);
   chunk.in_flight = false;

@@ -96,9 +96,8 @@ class Scheduler {
   struct Range {
     std::uint32_t first_piece = 0;
     std::uint16_t piece_count = 0;
-    std::uint16_t writes =
-        0;             // once it is posted: one by one the pieces, or 1 when they are packed
-    Bytes offset = 0;  // into the first piece; 0 when there are several
+    Gather gather = Gather::each;  // once it is posted
+    Bytes offset = 0;              // into the first piece; 0 when there are several
     Bytes bytes = 0;
   };
 
@@ -133,8 +132,8 @@ class Scheduler {
     SegmentId source_segment = 0;
     SegmentId target_segment = 0;
     bool open = false;
-    bool ending = false;  // cancelled or failed; ends when nothing is in flight
-    bool packed = false;
+    bool ending = false;           // cancelled or failed; ends when nothing is in flight
+    Gather gather = Gather::each;  // of its chunks of several pieces, where a channel can
     std::vector<Descriptor> several;
     TransferEnd end;
 
@@ -147,7 +146,7 @@ class Scheduler {
   struct ChannelState {
     ChannelHealth health;
     ChannelId id = 0;
-    bool packs = false;
+    std::uint8_t gathers = 0;  // bit m: it can gather by method m
     std::uint32_t pair = 0;
     std::uint32_t tier = 0;
     std::uint32_t first_in_flight = no_id;

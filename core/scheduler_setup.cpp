@@ -178,6 +178,23 @@ Result<void> check_config(const SchedulerConfig& config) {
   return {};
 }
 
+Result<void> check_gather(const GatherTable& table) {
+  if (table[static_cast<std::size_t>(Gather::each)])
+    return wrong("a channel's costs of single pieces stand in its table of gather methods");
+  const auto in_range = [](TimeNs time, TimeNs most) { return time >= 0 && time <= most; };
+  for (const std::optional<GatherCosts>& costs : table) {
+    if (!costs) continue;
+    if (!in_range(costs->fixed_ns, 1000 * s_ns) || !in_range(costs->post_ns, 1 * s_ns) ||
+        !in_range(costs->piece_post_ns, 1 * s_ns) || costs->half_bandwidth_bytes > GiB ||
+        costs->piece_half_bandwidth_bytes > GiB)
+      return wrong("a gather method's costs are out of range");
+    if (costs->bytes_per_s != 0 &&
+        !(costs->bytes_per_s >= slowest_rate && costs->bytes_per_s <= 1e15))
+      return wrong("expected a gather method's rate from 1 MB/s to 1 PB/s, or none");
+  }
+  return {};
+}
+
 Result<void> check_numbers(const ChannelNumbers& numbers) {
   const bool moves = numbers.bytes_per_s != 0;
   if (moves && !(numbers.bytes_per_s >= slowest_rate && numbers.bytes_per_s <= 1e15))
@@ -190,9 +207,7 @@ Result<void> check_numbers(const ChannelNumbers& numbers) {
   if (numbers.fixed_ns < 0 || numbers.post_ns < 0 || numbers.fixed_ns > 1000 * s_ns ||
       numbers.post_ns > 1 * s_ns || numbers.half_bandwidth_bytes > GiB)
     return wrong("a channel's fixed cost, post cost or half-bandwidth size is out of range");
-  if (numbers.pack && !(numbers.pack->bytes_per_s > 0 && numbers.pack->fixed_ns >= 0))
-    return wrong("expected a pack rate above zero");
-  return {};
+  return check_gather(numbers.gather);
 }
 
 }  // namespace
@@ -217,9 +232,11 @@ Result<void> check_setup(const SchedulerSetup& setup) {
     if (previous != nullptr && previous->pair == channel.pair && previous->tier == channel.tier &&
         (previous->numbers.post_ns != channel.numbers.post_ns ||
          previous->numbers.half_bandwidth_bytes != channel.numbers.half_bandwidth_bytes ||
-         previous->numbers.stages != channel.numbers.stages))
+         previous->numbers.stages != channel.numbers.stages ||
+         previous->numbers.gather != channel.numbers.gather))
       return wrong(
-          "channels of one pair and tier differ in post cost, half-bandwidth size or stages");
+          "channels of one pair and tier differ in post cost, half-bandwidth size, stages or "
+          "gather methods");
     previous = &channel;
   }
   if (!ids.empty() && *ids.rbegin() - *ids.begin() > 10'000'000)

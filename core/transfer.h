@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "core/ids.h"
+#include "core/route.h"
 #include "core/units.h"
 
 namespace kvhaul {
@@ -56,7 +57,7 @@ struct TransferEnd {
   std::uint32_t chunks = 0;  // posted, re-sent ones included
   std::uint32_t pieces = 0;  // descriptors after coalescing
   std::uint32_t resent_chunks = 0;
-  bool packed = false;
+  Gather gather = Gather::each;     // of its chunks, on the channels that can
   std::uint64_t channels_used = 0;  // bit i: channel i of the pair (the 64th stands for all above)
   Bytes bytes = 0;
   Bytes resent_bytes = 0;

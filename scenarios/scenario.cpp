@@ -14,7 +14,8 @@
 namespace kvhaul {
 namespace {
 
-PortRates read_port(YamlMap map) {
+/// `with_both`: a limit of the two directions together may be given.
+PortRates read_port(YamlMap map, bool with_both = false) {
   PortRates port;
   // Both directions at once, or each by itself.
   if (map.has("rate")) {
@@ -24,6 +25,10 @@ PortRates read_port(YamlMap map) {
     port.in_bytes_per_s = map.rate("in");
   }
   port.latency_ns = map.duration("latency", TimeNs{0});
+  if (with_both)
+    port.both_bytes_per_s = map.rate("both", 0.0);
+  else if (map.has("both"))
+    map.fail_at("both", "'both': only the 'host_link' of GPUs may have one");
   map.done();
   return port;
 }
@@ -93,7 +98,7 @@ NodeSpec read_node_type(YamlMap map, const std::string& name) {
     YamlMap link = gpus.required_map("host_link");
     constexpr std::array<std::string_view, 2> kinds = {"pcie", "c2c"};
     gpu.host_link_kind = link.choice("kind", kinds, 0) == 0 ? LinkKind::pcie : LinkKind::c2c;
-    gpu.host_link = read_port(link);
+    gpu.host_link = read_port(link, true);
     if (gpus.has("nvlink")) {
       YamlMap nvlink = gpus.map("nvlink");
       gpu.nvlink_read_incast = nvlink.number("read_incast", 1);
@@ -155,6 +160,7 @@ std::uint64_t link_count(const ClusterSpec& spec) {
     const NodeSpec& n = node.spec;
     links += n.hosts.size() * n.hosts.size() + 2 * n.pcie_switches.size() + 4 * n.gpus.size() +
              4 * n.nics.size();
+    for (const NodeSpec::Gpu& gpu : n.gpus) links += gpu.host_link.both_bytes_per_s > 0 ? 1 : 0;
     for (const NodeSpec::Host& host : n.hosts) links += host.memory_write_bytes_per_s > 0 ? 1 : 0;
     rails = std::max<std::uint64_t>(rails, n.nics.size());
   }
@@ -210,6 +216,30 @@ void read_cluster(YamlDocument& document, YamlMap map, Scenario& scenario) {
   scenario.cluster = std::move(*cluster);
 }
 
+/// `costs` are the route's, which a method takes over where it has none of its own.
+GatherCosts read_gather(YamlMap map, Gather method, const RouteCosts& costs) {
+  GatherCosts gather;
+  gather.fixed_ns = map.duration("fixed_cost", TimeNs{0});
+  gather.post_ns = map.duration("post_cost", costs.post_ns);
+  gather.piece_post_ns = map.duration("piece_post_cost", TimeNs{0});
+  gather.half_bandwidth_bytes = map.bytes("half_bandwidth", costs.half_bandwidth_bytes);
+  gather.piece_half_bandwidth_bytes = map.bytes("piece_half_bandwidth", Bytes{0});
+  gather.bytes_per_s = method == Gather::pack ? map.rate("rate") : map.rate("rate", 0.0);
+  if (gather.fixed_ns > 1000 * s_ns)
+    map.fail_at("fixed_cost", "'fixed_cost': expected at most 1000 s");
+  if (gather.post_ns > 1 * s_ns) map.fail_at("post_cost", "'post_cost': expected at most 1 s");
+  if (gather.piece_post_ns > 1 * s_ns)
+    map.fail_at("piece_post_cost", "'piece_post_cost': expected at most 1 s");
+  if (gather.half_bandwidth_bytes > GiB)
+    map.fail_at("half_bandwidth", "'half_bandwidth': expected at most 1 GiB");
+  if (gather.piece_half_bandwidth_bytes > GiB)
+    map.fail_at("piece_half_bandwidth", "'piece_half_bandwidth': expected at most 1 GiB");
+  if (gather.bytes_per_s != 0 && !(gather.bytes_per_s >= 1e6 && gather.bytes_per_s <= 1e15))
+    map.fail_at("rate", "'rate': expected 1 MB/s to 1 PB/s");
+  map.done();
+  return gather;
+}
+
 void read_costs(YamlMap map, RouteCosts& costs) {
   costs.fixed_ns = map.duration("fixed_cost", TimeNs{0});
   costs.post_ns = map.duration("post_cost", TimeNs{0});
@@ -218,11 +248,10 @@ void read_costs(YamlMap map, RouteCosts& costs) {
   costs.max_in_flight = static_cast<std::uint32_t>(map.count("max_in_flight", 128, 1, 65536));
   costs.max_chunk_bytes = map.bytes("max_chunk", GiB);
   costs.max_pieces = static_cast<std::uint32_t>(map.count("max_pieces", 256, 1, 4096));
-  if (map.has("pack")) {
-    YamlMap pack = map.map("pack");
-    costs.pack = PackCosts{pack.duration("fixed_cost"), pack.rate("rate")};
-    pack.done();
-  }
+  for (const Gather method : {Gather::batch, Gather::pack, Gather::through})
+    if (map.has(gather_name(method)))
+      costs.gather[static_cast<std::size_t>(method)] =
+          read_gather(map.map(gather_name(method)), method, costs);
   if (costs.max_chunk_bytes == 0 || costs.max_chunk_bytes > 64 * GiB)
     map.fail_at("max_chunk", "'max_chunk': expected a size from 1 B to 64 GiB");
   if (costs.half_bandwidth_bytes > GiB)

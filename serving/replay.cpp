@@ -675,7 +675,7 @@ void Replay::transfer_ended(TimeNs now, const TransferEnd& end) {
   row.pieces += end.pieces;
   row.resent_chunks += end.resent_chunks;
   row.resent_bytes += end.resent_bytes;
-  row.packed += end.packed ? 1 : 0;
+  row.gathers |= static_cast<std::uint8_t>(1u << static_cast<unsigned>(end.gather));
   row.first_submitted_ns = std::min(row.first_submitted_ns, end.submitted_ns);
   if (end.outcome == TransferOutcome::delivered) {
     row.bytes += end.bytes;

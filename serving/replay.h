@@ -65,7 +65,7 @@ struct TransferRow {
   std::uint32_t transfers = 0;
   std::uint64_t chunks = 0, pieces = 0;
   std::uint64_t resent_chunks = 0;
-  std::uint32_t packed = 0;   // transfers that were packed
+  std::uint8_t gathers = 0;   // bit m: method m gathered the pieces of some transfer
   std::uint32_t failed = 0;   // transfers that did not deliver
   std::uint32_t damaged = 0;  // transfers whose checksum was wrong, and which were made again
   Bytes bytes = 0, resent_bytes = 0;

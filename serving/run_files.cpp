@@ -16,7 +16,7 @@ constexpr std::string_view requests_header =
     "request,line,outcome,arrival_s,input_tokens,output_tokens,cached_tokens,prefill_instance,"
     "decode_instance,queue_ms,prefill_ms,exposed_transfer_ms,ttft_ms,itl_ms,e2e_ms,bytes\n";
 constexpr std::string_view transfers_header =
-    "request,prefill_chunk,route,tier,transfers,bytes,chunks,pieces,packed_transfers,resent_chunks,"
+    "request,prefill_chunk,route,tier,transfers,bytes,chunks,pieces,gather,resent_chunks,"
     "resent_bytes,failed_transfers,damaged_transfers,submitted_s,duration_ms,wait_ms,post_ms,"
     "wire_ms,detect_ms\n";
 
@@ -35,6 +35,17 @@ Json percentiles(const Histogram& h, double unit) {
     json[name] = rounded(h.percentile(share) / unit);
   json["max"] = rounded(static_cast<double>(h.most()) / unit);
   return json;
+}
+
+/// "each|pack": the methods of a row's transfers.
+std::string gather_names(std::uint8_t gathers) {
+  std::string names;
+  for (std::size_t m = 0; m < gather_count; ++m)
+    if ((gathers >> m & 1) != 0) {
+      if (!names.empty()) names += '|';
+      names += gather_name(static_cast<Gather>(m));
+    }
+  return names;
 }
 
 double per_second(double amount, TimeNs time_ns) {
@@ -109,7 +120,8 @@ void RunFiles::request_done(const RequestResult& r, const std::vector<TransferRo
     t.number(row.request).text(",").number(row.prefill_chunk).text(",");
     t.text(tier_kinds_[std::min<std::uint8_t>(row.tier, 7)]).text(",").number(row.tier).text(",");
     t.number(row.transfers).text(",").number(row.bytes).text(",").number(row.chunks).text(",");
-    t.number(row.pieces).text(",").number(row.packed).text(",").number(row.resent_chunks).text(",");
+    t.number(row.pieces).text(",").text(gather_names(row.gathers)).text(",");
+    t.number(row.resent_chunks).text(",");
     t.number(row.resent_bytes).text(",").number(row.failed).text(",").number(row.damaged).text(",");
     t.seconds(row.first_submitted_ns).text(",");
     t.ms(row.last_reported_ns - row.first_submitted_ns).text(",").ms(row.wait_ns).text(",");
@@ -134,7 +146,7 @@ void RunFiles::transfer_done(const TransferEnd& end) {
   ++summary_.transfers;
   ++summary_.transfers_by_outcome[static_cast<std::size_t>(end.outcome)];
   summary_.pieces += end.pieces;
-  summary_.packed_transfers += end.packed ? 1 : 0;
+  summary_.packed_transfers += end.gather == Gather::pack ? 1 : 0;
   summary_.fallback_transfers += end.fallback_tier != 0 ? 1 : 0;
   summary_.resent_bytes += end.resent_bytes;
   if (end.outcome != TransferOutcome::delivered) return;

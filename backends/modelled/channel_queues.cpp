@@ -14,6 +14,14 @@ constexpr TimeNs ns_at(TimePs time_ps) {
   return time_ps == never_ps ? never_ns : (time_ps + 999) / 1000;
 }
 
+std::array<GatherCosts, gather_count> gathers_of(const ChannelNumbers& numbers) {
+  std::array<GatherCosts, gather_count> gathers;
+  for (std::size_t m = 0; m < gather_count; ++m)
+    gathers[m] =
+        numbers.gather_costs(static_cast<Gather>(m)).value_or(*numbers.gather_costs(Gather::each));
+  return gathers;
+}
+
 constexpr auto later = [](const auto& a, const auto& b) {
   return a.at_ps != b.at_ps ? a.at_ps > b.at_ps : a.sequence > b.sequence;
 };
@@ -37,13 +45,10 @@ ChannelQueues::ChannelQueues(const Cluster& cluster, std::span<const ChannelRequ
     channel.poster = request.pull ? request.route.target : request.route.source;
     channel.ps_per_byte_q32 = modelled::ps_per_byte_q32(numbers.bytes_per_s);
     channel.fixed_ps = ps(numbers.fixed_ns);
-    channel.post_ps = ps(numbers.post_ns);
-    channel.half_bandwidth_bytes = numbers.half_bandwidth_bytes;
     channel.stages = numbers.stages;
-    if (numbers.pack) {
-      channel.pack_fixed_ps = ps(numbers.pack->fixed_ns);
-      channel.pack_ps_per_byte_q32 = modelled::ps_per_byte_q32(numbers.pack->bytes_per_s);
-    }
+    const Gathers gathers = gathers_of(numbers);
+    if (gathers_.empty() || gathers_.back() != gathers) gathers_.push_back(gathers);
+    channel.gathers = static_cast<std::uint32_t>(gathers_.size() - 1);
     channels_.push_back(std::move(channel));
   }
 }
@@ -51,15 +56,16 @@ ChannelQueues::ChannelQueues(const Cluster& cluster, std::span<const ChannelRequ
 void ChannelQueues::post(ChannelId id, std::uint32_t ticket, const ChunkPost& chunk, TimeNs now) {
   if (ticket >= tickets_.size()) tickets_.resize(ticket + 1);
   Channel& channel = channels_[id];
-  const std::uint32_t writes = chunk.packed ? 1 : chunk.piece_count;
+  const Gather method = chunk.piece_count == 1 ? Gather::each : chunk.gather;
+  const GatherCosts& costs = gathers_[channel.gathers][static_cast<std::size_t>(method)];
   Ticket& entry = tickets_[ticket];
   entry.channel = id;
   ++entry.use;
-  entry.packed = chunk.packed;
-  entry.bytes = chunk.bytes;
-  entry.charged_bytes = chunk.bytes + writes * channel.half_bandwidth_bytes;
+  entry.charged_bytes = costs.charged_bytes(chunk.bytes, chunk.piece_count);
+  entry.gather_ps =
+      2 * (ps(costs.fixed_ns) + cost_ps(modelled::ps_per_byte_q32(costs.bytes_per_s), chunk.bytes));
   TimePs& poster = posters_free_ps_[channel.poster];
-  poster = std::max(poster, ps(now)) + writes * channel.post_ps;
+  poster = std::max(poster, ps(now)) + ps(costs.posting_ns(chunk.piece_count));
   entry.ready_ps = poster;
   if (channel.head >= 64 || channel.head == channel.queue.size()) {
     channel.queue.erase(channel.queue.begin(),
@@ -116,9 +122,7 @@ void ChannelQueues::left(ChannelId id, TimePs now, std::vector<Landing>& landing
   const std::uint32_t ticket = channel.serving;
   Ticket& entry = tickets_[ticket];
   const TimePs own = cost_ps(channel.ps_per_byte_q32, entry.charged_bytes);
-  TimePs lands = now + channel.fixed_ps + (channel.stages - 1) * own;
-  if (entry.packed)
-    lands += 2 * (channel.pack_fixed_ps + cost_ps(channel.pack_ps_per_byte_q32, entry.bytes));
+  const TimePs lands = now + channel.fixed_ps + (channel.stages - 1) * own + entry.gather_ps;
   // A short chunk behind a long one does not overtake it in a later stage.
   entry.done_ps = channel.last_done_ps = std::max(lands, channel.last_done_ps + own);
   channel.serving = no_id;

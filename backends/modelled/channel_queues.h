@@ -8,9 +8,12 @@
 //   wire and frees the channel when it has passed; it lands after the fixed latency, and after the
 //   further stages of a store-and-forward route, which overlap with the chunks behind it.
 //
+// How its pieces are gathered changes these numbers, and adds to the latency (GatherCosts).
+//
 // Where nothing is shared, every wire gives the same times, to the picosecond.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -57,20 +60,18 @@ class ChannelQueues {
     bool on_wire = false;  // what it serves
     std::uint64_t ps_per_byte_q32 = 0;
     TimePs fixed_ps = 0;
-    TimePs post_ps = 0;
     TimePs last_done_ps = 0;
-    Bytes half_bandwidth_bytes = 0;
     std::uint32_t stages = 1;
-    std::uint64_t pack_ps_per_byte_q32 = 0;
-    TimePs pack_fixed_ps = 0;
+    std::uint32_t gathers = 0;  // its entry in gathers_
   };
+  /// By Gather, with [each]; a method that the channel lacks is as [each].
+  using Gathers = std::array<GatherCosts, gather_count>;
   struct Ticket {
     ChannelId channel = 0;
     std::uint32_t use = 0;  // counts the posts under this ticket; an event of an older one is void
-    bool packed = false;
-    Bytes bytes = 0;
     Bytes charged_bytes = 0;
-    TimePs ready_ps = 0;  // the posting thread is through with it
+    TimePs gather_ps = 0;  // what gathering and scattering add to its latency
+    TimePs ready_ps = 0;   // the posting thread is through with it
     TimePs started_ps = 0;
     TimePs done_ps = 0;
   };
@@ -92,6 +93,7 @@ class ChannelQueues {
 
   std::unique_ptr<Wire> wire_;
   std::vector<Channel> channels_;
+  std::vector<Gathers> gathers_;         // channels that follow each other mostly share one
   std::vector<TimePs> posters_free_ps_;  // by posting place
   std::vector<Ticket> tickets_;
   std::vector<Event> heap_;  // earliest first, then in order of pushing

@@ -1,25 +1,51 @@
 // The one list of backends that the conformance suite runs against. A new backend adds a line.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <ostream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "backends/emulated/emulated.h"
 #include "backends/faults/faulty_backend.h"
 #include "core/backend.h"
+#include "core/channel_plan.h"
+#include "tests/support/setups.h"
 #ifdef KVHAUL_HAS_SIMGRID
 #include "sim/simgrid.h"
 #endif
 
 namespace kvhaul::test {
 
+/// What a backend is opened for: two pairs of places (source and target may be one place), and the
+/// routes between them. Pair 0 or pair 1 has more than one channel, or both have one.
+struct Surroundings {
+  Cluster cluster;
+  std::array<std::pair<std::string, std::string>, 2> pairs;  // names of places
+  RoutePlan plan;
+};
+
+/// Two nodes with two GPUs and two NICs each; a pair has two queues on each of two rails.
+inline Surroundings two_rail_nodes() {
+  RoutePlan plan;
+  RouteCosts& rdma = plan.costs[static_cast<std::size_t>(RouteKind::rdma)];
+  rdma.fixed_ns = 2000;
+  rdma.post_ns = 100;
+  rdma.half_bandwidth_bytes = 10'000;
+  rdma.queues = 2;
+  return {rail_cluster(2, 2),
+          {{{"node0/gpu0", "node1/gpu0"}, {"node0/gpu1", "node1/gpu1"}}},
+          std::move(plan)};
+}
+
 struct BackendUnderTest {
   std::string name;
   std::function<std::unique_ptr<Backend>()> make;
   std::string missing;  // what this machine lacks for it; empty: it runs
+  std::function<Surroundings()> surroundings = two_rail_nodes;
 };
 
 inline void PrintTo(const BackendUnderTest& backend, std::ostream* out) { *out << backend.name; }

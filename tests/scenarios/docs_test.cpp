@@ -51,6 +51,8 @@ TEST(Docs, EveryKeyOfAScenarioIsDocumented) {
   ASSERT_GT(known.size(), 80u);
   for (std::size_t k = 0; k < route_kind_count; ++k)
     known.insert(std::string(route_kind_name(static_cast<RouteKind>(k))));
+  for (std::size_t m = 1; m < gather_count; ++m)
+    known.insert(std::string(gather_name(static_cast<Gather>(m))));
   const Keys docs = documented("docs/scenarios.md");
   EXPECT_EQ(without(known, docs), Keys{}) << "known to the reader, not in the docs";
   EXPECT_EQ(without(docs, known), Keys{}) << "in the docs, not known to the reader";

@@ -91,6 +91,47 @@ TEST(Scenario, ValuesOutOfRange) {
             "llama-3.1-8b");
 }
 
+TEST(Scenario, GatherMethodsTakeOverWhatTheyDoNotSay) {
+  const auto scenario = parse_scenario(
+      with("fixed_cost: 5 us",
+           "post_cost: 2 us, half_bandwidth: 64 KiB, pack: {rate: 900 GB/s, fixed_cost: 4 us}, "
+           "through: {post_cost: 9 us, piece_post_cost: 10 ns, half_bandwidth: 1 KiB, "
+           "piece_half_bandwidth: 20 B, rate: 1 TB/s}, batch: {}"),
+      "s.yaml");
+  ASSERT_TRUE(scenario) << scenario.error().message;
+  const GatherTable& gather =
+      scenario->routes.costs[static_cast<std::size_t>(RouteKind::pcie_p2p)].gather;
+  EXPECT_FALSE(gather[static_cast<std::size_t>(Gather::each)]);
+  EXPECT_EQ(gather[static_cast<std::size_t>(Gather::batch)],
+            (GatherCosts{.post_ns = 2000, .half_bandwidth_bytes = 64 * KiB}));
+  EXPECT_EQ(gather[static_cast<std::size_t>(Gather::pack)],
+            (GatherCosts{.fixed_ns = 4000,
+                         .post_ns = 2000,
+                         .half_bandwidth_bytes = 64 * KiB,
+                         .bytes_per_s = 900e9}));
+  EXPECT_EQ(gather[static_cast<std::size_t>(Gather::through)],
+            (GatherCosts{.post_ns = 9000,
+                         .piece_post_ns = 10,
+                         .half_bandwidth_bytes = 1 * KiB,
+                         .piece_half_bandwidth_bytes = 20,
+                         .bytes_per_s = 1e12}));
+}
+
+TEST(Scenario, GatherMethodsAndSharedLimitsThatCannotBe) {
+  EXPECT_EQ(error_with("fixed_cost: 5 us", "pack: {}"),
+            "s.yaml:11: expected 'rate' in 'routes.pcie_p2p.pack', which is missing");
+  EXPECT_EQ(error_with("fixed_cost: 5 us", "batch: {piece_post_cost: 2 s}"),
+            "s.yaml:11: 'piece_post_cost': expected at most 1 s");
+  EXPECT_EQ(error_with("fixed_cost: 5 us", "through: {piece_half_bandwidth: 2 GiB}"),
+            "s.yaml:11: 'piece_half_bandwidth': expected at most 1 GiB");
+  EXPECT_NE(error_with("host_link: {rate: 10 GB/s}", "host_link: {rate: 10 GB/s, both: 9 GB/s}")
+                .find("node0/gpu0 host link: expected a rate of both directions together"),
+            std::string::npos);
+  EXPECT_EQ(error_with("host_link: {rate: 10 GB/s}",
+                       "host_link: {rate: 10 GB/s}, nvlink: {rate: 10 GB/s, both: 12 GB/s}"),
+            "s.yaml:6: 'both': only the 'host_link' of GPUs may have one");
+}
+
 TEST(Scenario, FeaturesOfFabricAndNodeReachTheCluster) {
   std::string text = with("{memory_rate: 20 GB/s}",
                           "{memory_rate: 20 GB/s, memory_write_rate: 16 GB/s}\n"
@@ -99,7 +140,7 @@ TEST(Scenario, FeaturesOfFabricAndNodeReachTheCluster) {
     text.replace(text.find(old_text), old_text.size(), new_text);
   };
   put("host_link: {rate: 10 GB/s}}",
-      "host_link: {rate: 10 GB/s}, nvlink: {rate: 100 GB/s, read_incast: 0.83}}");
+      "host_link: {rate: 10 GB/s, both: 17 GB/s}, nvlink: {rate: 100 GB/s, read_incast: 0.83}}");
   put("routes:\n", "  fabric: {routing: adaptive}\nroutes:\n");
   put("serving:\n", "serving:\n  engine: {per_unit: 0.39 ms}\n");
   const auto scenario = parse_scenario(text, "s.yaml");
@@ -108,6 +149,7 @@ TEST(Scenario, FeaturesOfFabricAndNodeReachTheCluster) {
   EXPECT_DOUBLE_EQ(node.registration_bytes_per_s, 10e9);
   EXPECT_DOUBLE_EQ(scenario->cluster.links[node.dram_write[0]].bytes_per_s, 16e9);
   EXPECT_DOUBLE_EQ(scenario->cluster.links[node.gpus[1].nvlink_in].read_incast, 0.83);
+  EXPECT_DOUBLE_EQ(scenario->cluster.links[node.gpus[1].host_both].bytes_per_s, 17e9);
   EXPECT_EQ(scenario->cluster.routing, FabricRouting::adaptive);
   EXPECT_EQ(scenario->serving.engine_ns, 390'000);
   // None of it is there unless it is asked for.

@@ -136,6 +136,25 @@ TEST_F(SimgridLinks, AStagedCopyTakesTwoSharesOfMemory) {
   EXPECT_EQ(landed(), (Times{3000, 3000}));
 }
 
+TEST_F(SimgridLinks, ALimitOfBothDirectionsIsSharedByThemOnly) {
+  // 0: out, 1: in, at 1 B/ns each; 2: both, at 1.6 together.
+  cluster_.links[2].bytes_per_s = 1.6e9;
+  channel(0, {0, 2});
+  channel(1, {2, 1});
+  post(0, 1600, 0);
+  post(1, 800, 0);
+  // 0.8 each until the second is done at 1000; the other has 800 left and its own rate.
+  EXPECT_EQ(landed(), (Times{1800, 1000}));
+}
+
+TEST_F(SimgridLinks, AStagedCopyThroughOneGpuCrossesItTwice) {
+  cluster_.links[2].bytes_per_s = 1.6e9;
+  channel(0, {0, 2, 2, 1});
+  post(0, 1600, 0);
+  post(0, 1600, 0);
+  EXPECT_EQ(landed(), (Times{2000, 4000}));  // at 1.6 / 2
+}
+
 TEST_F(SimgridLinks, SevenToOne) {
   cluster_.links.resize(9);
   for (Link& link : cluster_.links) link.bytes_per_s = 1e9;
@@ -253,7 +272,7 @@ TEST_F(SimgridLinks, AScriptedFaultDegradesTheLink) {
   const auto to = backend->register_segment(1, MiB);
   ASSERT_TRUE(from && to);
   for (const ChannelId id : {0u, 1u}) {
-    ChunkPost chunk{id + 1, *from, *to, 1000, 1, false, {id * 1000, id * 1000, 1000}};
+    ChunkPost chunk{id + 1, *from, *to, 1000, 1, Gather::each, {id * 1000, id * 1000, 1000}};
     backend->post(id, {&chunk, 1});
   }
   BackendEvents events;

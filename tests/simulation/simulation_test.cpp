@@ -1,5 +1,9 @@
 // Deterministic simulation: a few hundred worlds in the test run, any number with the program
 // `simulation`. And the test of the test: planted bugs must be found.
+#include <algorithm>
+#include <string>
+#include <vector>
+
 #include <gtest/gtest.h>
 
 #include "tests/simulation/world.h"
@@ -36,26 +40,28 @@ TEST(Simulation, OneSeedIsOneRun) {
 }
 
 /// The seed at which a planted bug is found, or 0 within a thousand.
-std::uint64_t found_at(PlantedBug bug, const std::string& words) {
+std::uint64_t found_at(PlantedBug bug, const std::vector<std::string>& words) {
   for (std::uint64_t seed = 1; seed <= 1000; ++seed) {
     const Verdict verdict = simulate(draw_world(seed), bug);
     if (verdict.ok) continue;
-    EXPECT_NE(verdict.what.find(words), std::string::npos) << verdict.what;
+    EXPECT_TRUE(std::any_of(words.begin(), words.end(), [&](const std::string& w) {
+      return verdict.what.find(w) != std::string::npos;
+    })) << verdict.what;
     return seed;
   }
   return 0;
 }
 
 TEST(PlantedBugs, ALostCompletionThatIsIgnoredIsFound) {
-  EXPECT_NE(found_at(PlantedBug::ignores_lost_completions, "outlived its timeout"), 0u);
+  EXPECT_NE(found_at(PlantedBug::ignores_lost_completions, {"outlived its timeout"}), 0u);
 }
 
 TEST(PlantedBugs, ASecondPostAfterARetryIsFound) {
-  EXPECT_NE(found_at(PlantedBug::posts_twice_after_a_retry, "more"), 0u);
+  EXPECT_NE(found_at(PlantedBug::posts_twice_after_a_retry, {"more", "bytes landed twice"}), 0u);
 }
 
 TEST(PlantedBugs, AStarvedLowClassIsFound) {
-  EXPECT_NE(found_at(PlantedBug::starves_low_class, "before a more urgent one"), 0u);
+  EXPECT_NE(found_at(PlantedBug::starves_low_class, {"before a more urgent one"}), 0u);
 }
 
 }  // namespace

@@ -6,6 +6,24 @@
 #include "core/credit.h"
 
 namespace kvhaul::simulation {
+namespace {
+
+/// The most of each cost that any method of the channel has.
+GatherCosts most_gathered(const ChannelNumbers& numbers) {
+  GatherCosts most;
+  for (std::size_t m = 0; m < gather_count; ++m) {
+    const auto costs = numbers.gather_costs(static_cast<Gather>(m));
+    if (!costs) continue;
+    most.post_ns = std::max(most.post_ns, costs->post_ns);
+    most.piece_post_ns = std::max(most.piece_post_ns, costs->piece_post_ns);
+    most.half_bandwidth_bytes = std::max(most.half_bandwidth_bytes, costs->half_bandwidth_bytes);
+    most.piece_half_bandwidth_bytes =
+        std::max(most.piece_half_bandwidth_bytes, costs->piece_half_bandwidth_bytes);
+  }
+  return most;
+}
+
+}  // namespace
 
 Watcher::Watcher(const World& world, std::unique_ptr<Backend> inner)
     : world_(world), inner_(std::move(inner)) {}
@@ -62,7 +80,10 @@ void Watcher::post(ChannelId channel, std::span<const ChunkPost> chunks) {
     const ChannelNumbers& numbers = numbers_[channel];
     if (++in_flight_[channel] > numbers.max_in_flight)
       blame("more chunks in flight than a channel takes");
-    if (chunk.packed && !numbers.pack) blame("a chunk is packed on a channel that cannot");
+    if (!numbers.gather_costs(chunk.gather))
+      blame("a chunk is gathered by a method that its channel lacks");
+    if (chunk.piece_count == 1 && chunk.gather != Gather::each)
+      blame("a chunk of one piece is gathered");
     if (chunk.bytes > numbers.max_chunk_bytes) blame("a chunk is larger than its channel takes");
     if (chunk.piece_count > numbers.max_pieces)
       blame("a chunk has more pieces than its channel takes");
@@ -89,11 +110,12 @@ void Watcher::post(ChannelId channel, std::span<const ChunkPost> chunks) {
     const double slowest = 64.0 / numbers.bytes_per_s * 1e9;
     const double charged =
         static_cast<double>(std::max<Bytes>(numbers.max_chunk_bytes, chunk.bytes)) +
-        static_cast<double>(numbers.max_pieces) * static_cast<double>(numbers.half_bandwidth_bytes);
+        static_cast<double>(most_gathered(numbers).charged_bytes(0, numbers.max_pieces));
     const double expected =
         static_cast<double>(numbers.fixed_ns + world_.config.channel_window_ns) +
         3.0 * numbers.max_in_flight *
-            (charged * slowest + static_cast<double>(numbers.max_pieces * numbers.post_ns));
+            (charged * slowest +
+             static_cast<double>(most_gathered(numbers).posting_ns(numbers.max_pieces)));
     entry.limit_ns = now() + world_.config.timeout_floor_ns +
                      static_cast<TimeNs>(std::min(1e15, world_.config.timeout_factor * expected)) +
                      1;

@@ -42,6 +42,9 @@ Cluster draw_cluster(Random random) {
       gpu.host = i % hosts;
       if (switches) gpu.pcie_switch = i;
       gpu.host_link = {rate(random, 10e9, 60e9), rate(random, 10e9, 60e9), 0};
+      if (random.chance(0.3))
+        gpu.host_link.both_bytes_per_s =
+            std::max(gpu.host_link.out_bytes_per_s, gpu.host_link.in_bytes_per_s) * 1.5;
       if (random.chance(0.5))
         gpu.nvlink = PortRates{rate(random, 50e9, 450e9), rate(random, 50e9, 450e9), 0};
       node.gpus.push_back(gpu);
@@ -101,8 +104,16 @@ RoutePlan draw_route_plan(Random random) {
     costs.max_in_flight = static_cast<std::uint32_t>(random.between(1, 16));
     costs.max_chunk_bytes = random.between(1'000, 500'000);
     costs.max_pieces = static_cast<std::uint32_t>(random.between(1, 64));
-    if (random.chance(0.5))
-      costs.pack = PackCosts{static_cast<TimeNs>(random.between(500, 9'000)), 500e9};
+    for (std::size_t m = 1; m < gather_count; ++m) {
+      if (random.chance(0.5)) continue;
+      GatherCosts& gather = costs.gather[m].emplace();
+      gather.fixed_ns = static_cast<TimeNs>(random.between(0, 9'000));
+      gather.post_ns = static_cast<TimeNs>(random.between(0, 5'000));
+      gather.piece_post_ns = static_cast<TimeNs>(random.between(0, 500));
+      gather.half_bandwidth_bytes = random.between(0, 100'000);
+      gather.piece_half_bandwidth_bytes = random.between(0, 10'000);
+      gather.bytes_per_s = random.chance(0.5) ? 500e9 : 0;
+    }
   }
   return plan;
 }

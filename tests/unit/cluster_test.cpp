@@ -121,6 +121,24 @@ TEST(Cluster, RefusesSharesThatAreNone) {
   }
 }
 
+TEST(Cluster, ALimitOfBothDirectionsIsALinkOfItsOwn) {
+  ClusterSpec spec;
+  spec.nodes.push_back({rail_node(2), 0, false});
+  spec.nodes[0].spec.gpus[1].host_link.both_bytes_per_s = 80e9;
+  const Cluster cluster = *build_cluster(spec);
+  EXPECT_EQ(cluster.nodes[0].gpus[0].host_both, no_id);
+  const Link& both = cluster.links[cluster.nodes[0].gpus[1].host_both];
+  EXPECT_EQ(both.name, "node0/gpu1/pcie/both");
+  EXPECT_EQ(both.kind, LinkKind::pcie);
+  EXPECT_DOUBLE_EQ(both.bytes_per_s, 80e9);
+
+  spec.nodes[0].spec.gpus[1].host_link.both_bytes_per_s = 49e9;  // one direction has 50
+  expect_refused(spec, "node0/gpu1 host link: expected a rate of both directions together");
+  spec.nodes[0].spec = rail_node(2);
+  spec.nodes[0].spec.nics[1].pcie.both_bytes_per_s = 80e9;
+  expect_refused(spec, "node0/nic1 PCIe: only a GPU's host link may have a limit of both");
+}
+
 TEST(Cluster, RefusesRatesOfZero) {
   ClusterSpec spec;
   spec.nodes.push_back({rail_node(2), 0, false});

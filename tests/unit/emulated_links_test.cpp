@@ -31,17 +31,24 @@ class EmulatedLinks : public ::testing::Test {
     requests_.push_back(request);
   }
 
+  /// Costs of a route that can gather by that method, too.
+  static RouteCosts gathering(Gather method, GatherCosts gather) {
+    RouteCosts costs{.post_ns = 10, .half_bandwidth_bytes = 100};
+    costs.gather[static_cast<std::size_t>(method)] = gather;
+    return costs;
+  }
+
   ChannelQueues& model() {
     if (!model_)
       model_.emplace(cluster_, requests_, std::make_unique<QueuedWire>(cluster_, requests_));
     return *model_;
   }
   void post(ChannelId channel, Bytes bytes, TimeNs now, std::uint32_t pieces = 1,
-            bool packed = false) {
+            Gather gather = Gather::each) {
     ChunkPost chunk;
     chunk.bytes = bytes;
     chunk.piece_count = pieces;
-    chunk.packed = packed;
+    chunk.gather = gather;
     model().post(channel, next_ticket_++, chunk, now);
   }
   /// When each ticket lands, by ticket; never_ns for one that does not.
@@ -94,10 +101,45 @@ TEST_F(EmulatedLinks, EveryPieceIsPosted) {
 }
 
 TEST_F(EmulatedLinks, PackedPiecesArePostedOnceAndCopiedTwice) {
-  channel(0, {0}, {.post_ns = 10, .half_bandwidth_bytes = 100, .pack = PackCosts{70, 2e9}});
-  post(0, 1000, 0, 5, true);
+  channel(
+      0, {0},
+      gathering(Gather::pack,
+                {.fixed_ns = 70, .post_ns = 10, .half_bandwidth_bytes = 100, .bytes_per_s = 2e9}));
+  post(0, 1000, 0, 5, Gather::pack);
   // 10 post + 1100 wire, and on each side 70 for the kernel and 1000 B at 2 B/ns
   EXPECT_EQ(landed(), (Times{10 + 1100 + 2 * (70 + 500)}));
+}
+
+TEST_F(EmulatedLinks, ABatchCostsPerChunkAndPerPiece) {
+  channel(0, {0},
+          gathering(Gather::batch, {.post_ns = 300,
+                                    .piece_post_ns = 7,
+                                    .half_bandwidth_bytes = 50,
+                                    .piece_half_bandwidth_bytes = 20}));
+  post(0, 1000, 0, 5, Gather::batch);
+  post(0, 1000, 0, 1, Gather::batch);
+  post(0, 1000, 0, 5, Gather::through);
+  // 300 + 5 x 7 post, then 1000 + 50 + 5 x 20: 1485. One piece is written by itself, for 1000 + 100
+  // behind it; so are the five of a method that the channel has not got: 1000 + 5 x 100 more.
+  EXPECT_EQ(landed(), (Times{1485, 2585, 4085}));
+}
+
+TEST_F(EmulatedLinks, ALimitOfBothDirectionsIsSharedByThemOnly) {
+  // 0: out, 1: in, at 1 B/ns each; 2: both, at 1.6 together.
+  cluster_.links[2].bytes_per_s = 1.6e9;
+  channel(0, {0, 2});
+  channel(2, {2, 1});
+  post(0, 1600, 0);
+  // Alone: at its own rate.
+  EXPECT_EQ(landed(), (Times{1600}));
+  for (int i = 0; i < 10; ++i) {
+    post(0, 1600, 10'000);
+    post(1, 1600, 10'000);
+  }
+  // 20 x 1600 B cross `both` in 20,000 ns; each had half of it.
+  const Times times = landed();
+  EXPECT_EQ(times.back(), 30'000);
+  EXPECT_NEAR(static_cast<double>(times[times.size() - 2]), 29'000, 1);
 }
 
 TEST_F(EmulatedLinks, TwoChannelsOnOneLinkHaveHalfEach) {

@@ -65,6 +65,35 @@ TEST(EventLog, ReplaysIdentically) {
   EXPECT_EQ(report->chunks, 81u);  // four each, and one again
 }
 
+TEST(EventLog, HoldsHowPiecesAreGathered) {
+  for (std::size_t m = 0; m < gather_count; ++m) {
+    SchedulerSetup setup = test::one_pair(1);
+    setup.channels[0].numbers.post_ns = 1000;
+    // The cheapest by far where it is there; without any each piece is written.
+    if (m != 0) setup.channels[0].numbers.gather[m] = {.post_ns = 7, .piece_post_ns = 1};
+    std::vector<std::uint8_t> log;
+    EventLogWriter writer(std::vector{setup}, [&log](std::span<const std::uint8_t> bytes) {
+      log.insert(log.end(), bytes.begin(), bytes.end());
+      return true;
+    });
+    Scheduler scheduler(setup);
+    const std::vector<Descriptor> pieces = {{0, 500, 100}, {1000, 0, 100}};
+    TransferRequest request;
+    request.pair = 0;
+    request.descriptors = pieces;
+    writer.submit(0, 0, request);
+    scheduler.submit(0, request);
+    ASSERT_EQ(scheduler.actions().posts.size(), 1u);
+    EXPECT_EQ(scheduler.actions().posts[0].post.gather, static_cast<Gather>(m));
+    DecisionMark mark;
+    writer.decisions(scheduler.actions(), mark);
+    ASSERT_TRUE(writer.close());
+    const auto report = verify_log(log, "run.log");
+    ASSERT_TRUE(report) << report.error().message;
+    EXPECT_TRUE(report->identical) << report->first_difference;
+  }
+}
+
 TEST(EventLog, EveryTruncationIsNoticed) {
   const auto log = recorded_run();
   for (std::size_t size = 0; size < log.size(); ++size) {
@@ -123,7 +152,7 @@ TEST(EventLog, RefusesAnotherVersion) {
   log[11] = 9;
   const auto report = verify_log(log, "run.log");
   ASSERT_FALSE(report);
-  EXPECT_NE(report.error().message.find("expected log format version 1, found version 9"),
+  EXPECT_NE(report.error().message.find("expected log format version 2, found version 9"),
             std::string::npos);
 }
 

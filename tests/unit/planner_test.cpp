@@ -21,29 +21,60 @@ TEST(Coalesce, KeepsApartWhatIsContiguousOnOneSideOnly) {
   EXPECT_EQ(out, in);
 }
 
+/// 50 GB/s: 16 KiB take 328 ns.
 ChannelNumbers with_packing() {
   ChannelNumbers numbers = test::plain_channel();
   numbers.bytes_per_s = 50e9;
   numbers.post_ns = 2000;
-  numbers.pack = PackCosts{5000, 1000e9};
+  numbers.gather[static_cast<std::size_t>(Gather::pack)] = {
+      .fixed_ns = 5000, .post_ns = 2000, .bytes_per_s = 1000e9};
   return numbers;
 }
 
-TEST(Packing, PaysForManySmallPieces) {
-  // 256 pieces of 4 KiB. Many: 256 x 2 us = 512 us. Packed: 2 (5 + 1) + 21 us.
-  EXPECT_TRUE(packing_is_cheaper(with_packing(), 1 * MiB, 256, 1 * MiB));
+TEST(CheapestGather, PacksManySmallPieces) {
+  // 256 pieces of 4 KiB. Each: 256 x 2 us = 512 us. Packed: 2 (5 + 1) + 21 us.
+  EXPECT_EQ(cheapest_gather(with_packing(), 1 * MiB, 256, 1 * MiB), Gather::pack);
 }
 
-TEST(Packing, DoesNotPayForLargePieces) {
-  // 2 pieces of 8 MiB. Many: max(4 us, 336 us). Packed: the same and two kernels.
-  EXPECT_FALSE(packing_is_cheaper(with_packing(), 16 * MiB, 2, 16 * MiB));
+TEST(CheapestGather, WritesLargePiecesByThemselves) {
+  // 2 pieces of 8 MiB. Each: max(4 us, 336 us). Packed: the same and two kernels.
+  EXPECT_EQ(cheapest_gather(with_packing(), 16 * MiB, 2, 16 * MiB), Gather::each);
 }
 
-TEST(Packing, NeedsAChannelThatCan) {
+TEST(CheapestGather, NeedsAChannelThatCan) {
   ChannelNumbers numbers = with_packing();
-  numbers.pack.reset();
-  EXPECT_FALSE(packing_is_cheaper(numbers, 1 * MiB, 256, 1 * MiB));
-  EXPECT_FALSE(packing_is_cheaper(with_packing(), 1 * MiB, 1, 1 * MiB));
+  numbers.gather = {};
+  EXPECT_EQ(cheapest_gather(numbers, 1 * MiB, 256, 1 * MiB), Gather::each);
+  EXPECT_EQ(cheapest_gather(with_packing(), 1 * MiB, 1, 1 * MiB), Gather::each);
+}
+
+TEST(CheapestGather, TakesTheLeastOfAllMethods) {
+  ChannelNumbers numbers = with_packing();
+  numbers.gather[static_cast<std::size_t>(Gather::batch)] = {
+      .post_ns = 2000, .piece_post_ns = 100, .piece_half_bandwidth_bytes = 20'000};
+  numbers.gather[static_cast<std::size_t>(Gather::through)] = {
+      .fixed_ns = 4400, .post_ns = 2000, .half_bandwidth_bytes = 100'000};
+  // 256 of 4 KiB, in us. Batch: max(27.6, (1,048,576 + 5,120,000) / 50,000 = 123). Pack: 33.
+  // Through: 8.8 + (1,048,576 + 100,000) / 50,000 = 31.8.
+  EXPECT_EQ(cheapest_gather(numbers, 1 * MiB, 256, 1 * MiB), Gather::through);
+  // 4 of 16 KiB. Each: max(8, 1.3). Batch: max(2.4, 2.9). Pack and through: above 8.8.
+  EXPECT_EQ(cheapest_gather(numbers, 64 * KiB, 4, 1 * MiB), Gather::batch);
+  // 2 of 1 KiB. Each: 4. Batch: max(2.2, 0.8).
+  EXPECT_EQ(cheapest_gather(numbers, 2 * KiB, 2, 1 * MiB), Gather::batch);
+}
+
+TEST(CheapestGather, OfEqualsTheFirst) {
+  ChannelNumbers numbers = with_packing();
+  numbers.half_bandwidth_bytes = 500;
+  numbers.gather = {};
+  // Costs what single pieces cost.
+  numbers.gather[static_cast<std::size_t>(Gather::batch)] = {.piece_post_ns = 2000,
+                                                             .piece_half_bandwidth_bytes = 500};
+  EXPECT_EQ(cheapest_gather(numbers, 1 * MiB, 256, 1 * MiB), Gather::each);
+  numbers.gather[static_cast<std::size_t>(Gather::batch)]->piece_post_ns = 1999;
+  numbers.gather[static_cast<std::size_t>(Gather::through)] =
+      numbers.gather[static_cast<std::size_t>(Gather::batch)];
+  EXPECT_EQ(cheapest_gather(numbers, 1 * MiB, 256, 1 * MiB), Gather::batch);
 }
 
 PairNumbers ndr() {

@@ -87,6 +87,28 @@ TEST(Routes, StagedCopiesCrossDramTwiceASide) {
   EXPECT_EQ(std::count(names.begin(), names.end(), "node1/host0/dram"), 2);
 }
 
+TEST(Routes, ALimitOfBothDirectionsIsCrossedEitherWay) {
+  ClusterSpec spec;
+  spec.nodes.push_back({rail_node(2), 0, false});
+  spec.nodes.push_back({rail_node(2), 0, false});
+  spec.nodes[0].spec.gpus[0].host_link.both_bytes_per_s = 80e9;
+  const Cluster cluster = *build_cluster(spec);
+  const auto crossings = [&](const char* from, const char* to, const std::string& name) {
+    const auto all = routes(cluster, from, to);
+    const auto names = hop_names(cluster, *find(all, name));
+    return std::count(names.begin(), names.end(), "node0/gpu0/pcie/both");
+  };
+  EXPECT_EQ(crossings("node0/gpu0", "node0/host0", "pcie_staged via node0/host0"), 1);
+  EXPECT_EQ(crossings("node0/host0", "node0/gpu0", "pcie_staged via node0/host0"), 1);
+  EXPECT_EQ(crossings("node0/gpu0", "node0/gpu0", "pcie_staged via node0/host0"), 2);
+  EXPECT_EQ(crossings("node0/gpu0", "node1/gpu0", "rdma node0/nic0 node1/nic0"), 1);
+  EXPECT_EQ(crossings("node1/gpu0", "node0/gpu0", "rdma node1/nic0 node0/nic0"), 1);
+  EXPECT_EQ(crossings("node0/gpu1", "node0/gpu0", "pcie_p2p"), 1);
+  // 80 / 2, the narrowest of 50 out, 80 both, switch uplinks of 50 and memory of 200.
+  const auto self = routes(cluster, "node0/gpu0", "node0/gpu0");
+  EXPECT_DOUBLE_EQ(find(self, "pcie_staged via node0/host0")->bytes_per_s, 40e9);
+}
+
 TEST(Routes, ALinkCrossedTwiceCountsTwice) {
   ClusterSpec spec;
   spec.nodes.push_back({rail_node(2), 0, false});

@@ -361,7 +361,8 @@ TEST(Scheduler, HoldsToItsCredit) {
 TEST(Scheduler, PacksScatteredPiecesWhereThatIsCheaper) {
   SchedulerSetup setup = one_pair(1);
   setup.channels[0].numbers.post_ns = 5000;
-  setup.channels[0].numbers.pack = PackCosts{1000, 100e9};
+  setup.channels[0].numbers.gather[static_cast<std::size_t>(Gather::pack)] = {
+      .fixed_ns = 1000, .post_ns = 5000, .bytes_per_s = 100e9};
   setup.config.chunk_bytes = 100'000;
   setup.config.channel_window_ns = 1 * ms_ns;
   SchedulerDriver d(setup);
@@ -373,9 +374,61 @@ TEST(Scheduler, PacksScatteredPiecesWhereThatIsCheaper) {
   d.scheduler.submit(0, request);
   const auto& posts = d.scheduler.actions().posts;
   ASSERT_FALSE(posts.empty());
-  EXPECT_TRUE(posts[0].post.packed);
+  EXPECT_EQ(posts[0].post.gather, Gather::pack);
   EXPECT_EQ(posts[0].post.piece_count, 24u);  // 24 x 4096 = 98,304 bytes fit into a chunk
   EXPECT_EQ(posts[0].post.all()[1], (Descriptor{8192, 4096, 4096}));
+}
+
+TEST(Scheduler, ChargesAGatheredChunkWhatItsMethodCosts) {
+  SchedulerSetup setup = one_pair(1);
+  setup.channels[0].numbers.post_ns = 5000;
+  setup.channels[0].numbers.gather[static_cast<std::size_t>(Gather::through)] = {
+      .post_ns = 100, .half_bandwidth_bytes = 300, .piece_half_bandwidth_bytes = 10};
+  setup.config.chunk_bytes = 1000;
+  // Of 10 pieces of 100 B: 1000 + 300 + 10 x 10 = 1400 ns. The window takes three of them.
+  setup.config.channel_window_ns = 3 * 1400 + 1399;
+  SchedulerDriver d(setup);
+  std::vector<Descriptor> pieces;
+  for (Bytes i = 0; i < 41; ++i) pieces.push_back({i * 200, i * 100, 100});
+  TransferRequest request;
+  request.pair = 0;
+  request.descriptors = pieces;
+  d.scheduler.submit(0, request);
+  const auto posts = d.scheduler.actions().posts;
+  ASSERT_EQ(posts.size(), 3u);
+  for (const PostAction& post : posts) EXPECT_EQ(post.post.gather, Gather::through);
+  const auto complete = [&](const PostAction& post) {
+    d.scheduler.actions().clear();
+    d.scheduler.complete(0, {post.channel, Outcome::ok, post.post.chunk, 0, 0, 0, 0});
+  };
+  complete(posts[0]);
+  ASSERT_EQ(d.scheduler.actions().posts.size(), 1u);
+  // What is left is one piece, which is written by itself, and posting it takes 5000 ns: above the
+  // window until there is only one other in flight.
+  complete(posts[1]);
+  EXPECT_TRUE(d.scheduler.actions().posts.empty());
+  complete(posts[2]);
+  ASSERT_EQ(d.scheduler.actions().posts.size(), 1u);
+  EXPECT_EQ(d.scheduler.actions().posts[0].post.piece_count, 1u);
+  EXPECT_EQ(d.scheduler.actions().posts[0].post.gather, Gather::each);
+}
+
+TEST(Scheduler, AFallbackThatLacksTheMethodWritesEachPiece) {
+  SchedulerSetup setup = one_pair(2);
+  setup.channels[0].numbers.post_ns = setup.channels[1].numbers.post_ns = 5000;
+  setup.channels[0].numbers.gather[static_cast<std::size_t>(Gather::batch)] = {.post_ns = 100};
+  setup.channels[1].tier = 1;
+  SchedulerDriver d(setup);
+  d.scheduler.channel_change(0, {0, false});
+  const std::vector<Descriptor> pieces = {{0, 500, 400}, {1000, 1500, 400}};
+  TransferRequest request;
+  request.pair = 0;
+  request.descriptors = pieces;
+  d.scheduler.submit(0, request);
+  const auto& posts = d.scheduler.actions().posts;
+  ASSERT_EQ(posts.size(), 1u);
+  EXPECT_EQ(posts[0].channel, 1u);
+  EXPECT_EQ(posts[0].post.gather, Gather::each);
 }
 
 TEST(Scheduler, ManyPiecesWithoutPackingKeepTheirOrderAndBorders) {

@@ -62,7 +62,7 @@ std::vector<TimeNs> run_flows(const Scenario& scenario, const std::vector<Flow>&
   plan.order = {options.kind};
   plan.pull = options.pull;
   if (options.rails != 0) plan.rails = options.rails;
-  for (RouteCosts& costs : plan.costs) costs.pack.reset();
+  for (RouteCosts& costs : plan.costs) costs.gather = {};
   std::set<std::pair<PlaceId, PlaceId>> pairs;
   for (const Flow& flow : flows) pairs.insert({flow.from, flow.to});
   const std::vector<std::pair<PlaceId, PlaceId>> ordered(pairs.begin(), pairs.end());
