@@ -80,6 +80,7 @@ CommandResult run_replay(const Arguments& arguments);
 CommandResult run_compare(const Arguments& arguments);
 CommandResult run_route(const Arguments& arguments);
 CommandResult run_sweep(const Arguments& arguments);
+CommandResult run_topo(const Arguments& arguments);
 CommandResult run_trace(const Arguments& arguments);
 CommandResult run_verify(const Arguments& arguments);
 CommandResult run_list(const Arguments& arguments);

@@ -15,6 +15,7 @@ TEST_F(Commands, HelpOnEveryOneWithAnExample) {
                                              {"compare"},
                                              {"sweep"},
                                              {"route"},
+                                             {"topo"},
                                              {"verify"},
                                              {"list"},
                                              {"trace", "describe"},
