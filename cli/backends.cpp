@@ -1,43 +1,63 @@
 #include "cli/backends.h"
 
-#include <vector>
+#include <charconv>
 
 #include "backends/emulated/emulated.h"
 #include "cli/command.h"
 #ifdef KVHAUL_HAS_SIMGRID
 #include "sim/simgrid.h"
 #endif
+#ifdef KVHAUL_HAS_CUDA
+#include "backends/cuda/cuda.h"
+#endif
 
 namespace kvhaul::cli {
+namespace po = boost::program_options;
 namespace {
+
+using Text = std::string;
+
+std::string nothing_missing() { return ""; }
 
 std::unique_ptr<Backend> make_emulated(const BackendOptions& options) {
   return emulated::make_backend({options.real_time, options.payload, options.throttle, 0});
 }
 
 #ifdef KVHAUL_HAS_SIMGRID
+constexpr auto simgrid_missing = nothing_missing;
 std::unique_ptr<Backend> make_simgrid(const BackendOptions& options) {
   return sim::make_simgrid_backend(options.payload);
 }
-constexpr BackendEntry simgrid_entry = {
-    "simgrid",   "SimGrid models of the links: contention, in virtual time", true, "", true,
-    make_simgrid};
 #else
-constexpr BackendEntry simgrid_entry = {
-    "simgrid", "SimGrid models of the links: contention, in virtual time",
-    false,     "built without SimGrid; install libsimgrid-dev and build again",
-    true,      nullptr};
+std::string simgrid_missing() {
+  return "built without SimGrid; install libsimgrid-dev and build again";
+}
+constexpr std::unique_ptr<Backend> (*make_simgrid)(const BackendOptions&) = nullptr;
 #endif
 
-constexpr std::string_view not_built = "not part of this version";
+#ifdef KVHAUL_HAS_CUDA
+constexpr auto cuda_missing = cuda::missing;
+std::unique_ptr<Backend> make_cuda(const BackendOptions& options) {
+  return cuda::make_backend(
+      {.devices = options.devices, .held_by = options.held_by, .busy = options.busy_prefill});
+}
+#else
+std::string cuda_missing() {
+  return "built without CUDA; install the CUDA Toolkit (nvcc) and build again";
+}
+constexpr std::unique_ptr<Backend> (*make_cuda)(const BackendOptions&) = nullptr;
+#endif
 
 // The one list. A backend adds a line, and its folder, and its line in README.md.
 constexpr BackendEntry all[] = {
-    {"emulated", "host memory as GPUs: real bytes or only time, in virtual or real time", true, "",
-     false, make_emulated},
-    simgrid_entry,
-    {"cuda", "GPUs of this machine through CUDA", false, not_built, false, nullptr},
-    {"verbs", "RDMA through libibverbs", false, not_built, false, nullptr},
+    {"emulated", "host memory as GPUs: real bytes or only time, in virtual or real time",
+     BackendTime::both, nothing_missing, make_emulated},
+    {"simgrid", "SimGrid models of the links: contention, in virtual time",
+     BackendTime::only_virtual, simgrid_missing, make_simgrid},
+    {"cuda", "GPUs of this machine through CUDA, in real time", BackendTime::only_real,
+     cuda_missing, make_cuda},
+    {"verbs", "RDMA through libibverbs", BackendTime::only_real,
+     []() -> std::string { return "not part of this version"; }, nullptr},
 };
 
 }  // namespace
@@ -57,9 +77,44 @@ Result<std::unique_ptr<Backend>> make_backend(const std::string& name,
                                               const BackendOptions& options) {
   const auto entry = find_backend(name);
   if (!entry) return entry.error();
-  if ((*entry)->available) return (*entry)->make(options);
-  return Error::missing("--backend " + name + ": " + std::string((*entry)->missing) +
+  const std::string missing = (*entry)->missing();
+  if (missing.empty()) return (*entry)->make(options);
+  return Error::missing("--backend " + name + ": " + missing +
                         "; 'kvhaul list backends' shows what is available here");
+}
+
+void declare_device_options(Options& options) {
+  options.add()  //
+      ("devices", po::value<Text>(),
+       "cuda: the device of each GPU of the scenario, in order: 0,0 puts two GPUs into one")  //
+      ("held", po::value<std::vector<Text>>()->composing(),
+       "cuda: PLACE=SOCKET, its memory is held by a 'kvhaul hold SOCKET'; may be repeated");
+}
+
+Result<void> read_device_options(const Options& options, BackendOptions& read) {
+  if (const auto list = options.maybe_text("devices")) {
+    const Error wrong = Error::bad_input(
+        "--devices: expected device numbers with commas between, like 0,1; found '" + *list + "'");
+    const char* at = list->data();
+    const char* const end = at + list->size();
+    while (true) {
+      int device = 0;
+      const auto [after, error] = std::from_chars(at, end, device);
+      if (error != std::errc() || device < 0) return wrong;
+      read.devices.push_back(device);
+      if (after == end) break;
+      if (*after != ',') return wrong;
+      at = after + 1;
+    }
+  }
+  for (const std::string& held : options.texts("held")) {
+    const std::size_t equals = held.find('=');
+    if (equals == 0 || equals == std::string::npos || equals + 1 == held.size())
+      return Error::bad_input(
+          "--held: expected PLACE=SOCKET, like node0/gpu1=/run/kv.sock; found '" + held + "'");
+    read.held_by[held.substr(0, equals)] = held.substr(equals + 1);
+  }
+  return {};
 }
 
 }  // namespace kvhaul::cli

@@ -1,10 +1,12 @@
 // The backends that this build can make, by name.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/backend.h"
 #include "core/result.h"
@@ -15,14 +17,20 @@ struct BackendOptions {
   bool real_time = false;
   bool payload = false;
   bool throttle = false;
+  std::vector<int> devices = {};                    // CUDA's number of each GPU of the scenario
+  std::map<std::string, std::string> held_by = {};  // place: socket of the process that holds it
+  bool busy_prefill = false;
 };
+
+/// Which kinds of time a backend runs in.
+enum class BackendTime { both, only_virtual, only_real };
 
 struct BackendEntry {
   std::string_view name;
   std::string_view summary;
-  bool available = false;
-  std::string_view missing;  // why not
-  bool virtual_only = false;
+  BackendTime time = BackendTime::both;
+  /// Why it cannot be used here; empty when it can.
+  std::string (*missing)() = nullptr;
   std::unique_ptr<Backend> (*make)(const BackendOptions& options) = nullptr;
 };
 std::span<const BackendEntry> backends();
@@ -30,8 +38,13 @@ std::span<const BackendEntry> backends();
 /// The entry of that name; bad_input for an unknown one.
 Result<const BackendEntry*> find_backend(const std::string& name);
 
-/// Fails with bad_input for an unknown name, with missing for one that this build lacks.
+/// Fails with bad_input for an unknown name, with missing for one that cannot be used here.
 Result<std::unique_ptr<Backend>> make_backend(const std::string& name,
                                               const BackendOptions& options);
+
+/// The options that say which devices a run drives, for every command that opens a backend.
+class Options;
+void declare_device_options(Options& options);
+Result<void> read_device_options(const Options& options, BackendOptions& read);
 
 }  // namespace kvhaul::cli

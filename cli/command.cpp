@@ -27,6 +27,7 @@ std::span<const Command> commands() {
       {"trace", "describe, convert, cut, scale or generate request traces", run_trace},
       {"verify", "feed a recorded event log back and check that decisions are identical",
        run_verify},
+      {"hold", "hold GPU memory for a replay in another process", run_hold},
       {"list", "scenarios, models, policies, backends and trace formats available here", run_list},
   };
   return all;

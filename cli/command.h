@@ -84,5 +84,6 @@ CommandResult run_topo(const Arguments& arguments);
 CommandResult run_trace(const Arguments& arguments);
 CommandResult run_verify(const Arguments& arguments);
 CommandResult run_list(const Arguments& arguments);
+CommandResult run_hold(const Arguments& arguments);
 
 }  // namespace kvhaul::cli

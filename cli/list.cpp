@@ -46,10 +46,11 @@ void list_policies() {
 }
 
 void list_backends() {
-  for (const BackendEntry& backend : backends())
-    std::cout << backend.name << (backend.available ? "" : "  (not available: ")
-              << (backend.available ? "" : backend.missing) << (backend.available ? "" : ")")
+  for (const BackendEntry& backend : backends()) {
+    const std::string missing = backend.missing();
+    std::cout << backend.name << (missing.empty() ? "" : "  (not available: " + missing + ")")
               << "\n    " << backend.summary << "\n";
+  }
 }
 
 void list_formats() {

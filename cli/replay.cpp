@@ -41,7 +41,10 @@ Options declare() {
       ("force", po::bool_switch(), "write into a run directory that is not empty")        //
       ("record", po::value<Text>(), "write the event log there, for 'kvhaul verify'")     //
       ("json", po::bool_switch(), "print summary.json instead of the table")              //
-      ("quiet,q", po::bool_switch(), "print nothing but errors");
+      ("quiet,q", po::bool_switch(), "print nothing but errors")                          //
+      ("busy-prefill", po::bool_switch(),
+       "cuda: keep the prefill GPUs' processors and memory busy while prefill runs");
+  declare_device_options(options);
   options.positional("trace", 1);
   options.example("kvhaul replay --trace traces/samples/chat-200.csv",
                   "two emulated GPUs in this computer's memory, real bytes, real time");
@@ -119,6 +122,8 @@ Result<ReplayRequest> read(const Options& options, const Arguments& arguments) {
     if (!seed) return seed.error();
     request.seed = *seed;
   }
+  if (auto ok = read_device_options(options, request.devices); !ok) return ok.error();
+  request.devices.busy_prefill = options.flag("busy-prefill");
   request.out = options.maybe_text("out").value_or("");
   request.force = options.flag("force");
   request.record = options.maybe_text("record");

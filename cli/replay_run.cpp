@@ -178,8 +178,13 @@ Result<void> write_run_file(const ReplayRequest& request, const Scenario& scenar
 
 void apply_overrides(const ReplayRequest& request, const BackendEntry& backend,
                      Scenario& scenario) {
-  if (backend.virtual_only)  // what the scenario says is for the emulated one
+  // What the scenario says of time and payload is for the emulated backend.
+  if (backend.time == BackendTime::only_virtual)
     scenario.real_time = scenario.payload = scenario.throttle = false;
+  if (backend.time == BackendTime::only_real) {
+    scenario.real_time = true;
+    scenario.throttle = false;
+  }
   if (request.policy) scenario.scheduler.policy = *request.policy;
   if (request.streaming) scenario.serving.streaming = *request.streaming;
   if (request.pull) scenario.serving.pull = scenario.routes.pull = *request.pull;
@@ -189,6 +194,7 @@ void apply_overrides(const ReplayRequest& request, const BackendEntry& backend,
   if (request.throttle) scenario.throttle = *request.throttle;
   if (scenario.real_time) scenario.payload = true;
   scenario.serving.defer_checks = scenario.real_time;
+  scenario.serving.busy_prefill = request.devices.busy_prefill;
 }
 
 /// Bytes moved per second of copying, beside a plain memcpy loop of the same chunk size in the same
@@ -235,8 +241,17 @@ Result<ReplayResult> run_replay(const ReplayRequest& request) {
   if (!loaded) return loaded.error();
   Scenario& scenario = *loaded;
   apply_overrides(request, **entry, scenario);
-  if ((*entry)->virtual_only && scenario.real_time)
+  if ((*entry)->time == BackendTime::only_virtual && scenario.real_time)
     return Error::bad_input("--time real: backend " + request.backend + " has only virtual time");
+  if ((*entry)->time == BackendTime::only_real && !scenario.real_time)
+    return Error::bad_input("--time virtual: backend " + request.backend + " has only real time");
+  const bool emulated = request.backend == "emulated";
+  const bool for_cuda = !request.devices.devices.empty() || !request.devices.held_by.empty() ||
+                        request.devices.busy_prefill;
+  if (for_cuda && request.backend != "cuda")
+    return Error::bad_input("--devices, --held and --busy-prefill are for the cuda backend");
+  if (scenario.throttle && !emulated)
+    return Error::bad_input("--throttle is for the emulated backend");
   if (request.payload == false && scenario.real_time)
     return Error::bad_input("--payload none needs --time virtual: real time always moves bytes");
   if (scenario.throttle && !scenario.real_time)
@@ -252,8 +267,11 @@ Result<ReplayResult> run_replay(const ReplayRequest& request) {
     fault_text = std::move(*text);
     script = std::move(*parsed);
   }
-  auto made =
-      make_backend(request.backend, {scenario.real_time, scenario.payload, scenario.throttle});
+  BackendOptions backend_options = request.devices;
+  backend_options.real_time = scenario.real_time;
+  backend_options.payload = scenario.payload;
+  backend_options.throttle = scenario.throttle;
+  auto made = make_backend(request.backend, backend_options);
   if (!made) return made.error();
   auto directory = choose_directory(request, scenario);
   if (!directory) return directory.error();
@@ -298,7 +316,6 @@ Result<ReplayResult> run_replay(const ReplayRequest& request) {
   Runtime runtime(*backend, std::move(setups), log.get());
   Replay replay(scenario.serving, *trace->reader, *backend, **files);
   if (auto ok = replay.prepare(runtime, scenario.cluster); !ok) return ok.error();
-  result.backend = backend->description();
   if (request.on_progress)
     (*files)->on_progress = [&](TimeNs now, std::uint64_t done) {
       const double share =
@@ -310,6 +327,7 @@ Result<ReplayResult> run_replay(const ReplayRequest& request) {
     };
   if (auto ran = runtime.run(replay); !ran) return ran.error();
   if (replay.trace_error()) return *replay.trace_error();
+  result.backend = backend->description();  // now it knows what went wrong on the way
   if (log) {
     if (auto closed = log->close(); !closed)
       return Error{closed.error().kind, *request.record + ": " + closed.error().message};
@@ -336,7 +354,7 @@ Result<ReplayResult> run_replay(const ReplayRequest& request) {
   result.summary = std::move(*finished);
   result.cluster = std::move(scenario.cluster);
   result.complete = result.summary.requests.transfer_failed == 0;
-  if (scenario.real_time && !scenario.throttle)
+  if (emulated && scenario.real_time && !scenario.throttle)
     compare_with_memcpy(result, emulated::copying_threads(plan->requests.size()));
   if (auto wrote = write_summary(result.directory, result.summary, result.cluster); !wrote)
     return wrote.error();

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/backends.h"
 #include "cli/command.h"
 #include "core/result.h"
 #include "serving/run_files.h"
@@ -19,6 +20,7 @@ struct ReplayRequest {
   std::string scenario = "laptop";
   std::string backend = "emulated";
   std::optional<bool> real_time, payload, throttle;  // else as the scenario says
+  BackendOptions devices;                            // only what read_device_options() reads
   std::optional<std::uint64_t> limit;
   double speedup = 1;
   bool spread_batches = false;

@@ -14,8 +14,12 @@
 #include "core/backend.h"
 #include "core/channel_plan.h"
 #include "tests/support/setups.h"
+#include "tests/support/two_gpus.h"
 #ifdef KVHAUL_HAS_SIMGRID
 #include "sim/simgrid.h"
+#endif
+#ifdef KVHAUL_HAS_CUDA
+#include "backends/cuda/cuda.h"
 #endif
 
 namespace kvhaul::test {
@@ -41,6 +45,15 @@ inline Surroundings two_rail_nodes() {
           std::move(plan)};
 }
 
+/// One node with two GPUs, two queues on each route of that kind.
+inline Surroundings one_node(RouteKind kind, const char* source, const char* target,
+                             bool pull = false) {
+  RoutePlan plan = plan_of(kind);
+  plan.pull = pull;
+  plan.costs[static_cast<std::size_t>(kind)].queues = 2;
+  return {two_gpu_cluster(), {{{source, target}, {target, source}}}, std::move(plan)};
+}
+
 struct BackendUnderTest {
   std::string name;
   std::function<std::unique_ptr<Backend>()> make;
@@ -63,7 +76,37 @@ inline std::vector<BackendUnderTest> backends_under_test() {
   const auto make_simgrid = [] { return std::unique_ptr<Backend>(); };
   const std::string no_simgrid = "built without SimGrid";
 #endif
+#ifdef KVHAUL_HAS_CUDA
+  // On one GPU, two places lie in its memory.
+  const auto make_cuda = [] { return cuda::make_backend({.devices = {0, 0}}); };
+  const std::string no_cuda = cuda::missing();
+  const auto make_cuda_pair = [] { return cuda::make_backend({}); };
+  const std::string no_cuda_pair =
+      cuda::device_count() >= 2 ? "" : "one GPU or none: two are needed";
+#else
+  const auto make_cuda = [] { return std::unique_ptr<Backend>(); };
+  const std::string no_cuda = "built without CUDA";
+  const auto make_cuda_pair = make_cuda;
+  const std::string no_cuda_pair = no_cuda;
+#endif
+  const auto between = [](RouteKind kind, const char* source, const char* target,
+                          bool pull = false) {
+    return [=] { return one_node(kind, source, target, pull); };
+  };
+  constexpr const char *a = "node0/gpu0", *b = "node0/gpu1", *host = "node0/host0";
   return {
+      {"CudaStaged", make_cuda, no_cuda, between(RouteKind::pcie_staged, a, b)},
+      {"CudaStagedToItself", make_cuda, no_cuda, between(RouteKind::pcie_staged, a, a)},
+      {"CudaHostMemory", make_cuda, no_cuda, between(RouteKind::pcie_staged, a, host)},
+      {"CudaCopy", make_cuda, no_cuda, between(RouteKind::nvlink_copy, a, b)},
+      {"CudaCopyPull", make_cuda, no_cuda, between(RouteKind::nvlink_copy, a, b, true)},
+      {"CudaLoadStore", make_cuda, no_cuda, between(RouteKind::nvlink_load_store, a, b)},
+      {"CudaLoadStorePull", make_cuda, no_cuda, between(RouteKind::nvlink_load_store, a, b, true)},
+      {"CudaPairStaged", make_cuda_pair, no_cuda_pair, between(RouteKind::pcie_staged, a, b)},
+      {"CudaPairPcie", make_cuda_pair, no_cuda_pair, between(RouteKind::pcie_p2p, a, b)},
+      {"CudaPairNvlinkCopy", make_cuda_pair, no_cuda_pair, between(RouteKind::nvlink_copy, a, b)},
+      {"CudaPairNvlinkLoadStore", make_cuda_pair, no_cuda_pair,
+       between(RouteKind::nvlink_load_store, a, b)},
       {"EmulatedVirtual", with_options({}), ""},
       {"EmulatedVirtualNoPayload", with_options({.payload = false}), ""},
       {"EmulatedReal", with_options({.real_time = true, .workers = 2}), ""},

@@ -1,0 +1,709 @@
+// The contract over the lanes. One thread, no threads of its own: progress() and wait() ask the
+// oldest chunk of every lane whether it has landed.
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <map>
+#include <optional>
+#include <set>
+#include <thread>
+#include <variant>
+
+#include "backends/cuda/busy.h"
+#include "backends/cuda/copy_lane.h"
+#include "backends/cuda/cuda.h"
+#include "backends/cuda/kernel_lane.h"
+#include "backends/cuda/payload.h"
+#include "backends/cuda/peer_memory.h"
+#include "backends/cuda/staged_lane.h"
+#include "backends/modelled/control_plane.h"
+#include "core/channel_plan.h"
+#include "core/checksum.h"
+
+namespace kvhaul::cuda {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr TimeNs look_at_peers_every_ns = 1 * ms_ns;
+/// A copy on its way cannot be stopped. One that has not ended so long after it was cancelled never
+/// will: its channel is given up.
+constexpr TimeNs cancelled_chunk_ends_within_ns = 5 * s_ns;
+/// Sleeping is only exact to some tens of microseconds; what is nearer is waited for awake.
+constexpr TimeNs awake_before_ns = 200 * us_ns;
+
+/// Nothing moves: the block table says where the blocks are (HandedOver below).
+struct HandoffLane {};
+using Lane = std::variant<HandoffLane, CopyLane, StagedLane, KernelLane>;
+
+/// One GPU of the run.
+struct Gpu {
+  Device device;
+  EventClock clock;
+  Payload payload;
+  std::optional<Busy> busy;
+};
+
+/// Parts of a segment that live elsewhere, because they were handed over and not copied.
+class HandedOver {
+ public:
+  void add(Bytes offset, Bytes length, std::byte* at) {
+    remove(offset, length);
+    const auto next = ranges_.emplace(offset, Range{length, at}).first;
+    if (next == ranges_.begin()) return;
+    const auto before = std::prev(next);  // what goes on where the one before ends is one with it
+    if (before->first + before->second.length != offset ||
+        before->second.at + before->second.length != at)
+      return;
+    before->second.length += length;
+    ranges_.erase(next);
+  }
+  /// The range is written here from now on.
+  void remove(Bytes offset, Bytes length) {
+    const Bytes end = offset + length;
+    auto at = ranges_.upper_bound(offset);
+    if (at != ranges_.begin()) --at;
+    while (at != ranges_.end() && at->first < end) {
+      const auto [begin, range] = *at;
+      const Bytes range_end = begin + range.length;
+      if (range_end <= offset) {
+        ++at;
+        continue;
+      }
+      at = ranges_.erase(at);
+      if (begin < offset) ranges_.emplace(begin, Range{offset - begin, range.at});
+      if (range_end > end)
+        at = ranges_.emplace(end, Range{range_end - end, range.at + (end - begin)}).first;
+    }
+  }
+  /// Where the range lies, if all of it was handed over in one piece.
+  std::byte* find(Bytes offset, Bytes length) const {
+    auto at = ranges_.upper_bound(offset);
+    if (at == ranges_.begin()) return nullptr;
+    --at;
+    const Bytes inside = offset - at->first;
+    if (inside + length > at->second.length) return nullptr;
+    return at->second.at + inside;
+  }
+  bool empty() const { return ranges_.empty(); }
+
+ private:
+  struct Range {
+    Bytes length = 0;
+    std::byte* at = nullptr;
+  };
+  std::map<Bytes, Range> ranges_;
+};
+
+class CudaBackend final : public Backend {
+ public:
+  explicit CudaBackend(const Options& options) : options_(options) {}
+  ~CudaBackend() override {
+    for (Channel& channel : channels_)
+      if (auto* const lane = std::get_if<KernelLane>(&channel.lane)) lane->stop();
+  }
+
+  std::string description() const override {
+    std::string text = "cuda, real time, payload real";
+    for (const auto& [ordinal, gpu] : gpus_) {
+      text += ", " + gpu->device.name + " (device " + std::to_string(ordinal) + ":";
+      for (const PlaceId place : gpu_places_)
+        if (device_of_[place] == ordinal) text += " " + cluster_->places[place].name;
+      text += ")";
+    }
+    for (const auto& [place, peer] : peers_)
+      text += ", " + cluster_->places[place].name + " held by another process";
+    for (const std::string& loss : losses_) text += "; " + loss;
+    return text;
+  }
+  bool moves_bytes() const override { return true; }
+
+  Result<std::vector<ChannelNumbers>> open(const Cluster& cluster,
+                                           std::span<const ChannelRequest> requests) override {
+    cluster_ = &cluster;
+    control_ = std::make_unique<modelled::ControlPlane>(cluster, requests);
+    start_ = Clock::now();
+    if (auto found = find_gpus(requests); !found) return found.error();
+    if (auto joined = join_peers(); !joined) return joined.error();
+    std::vector<ChannelNumbers> numbers;
+    for (const ChannelRequest& request : requests) {
+      auto opened = open_channel(request, numbers.emplace_back());
+      if (!opened)
+        return Error{opened.error().kind, cluster.places[request.route.source].name + " to " +
+                                              cluster.places[request.route.target].name + ", " +
+                                              request.route.name + ": " + opened.error().message};
+    }
+    start_ = Clock::now();
+    // Once more: the run's clock begins here.
+    for (auto& [ordinal, gpu] : gpus_) {
+      cudaSetDevice(ordinal);
+      if (auto ok = gpu->clock.start(ordinal, [this] { return now(); }); !ok) return ok.error();
+    }
+    return numbers;
+  }
+
+  Result<SegmentId> register_segment(PlaceId place, Bytes bytes) override {
+    const Clock::time_point before = Clock::now();
+    auto segment = allocate(place, bytes);
+    if (!segment)
+      return Error{segment.error().kind,
+                   cluster_->places[place].name + ": " + segment.error().message};
+    segments_.push_back(std::move(*segment));
+    // The clock stands still meanwhile, and the devices' clocks go on: they are set again.
+    start_ += Clock::now() - before;
+    for (auto& [ordinal, gpu] : gpus_) {
+      cudaSetDevice(ordinal);
+      if (auto ok = gpu->clock.start(ordinal, [this] { return now(); }); !ok) return ok.error();
+    }
+    return static_cast<SegmentId>(segments_.size() - 1);
+  }
+
+  void post(ChannelId id, std::span<const ChunkPost> chunks) override {
+    Channel& channel = channels_[id];
+    const TimeNs now = this->now();
+    for (const ChunkPost& chunk : chunks) {
+      if (!is_sound(channel, chunk)) {
+        found_.push_back({id, Outcome::invalid, chunk.chunk, now, now, now, chunk.bytes});
+        continue;
+      }
+      const std::uint32_t number = new_ticket();
+      tickets_[number] = {chunk, now, never_ns, no_id};
+      ++outstanding_;
+      channel.waiting.push(tickets_, number);
+    }
+    if (channel.lost)
+      end_all(id);
+    else
+      feed(id);
+  }
+
+  void cancel(ChannelId id, ChunkId chunk) override {
+    Channel& channel = channels_[id];
+    for (std::uint32_t n = channel.flying.first; n != no_id; n = tickets_[n].next)
+      if (tickets_[n].chunk.chunk == chunk) {
+        tickets_[n].cancelled_ns = now();  // it will land
+        return;
+      }
+    const std::uint32_t number = channel.waiting.take(
+        tickets_, [&](const Ticket& ticket) { return ticket.chunk.chunk == chunk; });
+    if (number != no_id) end(id, number, Outcome::cancelled, {now(), now()});
+  }
+
+  void send(const ControlMessage& message) override { control_->send(message, now()); }
+
+  void progress(BackendEvents& events) override {
+    look();
+    events.completions.insert(events.completions.end(), found_.begin(), found_.end());
+    found_.clear();
+    events.changes.insert(events.changes.end(), changes_.begin(), changes_.end());
+    changes_.clear();
+    control_->deliver(now(), events.messages);
+  }
+
+  void wait(TimeNs until_ns) override {
+    const TimeNs until = std::min(until_ns, control_->next_ns());
+    if (until == never_ns && outstanding_ == 0) return;
+    while (true) {
+      look();
+      if (!found_.empty() || !changes_.empty()) return;
+      const TimeNs left = until == never_ns ? never_ns : until - now();
+      if (left <= 0) return;
+      if (outstanding_ == 0 && left > awake_before_ns)
+        std::this_thread::sleep_for(
+            std::chrono::nanoseconds(std::min(left - awake_before_ns, look_at_peers_every_ns)));
+    }
+  }
+
+  TimeNs now() const override {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start_).count();
+  }
+
+  void occupy(PlaceId place, TimeNs duration_ns) override {
+    const auto gpu = gpus_.find(device_of_[place]);
+    if (gpu == gpus_.end() || !gpu->second->busy) return;
+    if (auto ok = gpu->second->busy->start(duration_ns); !ok) note(ok.error().message);
+  }
+
+  void fill(SegmentId segment, Bytes offset, Bytes length, std::uint64_t seed) override {
+    const SegmentRange range{offset, length, seed};
+    fill_ranges(segment, {&range, 1});
+  }
+  void fill_ranges(SegmentId id, std::span<const SegmentRange> ranges) override {
+    Segment& segment = segments_[id];
+    if (segment.device < 0) {
+      for (const SegmentRange& r : ranges)
+        fill_pattern({segment.base + r.offset, r.length}, r.seed);
+      return;
+    }
+    fills_.clear();
+    for (const SegmentRange& r : ranges) {
+      if (!segment.handed_over.empty()) segment.handed_over.remove(r.offset, r.length);
+      fills_.push_back({segment.base + r.offset, r.length, mix64(r.seed)});
+    }
+    if (auto ok = gpu(segment.device).payload.fill(fills_); !ok) note(ok.error().message);
+  }
+  std::uint64_t checksum(SegmentId segment, Bytes offset, Bytes length) override {
+    const SegmentRange range{offset, length};
+    std::uint64_t sum = 0;
+    checksum_ranges(segment, {&range, 1}, {&sum, 1});
+    return sum;
+  }
+  void checksum_ranges(SegmentId id, std::span<const SegmentRange> ranges,
+                       std::span<std::uint64_t> sums) override {
+    const Segment& segment = segments_[id];
+    if (segment.device < 0) {
+      for (std::size_t i = 0; i < ranges.size(); ++i)
+        sums[i] = kvhaul::checksum({segment.base + ranges[i].offset, ranges[i].length});
+      return;
+    }
+    sum_ranges_.clear();
+    for (const SegmentRange& r : ranges)
+      sum_ranges_.push_back({address(segment, r.offset, r.length), r.length});
+    if (auto ok = gpu(segment.device).payload.checksums(sum_ranges_, sums); !ok)
+      note(ok.error().message);
+  }
+  void read(SegmentId id, Bytes offset, std::span<std::byte> into) override {
+    copy(segments_[id], into.data(), address(segments_[id], offset, into.size()), into.size());
+  }
+  void write(SegmentId id, Bytes offset, std::span<const std::byte> from) override {
+    Segment& segment = segments_[id];
+    if (!segment.handed_over.empty()) segment.handed_over.remove(offset, from.size());
+    copy(segment, segment.base + offset, from.data(), from.size());
+  }
+
+ private:
+  struct Segment {
+    PlaceId place = 0;
+    Bytes bytes = 0;
+    int device = -1;  // -1: host memory
+    std::byte* base = nullptr;
+    DeviceMemory device_memory;  // one of these two, or a peer's
+    Pinned pinned;
+    HandedOver handed_over;
+  };
+
+  struct Ticket {
+    ChunkPost chunk;
+    TimeNs posted_ns = 0;
+    TimeNs cancelled_ns = never_ns;
+    std::uint32_t next = no_id;
+  };
+
+  /// Tickets in a row, linked through the tickets themselves: nothing is allocated for a chunk.
+  struct TicketQueue {
+    std::uint32_t first = no_id, last = no_id;
+
+    bool empty() const { return first == no_id; }
+    void push(std::vector<Ticket>& tickets, std::uint32_t number) {
+      (first == no_id ? first : tickets[last].next) = number;
+      last = number;
+    }
+    std::uint32_t pop(std::vector<Ticket>& tickets) {
+      const std::uint32_t number = first;
+      first = tickets[number].next;
+      tickets[number].next = no_id;
+      return number;
+    }
+    /// The first that fulfils the condition, out of the row; no_id when there is none.
+    template <class Condition>
+    std::uint32_t take(std::vector<Ticket>& tickets, Condition condition) {
+      std::uint32_t before = no_id;
+      for (std::uint32_t n = first; n != no_id; before = n, n = tickets[n].next) {
+        if (!condition(tickets[n])) continue;
+        (before == no_id ? first : tickets[before].next) = tickets[n].next;
+        if (last == n) last = before;
+        tickets[n].next = no_id;
+        return n;
+      }
+      return no_id;
+    }
+  };
+
+  struct Channel {
+    Lane lane;
+    PlaceId source = 0, target = 0;
+    TicketQueue waiting = {};  // posted, and not on the GPU yet
+    TicketQueue flying = {};
+    std::uint32_t flying_count = 0;
+    std::uint32_t next_slot = 0, oldest_slot = 0;
+    Bytes max_chunk_bytes = 0;
+    std::uint32_t max_pieces = 0;
+    bool lost = false;
+  };
+
+  // ---- Opening --------------------------------------------------------------------------------
+
+  Result<void> find_gpus(std::span<const ChannelRequest> requests) {
+    auto devices = find_devices();
+    if (!devices) return devices.error();
+    device_of_.assign(cluster_->places.size(), -1);
+    for (PlaceId place = 0; place < cluster_->places.size(); ++place)
+      if (cluster_->places[place].kind == PlaceKind::gpu) gpu_places_.push_back(place);
+    std::set<PlaceId> used;
+    for (const ChannelRequest& request : requests) {
+      used.insert(request.route.source);
+      used.insert(request.route.target);
+    }
+    for (std::size_t i = 0; i < gpu_places_.size(); ++i) {
+      const PlaceId place = gpu_places_[i];
+      if (!used.contains(place)) continue;
+      const bool named = i < options_.devices.size();
+      const int ordinal = named ? options_.devices[i] : static_cast<int>(i);
+      if (ordinal < 0 || static_cast<std::size_t>(ordinal) >= devices->size())
+        return Error::missing(cluster_->places[place].name + " needs CUDA device " +
+                              std::to_string(ordinal) + ", and this machine has " +
+                              std::to_string(devices->size()) +
+                              "; --devices says which device each GPU of the scenario is, and one "
+                              "device may be several");
+      device_of_[place] = ordinal;
+      if (auto opened = open_gpu((*devices)[static_cast<std::size_t>(ordinal)]); !opened)
+        return opened;
+    }
+    return {};
+  }
+
+  Result<void> open_gpu(const Device& device) {
+    if (gpus_.contains(device.ordinal)) return {};
+    FirstError error(device.ordinal);
+    error.then("cudaSetDevice", [&] { return cudaSetDevice(device.ordinal); })
+        .then("cudaFuncGetAttributes", [] { return load_kernels(); });
+    if (!error.ok()) return error.result();
+    auto payload = Payload::open(device);
+    if (!payload) return payload.error();
+    auto gpu = std::make_unique<Gpu>(Gpu{device, {}, std::move(*payload), {}});
+    if (options_.busy) {
+      auto busy = Busy::open(device);
+      if (!busy) return busy.error();
+      gpu->busy.emplace(std::move(*busy));
+    }
+    gpus_.emplace(device.ordinal, std::move(gpu));
+    return {};
+  }
+
+  Result<void> join_peers() {
+    for (const auto& [name, socket_path] : options_.held_by) {
+      const auto place = cluster_->find_place(name);
+      if (!place || device_of_[*place] < 0)
+        return Error::bad_input("no GPU that this run uses is called '" + name + "'");
+      auto peer = PeerMemory::connect(socket_path, options_.patience_ns);
+      if (!peer) return peer.error();
+      peers_.emplace(*place, std::move(*peer));
+    }
+    return {};
+  }
+
+  Result<void> open_channel(const ChannelRequest& request, ChannelNumbers& numbers) {
+    numbers = numbers_of(request.route, request.costs);
+    auto lane = open_lane(request, numbers);
+    if (!lane) return lane.error();
+    Channel channel{std::move(*lane)};
+    channel.source = request.route.source;
+    channel.target = request.route.target;
+    channel.max_chunk_bytes = numbers.max_chunk_bytes;
+    channel.max_pieces = numbers.max_pieces;
+    channels_.push_back(std::move(channel));
+    return {};
+  }
+
+  /// What a lane cannot do leaves the numbers, so that no scheduler counts on it.
+  Result<Lane> open_lane(const ChannelRequest& request, ChannelNumbers& numbers) {
+    const Route& route = request.route;
+    const int from = device_of_[route.source], to = device_of_[route.target];
+    const auto forget = [&](Gather gather) {
+      numbers.gather[static_cast<std::size_t>(gather)].reset();
+    };
+    const auto lane_of = [](auto opened) -> Result<Lane> {
+      if (!opened) return opened.error();
+      return Lane(std::move(*opened));
+    };
+    switch (route.kind) {
+      case RouteKind::handoff:
+        if (from != to)
+          return Error::missing("two devices: the decoder would have to read in place");
+        return Lane(HandoffLane{});
+      case RouteKind::pcie_staged: {
+        if (from < 0 || to < 0) {  // one half only: straight to or from pinned host memory
+          forget(Gather::pack);
+          Gpu& gpu = this->gpu(from < 0 ? to : from);
+          return lane_of(CopyLane::open(gpu.device, gpu.clock, numbers.max_pieces));
+        }
+        const Bytes ring = options_.ring_bytes;
+        numbers.max_chunk_bytes = std::min(numbers.max_chunk_bytes, ring / 2);
+        Gpu& a = gpu(from);
+        Gpu& b = gpu(to);
+        const bool packs = numbers.gather[static_cast<std::size_t>(Gather::pack)].has_value();
+        return lane_of(StagedLane::open({&a.device, &a.clock}, {&b.device, &b.clock}, ring,
+                                        numbers.max_pieces, packs));
+      }
+      case RouteKind::pcie_p2p:
+      case RouteKind::nvlink_copy:
+      case RouteKind::nvlink_load_store: {
+        for (const auto& [one, other] : {std::pair(from, to), std::pair(to, from)})
+          if (auto ok = enable_peer(one, other); !ok) return ok.error();
+        forget(Gather::pack);
+        Gpu& owner = gpu(request.pull ? to : from);
+        if (route.kind == RouteKind::nvlink_load_store)
+          return lane_of(KernelLane::open(owner.device, numbers.max_pieces));
+        return lane_of(CopyLane::open(owner.device, owner.clock, numbers.max_pieces));
+      }
+      case RouteKind::rdma:
+      case RouteKind::rdma_staged:
+        break;
+    }
+    return Error::missing("the cuda backend stays inside one machine; no NICs");
+  }
+
+  Result<Segment> allocate(PlaceId place, Bytes bytes) {
+    Segment segment;
+    segment.place = place;
+    segment.bytes = bytes;
+    segment.device = device_of_[place];
+    if (segment.device < 0) {
+      auto pinned = make_pinned(bytes, numa_node_near(place));
+      if (!pinned) return pinned.error();
+      segment.pinned = std::move(*pinned);
+      segment.base = segment.pinned.get();
+      return segment;
+    }
+    if (const auto peer = peers_.find(place); peer != peers_.end()) {
+      auto mapped = peer->second.map(bytes, segment.device);
+      if (!mapped) return mapped.error();
+      segment.base = *mapped;
+      return segment;
+    }
+    FirstError error(segment.device);
+    error.then("cudaSetDevice", [&] { return cudaSetDevice(segment.device); })
+        .then("cudaMalloc", [&] { return make_device_memory(segment.device_memory, bytes); });
+    if (!error.ok()) {
+      cudaGetLastError();
+      return error.result().error();
+    }
+    segment.base = segment.device_memory.get();
+    return segment;
+  }
+
+  /// Of host memory: the node of a GPU of the run that the cluster puts beside it.
+  int numa_node_near(PlaceId host) const {
+    const Place& place = cluster_->places[host];
+    for (const kvhaul::Gpu& gpu : cluster_->nodes[place.node].gpus)
+      if (gpu.host == place.index && device_of_[gpu.place] >= 0)
+        return gpus_.at(device_of_[gpu.place])->device.numa_node;
+    return -1;
+  }
+
+  // ---- Moving ---------------------------------------------------------------------------------
+
+  bool is_sound(const Channel& channel, const ChunkPost& chunk) const {
+    if (chunk.source_segment >= segments_.size() || chunk.target_segment >= segments_.size())
+      return false;
+    const Segment& from = segments_[chunk.source_segment];
+    const Segment& to = segments_[chunk.target_segment];
+    if (from.place != channel.source || to.place != channel.target) return false;
+    if (chunk.piece_count == 0 || chunk.piece_count > channel.max_pieces ||
+        chunk.bytes > channel.max_chunk_bytes)
+      return false;
+    Bytes sum = 0;
+    for (const Descriptor& piece : chunk.all()) {
+      if (piece.length == 0 || piece.length > from.bytes || piece.length > to.bytes ||
+          piece.source_offset > from.bytes - piece.length ||
+          piece.target_offset > to.bytes - piece.length)
+        return false;
+      sum += piece.length;
+    }
+    return sum == chunk.bytes;
+  }
+
+  /// Gives the GPU what waits, as far as there is room.
+  void feed(ChannelId id) {
+    Channel& channel = channels_[id];
+    while (!channel.waiting.empty() && channel.flying_count < lane_depth) {
+      Ticket& ticket = tickets_[channel.waiting.first];
+      const Segment& from = segments_[ticket.chunk.source_segment];
+      const Segment& to = segments_[ticket.chunk.target_segment];
+      // A pattern that is still being written must not be copied, nor be written over a copy.
+      if (from.device >= 0 && !gpu(from.device).payload.filled()) return;
+      if (to.device >= 0 && !gpu(to.device).payload.filled()) return;
+      if (std::holds_alternative<HandoffLane>(channel.lane)) {
+        hand_over(ticket.chunk);
+        end(id, channel.waiting.pop(tickets_), Outcome::ok, {ticket.posted_ns, now()});
+        continue;
+      }
+      pieces_.clear();
+      for (const Descriptor& piece : ticket.chunk.all())
+        pieces_.push_back({to.base + piece.target_offset,
+                           address(from, piece.source_offset, piece.length), piece.length});
+      const Job job{pieces_, ticket.chunk.bytes, ticket.chunk.gather, ticket.posted_ns};
+      const std::uint32_t slot = channel.next_slot;
+      const auto enqueued = std::visit(
+          [&](auto& lane) -> Result<bool> {
+            if constexpr (!std::is_same_v<std::decay_t<decltype(lane)>, HandoffLane>) {
+              if (!lane.has_room(job)) return false;
+              if (auto ok = lane.enqueue(slot, job); !ok) return ok.error();
+            }
+            return true;
+          },
+          channel.lane);
+      if (!enqueued) return lose(id, enqueued.error().message);
+      if (!*enqueued) return;
+      channel.flying.push(tickets_, channel.waiting.pop(tickets_));
+      ++channel.flying_count;
+      channel.next_slot = (slot + 1) % lane_depth;
+    }
+  }
+
+  void look() {
+    const TimeNs now = this->now();
+    for (ChannelId id = 0; id < channels_.size(); ++id) {
+      if (channels_[id].flying_count != 0) collect(id, now);
+      if (!channels_[id].waiting.empty() && !channels_[id].lost) feed(id);
+    }
+    if (!peers_.empty() && now - looked_at_peers_ns_ >= look_at_peers_every_ns) look_at_peers(now);
+  }
+
+  /// Chunks of a lane land in the order in which it was given them.
+  void collect(ChannelId id, TimeNs now) {
+    Channel& channel = channels_[id];
+    while (channel.flying_count != 0) {
+      Times times;
+      const std::uint32_t slot = channel.oldest_slot;
+      const auto landed = std::visit(
+          [&](auto& lane) -> Result<bool> {
+            if constexpr (std::is_same_v<std::decay_t<decltype(lane)>, HandoffLane>)
+              return true;
+            else
+              return lane.landed(slot, now, times);
+          },
+          channel.lane);
+      if (!landed) return lose(id, landed.error().message);
+      if (!*landed) {
+        const Ticket& oldest = tickets_[channel.flying.first];
+        if (oldest.cancelled_ns != never_ns &&
+            now - oldest.cancelled_ns > cancelled_chunk_ends_within_ns)
+          lose(id, "a cancelled chunk did not end");
+        return;
+      }
+      std::visit(
+          [&](auto& lane) {
+            if constexpr (!std::is_same_v<std::decay_t<decltype(lane)>, HandoffLane>)
+              lane.release(slot);
+          },
+          channel.lane);
+      channel.oldest_slot = (slot + 1) % lane_depth;
+      --channel.flying_count;
+      end(id, channel.flying.pop(tickets_), Outcome::ok, times);
+    }
+  }
+
+  /// The process that holds a place's memory is gone: nothing that goes there arrives any more.
+  void look_at_peers(TimeNs now) {
+    looked_at_peers_ns_ = now;
+    for (auto& [place, peer] : peers_) {
+      if (peer.alive()) continue;
+      for (ChannelId id = 0; id < channels_.size(); ++id)
+        if (!channels_[id].lost && (channels_[id].source == place || channels_[id].target == place))
+          lose(id, "the process that holds " + cluster_->places[place].name + " is gone");
+    }
+  }
+
+  void lose(ChannelId id, const std::string& why) {
+    Channel& channel = channels_[id];
+    channel.lost = true;
+    changes_.push_back({id, false});
+    note("channel " + std::to_string(id) + " (" + cluster_->places[channel.source].name + " to " +
+         cluster_->places[channel.target].name + ") lost: " + why);
+    end_all(id);
+  }
+
+  void end_all(ChannelId id) {
+    Channel& channel = channels_[id];
+    const Times times{now(), now()};
+    for (TicketQueue* queue : {&channel.flying, &channel.waiting})
+      while (!queue->empty()) end(id, queue->pop(tickets_), Outcome::path_failed, times);
+    channel.flying_count = 0;
+  }
+
+  void end(ChannelId id, std::uint32_t number, Outcome outcome, Times times) {
+    const Ticket& ticket = tickets_[number];
+    found_.push_back({id, outcome, ticket.chunk.chunk, ticket.posted_ns, times.started_ns,
+                      times.done_ns, ticket.chunk.bytes});
+    free_tickets_.push_back(number);
+    --outstanding_;
+  }
+
+  void hand_over(const ChunkPost& chunk) {
+    const Segment& from = segments_[chunk.source_segment];
+    Segment& to = segments_[chunk.target_segment];
+    for (const Descriptor& piece : chunk.all())
+      to.handed_over.add(piece.target_offset, piece.length,
+                         address(from, piece.source_offset, piece.length));
+  }
+
+  std::byte* address(const Segment& segment, Bytes offset, Bytes length) const {
+    if (!segment.handed_over.empty())
+      if (std::byte* const elsewhere = segment.handed_over.find(offset, length)) return elsewhere;
+    return segment.base + offset;
+  }
+
+  void copy(const Segment& segment, void* to, const void* from, Bytes bytes) {
+    if (segment.device < 0) {
+      std::memcpy(to, from, bytes);
+      return;
+    }
+    if (auto ok = gpu(segment.device).payload.copy(to, from, bytes); !ok) note(ok.error().message);
+  }
+
+  std::uint32_t new_ticket() {
+    if (free_tickets_.empty()) {
+      tickets_.emplace_back();
+      return static_cast<std::uint32_t>(tickets_.size() - 1);
+    }
+    const std::uint32_t number = free_tickets_.back();
+    free_tickets_.pop_back();
+    return number;
+  }
+
+  Gpu& gpu(int ordinal) { return *gpus_.at(ordinal); }
+  void note(std::string what) {
+    if (std::find(losses_.begin(), losses_.end(), what) == losses_.end())
+      losses_.push_back(std::move(what));
+  }
+
+  const Options options_;
+  const Cluster* cluster_ = nullptr;
+  std::vector<PlaceId> gpu_places_;
+  std::vector<int> device_of_;  // by place; -1: host memory, or not of this run
+  std::map<PlaceId, PeerMemory> peers_;
+  std::map<int, std::unique_ptr<Gpu>> gpus_;  // by CUDA's number
+  std::vector<Segment> segments_;
+  std::vector<Channel> channels_;  // after what their lanes use: they go first
+  std::unique_ptr<modelled::ControlPlane> control_;
+  Clock::time_point start_;
+  std::vector<Ticket> tickets_;
+  std::vector<std::uint32_t> free_tickets_;
+  std::size_t outstanding_ = 0;
+  std::vector<Completion> found_;
+  std::vector<ChannelChange> changes_;
+  std::vector<std::string> losses_;  // what went wrong, for the description
+  TimeNs looked_at_peers_ns_ = 0;
+  std::vector<PieceCopy> pieces_;          // scratch of feed()
+  std::vector<PatternFill> fills_;         // scratch
+  std::vector<ChecksumRange> sum_ranges_;  // scratch
+};
+
+}  // namespace
+
+std::string missing() {
+  const auto devices = find_devices();
+  return devices ? "" : devices.error().message;
+}
+
+int device_count() {
+  const auto devices = find_devices();
+  return devices ? static_cast<int>(devices->size()) : 0;
+}
+
+std::unique_ptr<Backend> make_backend(const Options& options) {
+  return std::make_unique<CudaBackend>(options);
+}
+
+}  // namespace kvhaul::cuda

@@ -1,0 +1,154 @@
+#include "backends/cuda/staged_lane.h"
+
+#include <algorithm>
+
+namespace kvhaul::cuda {
+namespace {
+
+constexpr Bytes round_up(Bytes bytes, Bytes unit) { return (bytes + unit - 1) / unit * unit; }
+constexpr Bytes ring_unit = 256;
+
+}  // namespace
+
+Result<void> StagedLane::open_half(Half& half, End end, Bytes staging_bytes,
+                                   std::uint32_t pieces_max) {
+  half.device = end.device->ordinal;
+  half.clock = end.clock;
+  FirstError error(half.device);
+  error.then("cudaSetDevice", [&] { return cudaSetDevice(half.device); });
+  for (Stream& stream : half.streams)
+    error.then("cudaStreamCreateWithFlags", [&] { return make_stream(stream); });
+  if (staging_bytes != 0)
+    error.then("cudaMalloc", [&] { return make_device_memory(half.staging, staging_bytes); });
+  for (Event& event : half.done) error.then("cudaEventCreate", [&] { return make_event(event); });
+  if (!error.ok()) return error.result();
+  return half.lists.make(lane_depth, pieces_max, end.device->numa_node);
+}
+
+Result<StagedLane> StagedLane::open(End from, End to, Bytes ring_bytes, std::uint32_t pieces_max,
+                                    bool packs) {
+  StagedLane lane(ring_bytes, from.device->batched_copies, pieces_max);
+  // On the sender's node, where the route says that the bounce buffer is (core/route.cpp).
+  auto ring = make_pinned(ring_bytes, from.device->numa_node);
+  if (!ring) return ring.error();
+  lane.ring_ = std::move(*ring);
+  const Bytes staging = packs ? ring_bytes : 0;
+  if (auto opened = open_half(lane.from_, from, staging, pieces_max); !opened)
+    return opened.error();
+  if (auto opened = open_half(lane.to_, to, staging, pieces_max); !opened) return opened.error();
+  return lane;
+}
+
+Bytes StagedLane::staged_bytes(const Job& job) {
+  if (job.pieces.size() == 1) return job.bytes;
+  Bytes sum = 0;
+  for (const PieceCopy& piece : job.pieces) sum += round_up(piece.bytes, 16);
+  return sum;
+}
+
+Bytes StagedLane::place_of(Bytes bytes) const {
+  const Bytes size = round_up(bytes, ring_unit);
+  if (in_ring_ == 0) return size <= ring_bytes_ ? 0 : ring_bytes_;
+  if (next_ > oldest_) {
+    if (next_ + size <= ring_bytes_) return next_;
+    return size <= oldest_ ? 0 : ring_bytes_;
+  }
+  return next_ + size <= oldest_ ? next_ : ring_bytes_;
+}
+
+bool StagedLane::has_room(const Job& job) const {
+  return place_of(staged_bytes(job)) != ring_bytes_;
+}
+
+Gather StagedLane::gather_of(const Job& job) {
+  return job.pieces.size() == 1 ? Gather::each : job.gather;
+}
+
+void StagedLane::start_half(Half& half, std::uint32_t slot, const Job& job, Bytes at, bool down,
+                            FirstError& error) {
+  const Gather gather = gather_of(job);
+  const cudaStream_t stream = half.streams[slot % lane_ways].get();
+  std::byte* const ring = ring_.get() + at;
+  // Where the pieces lie one after the other: in the ring, or on the device on their way to it.
+  const bool packs = gather == Gather::pack && half.staging;
+  std::byte* const joined = packs ? half.staging.get() + at : ring;
+  const auto each_piece = [&](auto take) {
+    Bytes offset = 0;
+    for (const PieceCopy& piece : job.pieces) {
+      take(down ? PieceCopy{joined + offset, piece.from, piece.bytes}
+                : PieceCopy{piece.to, joined + offset, piece.bytes});
+      offset += round_up(piece.bytes, 16);
+    }
+    return offset;
+  };
+  const auto copy = [&](void* to, const void* from, Bytes bytes) {
+    error.then("cudaMemcpyAsync", [&] {
+      return cudaMemcpyAsync(to, from, bytes,
+                             down ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice, stream);
+    });
+  };
+  if (gather == Gather::each) {
+    each_piece([&](const PieceCopy& piece) { copy(piece.to, piece.from, piece.bytes); });
+    return;
+  }
+  if (gather == Gather::batch) {
+    batch_.clear();
+    each_piece([&](const PieceCopy& piece) { batch_.add(piece); });
+    error.then("cudaMemcpyBatchAsync", [&] { return batch_.start(stream); });
+    return;
+  }
+  const std::span<PieceCopy> list = half.lists.list(slot);
+  std::uint32_t count = 0;
+  const Bytes bytes = each_piece([&](const PieceCopy& piece) { list[count++] = piece; });
+  if (packs && !down) copy(joined, ring, bytes);
+  error.then("kernel copy_pieces", [&] {
+    return copy_pieces(list.data(), count, packs ? packing_blocks : copying_blocks, stream);
+  });
+  if (packs && down) copy(ring, joined, bytes);
+}
+
+Result<void> StagedLane::enqueue(std::uint32_t slot, const Job& job) {
+  const Bytes bytes = staged_bytes(job);
+  const Bytes at = place_of(bytes);
+  if (in_ring_ == 0) oldest_ = at;
+  next_ = ring_end_[slot] = at + round_up(bytes, ring_unit);
+  ++in_ring_;
+  posted_ns_[slot] = job.posted_ns;
+
+  FirstError error(from_.device);
+  const std::uint32_t way = slot % lane_ways;
+  const bool two_devices = from_.device != to_.device;
+  error.then("cudaSetDevice", [&] { return cudaSetDevice(from_.device); });
+  start_half(from_, slot, job, at, true, error);
+  error.then("cudaEventRecord",
+             [&] { return cudaEventRecord(from_.done[slot].get(), from_.streams[way].get()); });
+  if (two_devices) error.then("cudaSetDevice", [&] { return cudaSetDevice(to_.device); });
+  error.then("cudaStreamWaitEvent", [&] {
+    return cudaStreamWaitEvent(to_.streams[way].get(), from_.done[slot].get(), 0);
+  });
+  start_half(to_, slot, job, at, false, error);
+  error.then("cudaEventRecord",
+             [&] { return cudaEventRecord(to_.done[slot].get(), to_.streams[way].get()); });
+  return error.result();
+}
+
+Result<bool> StagedLane::landed(std::uint32_t slot, TimeNs seen_ns, Times& times) {
+  const cudaError_t code = cudaEventQuery(to_.done[slot].get());
+  if (code == cudaErrorNotReady) return false;
+  if (code != cudaSuccess) return checked(code, "cudaEventQuery", to_.device).error();
+  const TimeNs posted = posted_ns_[slot];
+  const TimeNs down = from_.clock->peek(from_.done[slot].get(), seen_ns);
+  times.done_ns = std::max(to_.clock->time_of(to_.done[slot], seen_ns), posted);
+  TimeNs& last_down = last_down_ns_[slot % lane_ways];
+  times.started_ns = last_started_ns_ =
+      std::min(times.done_ns, std::max({posted, last_down, last_started_ns_}));
+  last_down = down;
+  return true;
+}
+
+void StagedLane::release(std::uint32_t slot) {
+  --in_ring_;
+  oldest_ = ring_end_[slot];
+}
+
+}  // namespace kvhaul::cuda
