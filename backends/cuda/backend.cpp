@@ -1,6 +1,7 @@
 // The contract over the lanes. One thread, no threads of its own: progress() and wait() ask the
 // oldest chunk of every lane whether it has landed.
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstring>
 #include <map>
@@ -319,12 +320,19 @@ class CudaBackend final : public Backend {
     }
   };
 
+  /// Chunks that went as one job: the first so many of the flying tickets, when it is their turn.
+  struct Flight {
+    std::uint32_t chunks = 0;
+    Bytes bytes = 0;
+  };
+
   struct Channel {
     Lane lane;
     PlaceId source = 0, target = 0;
     TicketQueue waiting = {};  // posted, and not on the GPU yet
     TicketQueue flying = {};
-    std::uint32_t flying_count = 0;
+    std::array<Flight, lane_depth> flights = {};  // jobs on the GPU, by slot
+    std::uint32_t flights_count = 0;
     std::uint32_t next_slot = 0, oldest_slot = 0;
     Bytes max_chunk_bytes = 0;
     std::uint32_t max_pieces = 0;
@@ -425,7 +433,8 @@ class CudaBackend final : public Backend {
         if (from < 0 || to < 0) {  // one half only: straight to or from pinned host memory
           forget(Gather::pack);
           Gpu& gpu = this->gpu(from < 0 ? to : from);
-          return lane_of(CopyLane::open(gpu.device, gpu.clock, numbers.max_pieces));
+          return lane_of(
+              CopyLane::open(gpu.device, gpu.clock, std::max(numbers.max_pieces, job_pieces_max)));
         }
         const Bytes ring = options_.ring_bytes;
         numbers.max_chunk_bytes = std::min(numbers.max_chunk_bytes, ring / 2);
@@ -433,7 +442,7 @@ class CudaBackend final : public Backend {
         Gpu& b = gpu(to);
         const bool packs = numbers.gather[static_cast<std::size_t>(Gather::pack)].has_value();
         return lane_of(StagedLane::open({&a.device, &a.clock}, {&b.device, &b.clock}, ring,
-                                        numbers.max_pieces, packs));
+                                        std::max(numbers.max_pieces, job_pieces_max), packs));
       }
       case RouteKind::pcie_p2p:
       case RouteKind::nvlink_copy:
@@ -443,8 +452,10 @@ class CudaBackend final : public Backend {
         forget(Gather::pack);
         Gpu& owner = gpu(request.pull ? to : from);
         if (route.kind == RouteKind::nvlink_load_store)
-          return lane_of(KernelLane::open(owner.device, numbers.max_pieces));
-        return lane_of(CopyLane::open(owner.device, owner.clock, numbers.max_pieces));
+          return lane_of(
+              KernelLane::open(owner.device, std::max(numbers.max_pieces, job_pieces_max)));
+        return lane_of(CopyLane::open(owner.device, owner.clock,
+                                      std::max(numbers.max_pieces, job_pieces_max)));
       }
       case RouteKind::rdma:
       case RouteKind::rdma_staged:
@@ -516,26 +527,21 @@ class CudaBackend final : public Backend {
   /// Gives the GPU what waits, as far as there is room.
   void feed(ChannelId id) {
     Channel& channel = channels_[id];
-    while (!channel.waiting.empty() && channel.flying_count < lane_depth) {
-      Ticket& ticket = tickets_[channel.waiting.first];
-      const Segment& from = segments_[ticket.chunk.source_segment];
-      const Segment& to = segments_[ticket.chunk.target_segment];
+    while (!channel.waiting.empty() && channel.flights_count < lane_depth) {
+      const Ticket& first = tickets_[channel.waiting.first];
       // A pattern that is still being written must not be copied, nor be written over a copy.
-      if (from.device >= 0 && !gpu(from.device).payload.filled()) return;
-      if (to.device >= 0 && !gpu(to.device).payload.filled()) return;
+      for (const SegmentId segment : {first.chunk.source_segment, first.chunk.target_segment})
+        if (segments_[segment].device >= 0 && !gpu(segments_[segment].device).payload.filled())
+          return;
       if (std::holds_alternative<HandoffLane>(channel.lane)) {
-        hand_over(ticket.chunk);
-        end(id, channel.waiting.pop(tickets_), Outcome::ok, {ticket.posted_ns, now()});
+        hand_over(first.chunk);
+        end(id, channel.waiting.pop(tickets_), Outcome::ok, {first.posted_ns, now()});
         continue;
       }
-      pieces_.clear();
-      for (const Descriptor& piece : ticket.chunk.all())
-        pieces_.push_back({to.base + piece.target_offset,
-                           address(from, piece.source_offset, piece.length), piece.length});
-      const Job job{pieces_, ticket.chunk.bytes, ticket.chunk.gather, ticket.posted_ns};
+      const auto [job, chunks] = next_job(channel);
       const std::uint32_t slot = channel.next_slot;
       const auto enqueued = std::visit(
-          [&](auto& lane) -> Result<bool> {
+          [&, &job = job](auto& lane) -> Result<bool> {
             if constexpr (!std::is_same_v<std::decay_t<decltype(lane)>, HandoffLane>) {
               if (!lane.has_room(job)) return false;
               if (auto ok = lane.enqueue(slot, job); !ok) return ok.error();
@@ -545,16 +551,59 @@ class CudaBackend final : public Backend {
           channel.lane);
       if (!enqueued) return lose(id, enqueued.error().message);
       if (!*enqueued) return;
-      channel.flying.push(tickets_, channel.waiting.pop(tickets_));
-      ++channel.flying_count;
+      for (std::uint32_t i = 0; i < chunks; ++i)
+        channel.flying.push(tickets_, channel.waiting.pop(tickets_));
+      channel.flights[slot] = {chunks, job.bytes};
+      ++channel.flights_count;
       channel.next_slot = (slot + 1) % lane_depth;
     }
+  }
+
+  /// The first chunks of those that wait, joined as far as they are moved in one way.
+  std::pair<Job, std::uint32_t> next_job(const Channel& channel) {
+    const Ticket& first = tickets_[channel.waiting.first];
+    const SegmentId source = first.chunk.source_segment, target = first.chunk.target_segment;
+    const bool alone = first.chunk.piece_count == 1;
+    Job job{{}, 0, first.chunk.gather, first.posted_ns};
+    pieces_.clear();
+    std::uint32_t chunks = 0;
+    for (std::uint32_t n = channel.waiting.first; n != no_id; n = tickets_[n].next) {
+      const ChunkPost& chunk = tickets_[n].chunk;
+      if (chunks != 0 &&
+          (chunk.source_segment != source || chunk.target_segment != target ||
+           (chunk.piece_count == 1) != alone || (!alone && chunk.gather != job.gather) ||
+           job.bytes + chunk.bytes > job_bytes_max ||
+           pieces_.size() + chunk.piece_count > job_pieces_max))
+        break;
+      for (const Descriptor& piece : chunk.all())
+        add_piece(segments_[source], segments_[target], piece);
+      job.bytes += chunk.bytes;
+      ++chunks;
+    }
+    // Chunks of one piece each that do not follow each other in memory: one call all the same.
+    if (alone && pieces_.size() > 1) job.gather = Gather::batch;
+    job.pieces = pieces_;
+    return {job, chunks};
+  }
+
+  /// Joined with the one before where it goes on at both ends.
+  void add_piece(const Segment& from, const Segment& to, const Descriptor& piece) {
+    const PieceCopy next{to.base + piece.target_offset,
+                         address(from, piece.source_offset, piece.length), piece.length};
+    if (!pieces_.empty()) {
+      PieceCopy& last = pieces_.back();
+      if (last.to + last.bytes == next.to && last.from + last.bytes == next.from) {
+        last.bytes += next.bytes;
+        return;
+      }
+    }
+    pieces_.push_back(next);
   }
 
   void look() {
     const TimeNs now = this->now();
     for (ChannelId id = 0; id < channels_.size(); ++id) {
-      if (channels_[id].flying_count != 0) collect(id, now);
+      if (channels_[id].flights_count != 0) collect(id, now);
       if (!channels_[id].waiting.empty() && !channels_[id].lost) feed(id);
     }
     if (!peers_.empty() && now - looked_at_peers_ns_ >= look_at_peers_every_ns) look_at_peers(now);
@@ -563,7 +612,7 @@ class CudaBackend final : public Backend {
   /// Chunks of a lane land in the order in which it was given them.
   void collect(ChannelId id, TimeNs now) {
     Channel& channel = channels_[id];
-    while (channel.flying_count != 0) {
+    while (channel.flights_count != 0) {
       Times times;
       const std::uint32_t slot = channel.oldest_slot;
       const auto landed = std::visit(
@@ -589,8 +638,28 @@ class CudaBackend final : public Backend {
           },
           channel.lane);
       channel.oldest_slot = (slot + 1) % lane_depth;
-      --channel.flying_count;
-      end(id, channel.flying.pop(tickets_), Outcome::ok, times);
+      --channel.flights_count;
+      end_flight(id, channel.flights[slot], times);
+    }
+  }
+
+  /// The chunks of a job followed each other on the way: each gets its part of the time.
+  void end_flight(ChannelId id, const Flight& flight, const Times& times) {
+    Channel& channel = channels_[id];
+    const double ns_per_byte = static_cast<double>(times.done_ns - times.started_ns) /
+                               static_cast<double>(std::max<Bytes>(1, flight.bytes));
+    Bytes before = 0;
+    for (std::uint32_t i = 0; i < flight.chunks; ++i) {
+      const std::uint32_t number = channel.flying.pop(tickets_);
+      const Ticket& ticket = tickets_[number];
+      const auto after = [&](Bytes bytes) {
+        return times.started_ns + static_cast<TimeNs>(ns_per_byte * static_cast<double>(bytes));
+      };
+      const TimeNs started = std::max(ticket.posted_ns, after(before));
+      before += ticket.chunk.bytes;
+      const TimeNs done =
+          i + 1 == flight.chunks ? times.done_ns : std::min(times.done_ns, after(before));
+      end(id, number, Outcome::ok, {started, std::max(started, done)});
     }
   }
 
@@ -619,7 +688,7 @@ class CudaBackend final : public Backend {
     const Times times{now(), now()};
     for (TicketQueue* queue : {&channel.flying, &channel.waiting})
       while (!queue->empty()) end(id, queue->pop(tickets_), Outcome::path_failed, times);
-    channel.flying_count = 0;
+    channel.flights_count = 0;
   }
 
   void end(ChannelId id, std::uint32_t number, Outcome outcome, Times times) {

@@ -8,8 +8,7 @@ Result<CopyLane> CopyLane::open(const Device& device, EventClock& clock, std::ui
   CopyLane lane(device, clock, pieces_max);
   FirstError error(device.ordinal);
   error.then("cudaSetDevice", [&] { return cudaSetDevice(device.ordinal); });
-  for (Stream& stream : lane.streams_)
-    error.then("cudaStreamCreateWithFlags", [&] { return make_stream(stream); });
+  error.then("cudaStreamCreateWithFlags", [&] { return make_stream(lane.stream_); });
   for (Event& event : lane.done_) error.then("cudaEventCreate", [&] { return make_event(event); });
   if (!error.ok()) return error.result().error();
   if (auto made = lane.lists_.make(lane_depth, pieces_max, device.numa_node); !made)
@@ -18,7 +17,7 @@ Result<CopyLane> CopyLane::open(const Device& device, EventClock& clock, std::ui
 }
 
 Result<void> CopyLane::enqueue(std::uint32_t slot, const Job& job) {
-  const cudaStream_t stream = streams_[slot % lane_ways].get();
+  const cudaStream_t stream = stream_.get();
   FirstError error(device_);
   error.then("cudaSetDevice", [&] { return cudaSetDevice(device_); });
   if (job.pieces.size() == 1) {
@@ -55,10 +54,8 @@ Result<bool> CopyLane::landed(std::uint32_t slot, TimeNs seen_ns, Times& times) 
   if (code != cudaSuccess) return checked(code, "cudaEventQuery", device_).error();
   times.done_ns = std::max(clock_->time_of(done_[slot], seen_ns), posted_ns_[slot]);
   // A stream begins the next copy when the one before it is done.
-  TimeNs& last_done = last_done_ns_[slot % lane_ways];
-  times.started_ns = last_started_ns_ =
-      std::min(times.done_ns, std::max({posted_ns_[slot], last_done, last_started_ns_}));
-  last_done = times.done_ns;
+  times.started_ns = std::min(times.done_ns, std::max(posted_ns_[slot], last_done_ns_));
+  last_done_ns_ = times.done_ns;
   return true;
 }
 

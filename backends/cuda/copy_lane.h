@@ -29,13 +29,12 @@ class CopyLane {
 
   int device_;
   EventClock* clock_;
-  std::array<Stream, lane_ways> streams_;
+  Stream stream_;
   BatchCopy batch_;
   PieceLists lists_;
   std::array<Event, lane_depth> done_;
   std::array<TimeNs, lane_depth> posted_ns_{};
-  std::array<TimeNs, lane_ways> last_done_ns_{};  // by stream
-  TimeNs last_started_ns_ = 0;
+  TimeNs last_done_ns_ = 0;
 };
 
 }  // namespace kvhaul::cuda

@@ -1,12 +1,14 @@
-// What a lane is given, and what it says of it. A lane is one first-in first-out queue on a GPU; it
-// keeps at most `lane_depth` chunks there, so that what waits behind them can still be cancelled.
+// What a lane is given, and what it says of it. A lane is one first-in first-out queue on a GPU.
+// Chunks that wait together go as one job: a copy engine rests for some microseconds between two
+// copies, and every call into CUDA costs a microsecond or more of the processor, however little it
+// moves.
 //
 // Every lane has
-//   bool has_room(const Job&)            whether enqueue() may be called now
+//   bool has_room(const Job&)                whether enqueue() may be called now
 //   Result<void> enqueue(slot, const Job&)   never blocks; an error means the lane is lost
-//   Result<bool> landed(slot, seen, Times&)  whether the oldest chunk has landed, and when
-//   void release(slot)                   the chunk in that slot has ended
-// Slots are used in turn, 0 to lane_depth - 1.
+//   Result<bool> landed(slot, seen, Times&)  whether the oldest job has landed, and when
+//   void release(slot)                       the job in that slot has ended
+// Slots are used in turn, 0 to lane_depth - 1; the job before has one slot less.
 #pragma once
 
 #include <span>
@@ -17,17 +19,18 @@
 
 namespace kvhaul::cuda {
 
-inline constexpr std::uint32_t lane_depth = 64;
-
-/// Streams that a lane gives its chunks to in turn. A copy engine rests for 2 to 3 us between two
-/// copies of one stream; with a second stream it has something to do meanwhile.
-inline constexpr std::uint32_t lane_ways = 2;
+/// Jobs that a lane keeps on the GPU. What waits behind them can be cancelled, and joined.
+inline constexpr std::uint32_t lane_depth = 4;
+/// Chunks are joined up to so many bytes: 4 MiB reach 0.94 of what 512 MiB do (bench/gpu_bench).
+inline constexpr Bytes job_bytes_max = 4 * MiB;
+/// And up to so many pieces, or as many as one chunk may have where that is more.
+inline constexpr std::uint32_t job_pieces_max = 4096;
 
 struct Job {
   std::span<const PieceCopy> pieces;
   Bytes bytes = 0;
   Gather gather = Gather::each;
-  TimeNs posted_ns = 0;
+  TimeNs posted_ns = 0;  // the first of its chunks
 };
 
 struct Times {

@@ -148,6 +148,7 @@ template <class T>
 using DeviceAtomic = ::cuda::atomic_ref<T, ::cuda::thread_scope_device>;
 
 constexpr std::uint64_t no_more = ~0ull;
+constexpr std::uint64_t items_at_once = 8;
 
 /// Reads the queue across PCIe ahead of the workers, and gives them what it finds in device memory.
 __device__ void lead(WorkQueue* queue, WorkShared* shared, PieceCopy* lists,
@@ -192,36 +193,49 @@ __device__ void lead(WorkQueue* queue, WorkShared* shared, PieceCopy* lists,
 
 __device__ void work(WorkQueue* queue, WorkShared* shared, unsigned block, unsigned blocks) {
   __shared__ std::uint64_t published;
-  for (std::uint64_t number = 1;; ++number) {
+  std::uint64_t number = 1;  // of the next item
+  while (true) {
     if (threadIdx.x == 0) {
       do published = DeviceAtomic<std::uint64_t>(shared->published)
                          .load(::cuda::memory_order_acquire);
       while (published < number);
     }
     __syncthreads();
-    const std::uint64_t until = published;
+    std::uint64_t until = published;
     __syncthreads();
-    if (until == no_more && number > shared->total) return;
-    const auto slot = static_cast<std::uint32_t>(number % work_slots);
-    if (block == 0 && threadIdx.x == 0) shared->started_ns[slot] = global_ns();
-    const WorkItem item = shared->items[slot];
-    if (item.count == 1)
-      copy_all(&shared->items[slot].single, 1, block, blocks);
-    else
-      copy_all(item.list, item.count, block, blocks);
+    if (until == no_more) until = shared->total;
+    if (number > until) return;
+    // What is there is taken together: making it visible to everybody takes longer than a small item.
+    if (until > number + items_at_once - 1) until = number + items_at_once - 1;
+    if (block == 0 && threadIdx.x == 0) {
+      const std::uint64_t now = global_ns();
+      for (std::uint64_t n = number; n <= until; ++n) shared->started_ns[n % work_slots] = now;
+    }
+    for (std::uint64_t n = number; n <= until; ++n) {
+      const WorkItem& item = shared->items[n % work_slots];
+      if (item.count == 1)
+        copy_all(&item.single, 1, block, blocks);
+      else
+        copy_all(item.list, item.count, block, blocks);
+    }
     __threadfence_system();
     __syncthreads();
-    if (threadIdx.x != 0) continue;
-    const std::uint32_t before = DeviceAtomic<std::uint32_t>(shared->finished_blocks[slot])
-                                     .fetch_add(1, ::cuda::memory_order_acq_rel);
-    if (before + 1 != blocks) continue;
-    shared->finished_blocks[slot] = 0;
-    volatile WorkDone& done = queue->done[slot];
-    done.started_ns = shared->started_ns[slot];
-    done.done_ns = global_ns();
-    __threadfence_system();
-    SystemAtomic<std::uint64_t>(const_cast<std::uint64_t&>(done.number))
-        .store(number, ::cuda::memory_order_release);
+    if (threadIdx.x == 0) {
+      for (std::uint64_t n = number; n <= until; ++n) {
+        const auto slot = static_cast<std::uint32_t>(n % work_slots);
+        const std::uint32_t before = DeviceAtomic<std::uint32_t>(shared->finished_blocks[slot])
+                                         .fetch_add(1, ::cuda::memory_order_acq_rel);
+        if (before + 1 != blocks) continue;
+        shared->finished_blocks[slot] = 0;
+        volatile WorkDone& done = queue->done[slot];
+        done.started_ns = shared->started_ns[slot];
+        done.done_ns = global_ns();
+        __threadfence_system();
+        SystemAtomic<std::uint64_t>(const_cast<std::uint64_t&>(done.number))
+            .store(n, ::cuda::memory_order_release);
+      }
+    }
+    number = until + 1;
   }
 }
 

@@ -51,7 +51,7 @@ cudaError_t keep_busy(TimeNs time_ns, std::byte* memory, Bytes bytes, int multip
 
 // ---- The kernel that stays (kernel_lane.h) ------------------------------------------------------
 
-inline constexpr std::uint32_t work_slots = 128;
+inline constexpr std::uint32_t work_slots = 8;
 
 /// One chunk. In pinned host memory: the host writes it, then counts `WorkQueue::posted` up.
 struct WorkItem {

@@ -16,8 +16,10 @@ Result<void> StagedLane::open_half(Half& half, End end, Bytes staging_bytes,
   half.clock = end.clock;
   FirstError error(half.device);
   error.then("cudaSetDevice", [&] { return cudaSetDevice(half.device); });
-  for (Stream& stream : half.streams)
-    error.then("cudaStreamCreateWithFlags", [&] { return make_stream(stream); });
+  for (Stream* stream : {&half.copies, &half.kernels})
+    error.then("cudaStreamCreateWithFlags", [&] { return make_stream(*stream); });
+  for (Event& event : half.between)
+    error.then("cudaEventCreate", [&] { return make_event(event, false); });
   if (staging_bytes != 0)
     error.then("cudaMalloc", [&] { return make_device_memory(half.staging, staging_bytes); });
   for (Event& event : half.done) error.then("cudaEventCreate", [&] { return make_event(event); });
@@ -65,9 +67,8 @@ Gather StagedLane::gather_of(const Job& job) {
 }
 
 void StagedLane::start_half(Half& half, std::uint32_t slot, const Job& job, Bytes at, bool down,
-                            FirstError& error) {
+                            cudaEvent_t after, FirstError& error) {
   const Gather gather = gather_of(job);
-  const cudaStream_t stream = half.streams[slot % lane_ways].get();
   std::byte* const ring = ring_.get() + at;
   // Where the pieces lie one after the other: in the ring, or on the device on their way to it.
   const bool packs = gather == Gather::pack && half.staging;
@@ -81,30 +82,52 @@ void StagedLane::start_half(Half& half, std::uint32_t slot, const Job& job, Byte
     }
     return offset;
   };
+  const auto wait_for = [&](cudaStream_t stream, cudaEvent_t event) {
+    error.then("cudaStreamWaitEvent", [&] { return cudaStreamWaitEvent(stream, event, 0); });
+  };
+  const auto record = [&](const Event& event, cudaStream_t stream) {
+    error.then("cudaEventRecord", [&] { return cudaEventRecord(event.get(), stream); });
+  };
   const auto copy = [&](void* to, const void* from, Bytes bytes) {
     error.then("cudaMemcpyAsync", [&] {
       return cudaMemcpyAsync(to, from, bytes,
-                             down ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice, stream);
+                             down ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice,
+                             half.copies.get());
     });
   };
-  if (gather == Gather::each) {
-    each_piece([&](const PieceCopy& piece) { copy(piece.to, piece.from, piece.bytes); });
-    return;
-  }
-  if (gather == Gather::batch) {
-    batch_.clear();
-    each_piece([&](const PieceCopy& piece) { batch_.add(piece); });
-    error.then("cudaMemcpyBatchAsync", [&] { return batch_.start(stream); });
+  const bool with_kernel = gather == Gather::pack || gather == Gather::through;
+  const cudaStream_t first =
+      with_kernel && (down || !packs) ? half.kernels.get() : half.copies.get();
+  if (after != nullptr) wait_for(first, after);
+  if (!with_kernel) {
+    if (gather == Gather::batch) {
+      batch_.clear();
+      each_piece([&](const PieceCopy& piece) { batch_.add(piece); });
+      error.then("cudaMemcpyBatchAsync", [&] { return batch_.start(half.copies.get()); });
+    } else {
+      each_piece([&](const PieceCopy& piece) { copy(piece.to, piece.from, piece.bytes); });
+    }
+    record(half.done[slot], half.copies.get());
     return;
   }
   const std::span<PieceCopy> list = half.lists.list(slot);
   std::uint32_t count = 0;
   const Bytes bytes = each_piece([&](const PieceCopy& piece) { list[count++] = piece; });
-  if (packs && !down) copy(joined, ring, bytes);
+  if (packs && !down) {
+    copy(joined, ring, bytes);
+    record(half.between[slot], half.copies.get());
+    wait_for(half.kernels.get(), half.between[slot].get());
+  }
   error.then("kernel copy_pieces", [&] {
-    return copy_pieces(list.data(), count, packs ? packing_blocks : copying_blocks, stream);
+    return copy_pieces(list.data(), count, packs ? packing_blocks : copying_blocks,
+                       half.kernels.get());
   });
-  if (packs && down) copy(ring, joined, bytes);
+  if (packs && down) {
+    record(half.between[slot], half.kernels.get());
+    wait_for(half.copies.get(), half.between[slot].get());
+    copy(ring, joined, bytes);
+  }
+  record(half.done[slot], packs && down ? half.copies.get() : half.kernels.get());
 }
 
 Result<void> StagedLane::enqueue(std::uint32_t slot, const Job& job) {
@@ -116,19 +139,11 @@ Result<void> StagedLane::enqueue(std::uint32_t slot, const Job& job) {
   posted_ns_[slot] = job.posted_ns;
 
   FirstError error(from_.device);
-  const std::uint32_t way = slot % lane_ways;
-  const bool two_devices = from_.device != to_.device;
   error.then("cudaSetDevice", [&] { return cudaSetDevice(from_.device); });
-  start_half(from_, slot, job, at, true, error);
-  error.then("cudaEventRecord",
-             [&] { return cudaEventRecord(from_.done[slot].get(), from_.streams[way].get()); });
-  if (two_devices) error.then("cudaSetDevice", [&] { return cudaSetDevice(to_.device); });
-  error.then("cudaStreamWaitEvent", [&] {
-    return cudaStreamWaitEvent(to_.streams[way].get(), from_.done[slot].get(), 0);
-  });
-  start_half(to_, slot, job, at, false, error);
-  error.then("cudaEventRecord",
-             [&] { return cudaEventRecord(to_.done[slot].get(), to_.streams[way].get()); });
+  start_half(from_, slot, job, at, true, nullptr, error);
+  if (from_.device != to_.device)
+    error.then("cudaSetDevice", [&] { return cudaSetDevice(to_.device); });
+  start_half(to_, slot, job, at, false, from_.done[slot].get(), error);
   return error.result();
 }
 
@@ -139,10 +154,8 @@ Result<bool> StagedLane::landed(std::uint32_t slot, TimeNs seen_ns, Times& times
   const TimeNs posted = posted_ns_[slot];
   const TimeNs down = from_.clock->peek(from_.done[slot].get(), seen_ns);
   times.done_ns = std::max(to_.clock->time_of(to_.done[slot], seen_ns), posted);
-  TimeNs& last_down = last_down_ns_[slot % lane_ways];
-  times.started_ns = last_started_ns_ =
-      std::min(times.done_ns, std::max({posted, last_down, last_started_ns_}));
-  last_down = down;
+  times.started_ns = std::min(times.done_ns, std::max(posted, last_down_ns_));
+  last_down_ns_ = down;
   return true;
 }
 

@@ -37,9 +37,10 @@ class StagedLane {
   struct Half {
     int device = 0;
     EventClock* clock = nullptr;
-    std::array<Stream, lane_ways> streams;
-    DeviceMemory staging;  // as large as the ring; none where chunks are not packed
+    Stream copies, kernels;  // two, so that one chunk is packed while another is copied
+    DeviceMemory staging;    // as large as the ring; none where chunks are not packed
     PieceLists lists;
+    std::array<Event, lane_depth> between;  // a packed chunk has passed the first of them
     std::array<Event, lane_depth> done;
   };
 
@@ -52,9 +53,10 @@ class StagedLane {
   /// them 16 bytes at a time.
   static Bytes staged_bytes(const Job& job);
   static Gather gather_of(const Job& job);
-  /// One half of a chunk: between its pieces and the ring, in the direction that `down` says.
+  /// One half of a chunk: between its pieces and the ring, in the direction that `down` says, when
+  /// `after` has happened (null: at once).
   void start_half(Half& half, std::uint32_t slot, const Job& job, Bytes at, bool down,
-                  FirstError& error);
+                  cudaEvent_t after, FirstError& error);
 
   Half from_, to_;
   Pinned ring_;
@@ -65,8 +67,7 @@ class StagedLane {
   std::array<Bytes, lane_depth> ring_end_{};  // by slot
   BatchCopy batch_;
   std::array<TimeNs, lane_depth> posted_ns_{};
-  std::array<TimeNs, lane_ways> last_down_ns_{};  // when the chunk before left the stream
-  TimeNs last_started_ns_ = 0;
+  TimeNs last_down_ns_ = 0;  // when the job before had come down
 };
 
 }  // namespace kvhaul::cuda
