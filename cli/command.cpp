@@ -22,6 +22,8 @@ std::span<const Command> commands() {
        run_compare},
       {"sweep", "a grid over scenario values and options: many replays and their table", run_sweep},
       {"route", "all routes between two places, hop by hop, and why one is chosen", run_route},
+      {"calibrate", "measure what a scenario's routes cost here, and write it into the scenario",
+       run_calibrate},
       {"trace", "describe, convert, cut, scale or generate request traces", run_trace},
       {"verify", "feed a recorded event log back and check that decisions are identical",
        run_verify},

@@ -15,6 +15,7 @@ TEST_F(Commands, HelpOnEveryOneWithAnExample) {
                                              {"compare"},
                                              {"sweep"},
                                              {"route"},
+                                             {"calibrate"},
                                              {"verify"},
                                              {"list"},
                                              {"trace", "describe"},
