@@ -53,7 +53,7 @@ struct Probe::Run {
   std::vector<std::vector<Descriptor>> pieces;  // by slot; targets of slots do not overlap
   std::vector<bool> busy;                       // by slot
   ChunkId first_chunk = 0;
-  std::uint32_t posted = 0;
+  std::uint32_t posted = 0, ended = 0;
   std::vector<TimeNs> done_ns;
   std::vector<double> post_ns;       // wall time of each post
   std::vector<double> before_start;  // posted to started
@@ -69,7 +69,6 @@ struct Probe::Run {
     }
   }
   bool can_post() const { return posted < count && !busy[posted % busy.size()]; }
-  bool finished() const { return done_ns.size() == count; }
   bool owns(const Completion& c) const {
     return c.channel == lane.channel && c.chunk >= first_chunk && c.chunk < first_chunk + count;
   }
@@ -102,15 +101,42 @@ void Probe::post(Run& run) {
   run.post_ns.push_back(static_cast<double>(backend_.now() - before));
 }
 
-Result<std::vector<Completion>> Probe::next_completions() {
+/// None when nothing has come for so long.
+std::vector<Completion> Probe::next_completions() {
   const TimeNs end = backend_.now() + patience_ns;
   BackendEvents events;
   while (true) {
     backend_.progress(events);
     if (!events.completions.empty()) return std::move(events.completions);
-    if (backend_.now() >= end) return std::vector<Completion>();
+    if (backend_.now() >= end) return {};
     backend_.wait(end);
   }
+}
+
+/// What is in flight must have ended before its pieces go.
+void Probe::abandon(std::span<Run> runs) {
+  std::size_t left = 0;
+  for (const Run& run : runs) {
+    left += run.posted - run.ended;
+    for (ChunkId chunk = run.first_chunk; chunk < run.first_chunk + run.posted; ++chunk)
+      backend_.cancel(run.lane.channel, chunk);
+  }
+  while (left > 0) {
+    const std::size_t ended = next_completions().size();
+    if (ended == 0) return;
+    left -= std::min(left, ended);
+  }
+}
+
+Result<void> Probe::take(Run& run, const Completion& completion) {
+  if (completion.outcome != Outcome::ok)
+    return Error::failed(run.lane.name + ": a chunk of " + std::to_string(run.shape.bytes()) +
+                         " bytes in " + std::to_string(run.shape.pieces) + " pieces ended as " +
+                         std::string(outcome_name(completion.outcome)));
+  run.busy[(completion.chunk - run.first_chunk) % run.busy.size()] = false;
+  run.done_ns.push_back(completion.done_ns);
+  run.before_start.push_back(static_cast<double>(completion.started_ns - completion.posted_ns));
+  return {};
 }
 
 Result<void> Probe::stream(std::span<Run> runs) {
@@ -118,33 +144,28 @@ Result<void> Probe::stream(std::span<Run> runs) {
     run.first_chunk = next_chunk_;
     next_chunk_ += run.count;
   }
-  const auto finished = [](const Run& run) { return run.finished(); };
-  while (!std::all_of(runs.begin(), runs.end(), finished)) {
+  const auto finished = [](const Run& run) { return run.ended == run.count; };
+  Result<void> result;
+  while (result && !std::all_of(runs.begin(), runs.end(), finished)) {
     // In turn, so that no lane waits until the other one's window is full.
     for (bool again = true; again;) {
       again = false;
       for (Run& run : runs)
         if (run.can_post()) post(run), again = true;
     }
-    auto completions = next_completions();
-    if (!completions) return completions.error();
-    if (completions->empty())
-      return Error::failed(runs[0].lane.name + ": no chunk landed for ten seconds");
-    for (const Completion& completion : *completions)
+    const std::vector<Completion> completions = next_completions();
+    if (completions.empty())
+      result = Error::failed(runs[0].lane.name + ": no chunk landed for ten seconds");
+    for (const Completion& completion : completions)
       for (Run& run : runs) {
         if (!run.owns(completion)) continue;
-        if (completion.outcome != Outcome::ok)
-          return Error::failed(run.lane.name + ": a chunk of " + std::to_string(run.shape.bytes()) +
-                               " bytes in " + std::to_string(run.shape.pieces) +
-                               " pieces ended as " + std::string(outcome_name(completion.outcome)));
-        run.busy[(completion.chunk - run.first_chunk) % run.busy.size()] = false;
-        run.done_ns.push_back(completion.done_ns);
-        run.before_start.push_back(
-            static_cast<double>(completion.started_ns - completion.posted_ns));
+        ++run.ended;
+        if (auto ok = take(run, completion); !ok && result) result = ok;
       }
   }
+  if (!result) abandon(runs);
   for (Run& run : runs) std::sort(run.done_ns.begin(), run.done_ns.end());
-  return {};
+  return result;
 }
 
 Result<Times> Probe::measure(const Lane& lane, const Shape& shape, bool alone) {

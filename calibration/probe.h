@@ -47,7 +47,9 @@ class Probe {
   struct Run;
   Result<void> stream(std::span<Run> runs);
   void post(Run& run);
-  Result<std::vector<Completion>> next_completions();
+  Result<void> take(Run& run, const Completion& completion);
+  void abandon(std::span<Run> runs);
+  std::vector<Completion> next_completions();
 
   Backend& backend_;
   bool real_time_ = false;
