@@ -24,6 +24,8 @@ std::span<const Command> commands() {
       {"route", "all routes between two places, hop by hop, and why one is chosen", run_route},
       {"topo", "what this machine has (GPUs, NICs, NUMA hosts, links), as a scenario file",
        run_topo},
+      {"calibrate", "measure what a scenario's routes cost here, and write it into the scenario",
+       run_calibrate},
       {"trace", "describe, convert, cut, scale or generate request traces", run_trace},
       {"verify", "feed a recorded event log back and check that decisions are identical",
        run_verify},

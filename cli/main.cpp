@@ -17,7 +17,7 @@ void print_help(std::FILE* out) {
                "kvhaul: one transfer scheduler for KV caches, on real and on simulated links\n\n"
                "kvhaul COMMAND [options]\n\n");
   for (const Command& command : commands())
-    std::fprintf(out, "  %-9s%s\n", std::string(command.name).c_str(),
+    std::fprintf(out, "  %-11s%s\n", std::string(command.name).c_str(),
                  std::string(command.summary).c_str());
   std::fprintf(out,
                "\n  kvhaul COMMAND --help    its options, with examples\n"

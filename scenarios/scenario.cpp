@@ -356,7 +356,7 @@ std::shared_ptr<const Timing> read_timing(YamlMap map, const ModelShape& model, 
     for (const GpuKind& k : gpu_kinds()) known += (known.empty() ? "" : ", ") + k.name;
     map.fail_at("gpu", "'gpu': expected one of " + known + ", found " + in_quotes(gpu));
   }
-  constants.gpus = gpus;
+  constants.gpus = static_cast<std::uint32_t>(map.count("gpus", gpus, 1, 1024));
   constants.mfu = map.number("mfu", constants.mfu);
   constants.mbu = map.number("mbu", constants.mbu);
   constants.prefill_start_ns = map.duration("prefill_start", constants.prefill_start_ns);

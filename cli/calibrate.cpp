@@ -1,0 +1,217 @@
+// kvhaul calibrate: measures the links of a scenario's routes through a backend, and writes the
+// numbers into the scenario.
+#include <ctime>
+#include <filesystem>
+#include <iostream>
+
+#include <nlohmann/json.hpp>
+
+#include "calibration/calibration.h"
+#include "cli/backends.h"
+#include "cli/calibrate_figures.h"
+#include "cli/command.h"
+#include "cli/terminal.h"
+#include "cli/version.h"
+#include "core/unit_text.h"
+#include "scenarios/scenario.h"
+#include "serving/output_file.h"
+
+namespace kvhaul::cli {
+namespace po = boost::program_options;
+namespace {
+
+using Text = std::string;
+using Json = nlohmann::ordered_json;
+
+Options declare() {
+  Options options(
+      "calibrate", "--scenario FILE [options]",
+      "Measures what the routes of a scenario cost on this machine, through the backend that\n"
+      "will move the chunks: rates, latency, half-bandwidth sizes, posting, scattered pieces,\n"
+      "both directions at once. Prints a table; --out writes the scenario with these numbers\n"
+      "(docs/calibrate.md).");
+  options.add()                                                                           //
+      ("scenario,s", po::value<Text>(), "a scenario file, or the name of a shipped one")  //
+      ("backend,b", po::value<Text>()->default_value("emulated"),
+       "what moves the chunks ('kvhaul list backends')")                                  //
+      ("time", po::value<Text>(), "virtual or real; else what the scenario says")         //
+      ("out,o", po::value<Text>(), "write the scenario with the measured numbers there")  //
+      ("force", po::bool_switch(), "write over a file that is there")                     //
+      ("repeats", po::value<Text>()->default_value("7"), "of every measurement")          //
+      ("segment", po::value<Text>()->default_value("256 MiB"),
+       "memory at each end of a route")  //
+      ("gather", po::value<Text>()->default_value("scenario"),
+       "methods for scattered pieces: those that the scenario lists, or all")        //
+      ("json", po::bool_switch(), "print the figures as JSON instead of the table")  //
+      ("quiet,q", po::bool_switch(), "print nothing but errors");
+  declare_device_options(options);
+  options.example("kvhaul calibrate -s pcie-pair",
+                  "in virtual time the emulated links show the scenario's own numbers");
+  options.example("kvhaul calibrate -s laptop --time real -o measured.yaml",
+                  "what this computer's memory gives, written into a copy of the scenario");
+  return options;
+}
+
+std::string utc_now() {
+  char text[32];
+  const std::time_t time = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&time, &parts);
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+/// What stands above the scenario: who measured these numbers, how, and how far they spread.
+std::string header(const std::vector<Figure>& figures, const Arguments& arguments,
+                   const calibration::Calibration& calibration, std::uint64_t repeats) {
+  std::string out = "# Numbers measured by kvhaul " + std::string(version) + ", " + utc_now() +
+                    ", with\n#   kvhaul calibrate";
+  for (const std::string& argument : arguments) out.append(" ").append(printable(argument));
+  out += "\n# on: " + printable(calibration.backend) + "\n# Median of " + std::to_string(repeats) +
+         " repeats (least to most):\n";
+  for (const Figure& f : figures)
+    out += "#   " + f.name() + ": " + figure_text(f.unit, f.value.median) + " (" +
+           figure_text(f.unit, f.value.least) + " to " + figure_text(f.unit, f.value.most) + ")\n";
+  return out + "# What was there before:\n#\n";
+}
+
+std::string table_text(const std::vector<Figure>& figures,
+                       const calibration::Calibration& calibration, const Scenario& scenario,
+                       std::uint64_t repeats) {
+  std::string out =
+      scenario.name + ": " + calibration.backend + "; " + std::to_string(repeats) + " repeats\n\n";
+  TextTable table({"", "median", "least", "most", "scenario"});
+  for (const Figure& f : figures)
+    table.add({f.name(), figure_text(f.unit, f.value.median), figure_text(f.unit, f.value.least),
+               figure_text(f.unit, f.value.most), f.before.empty() ? "-" : f.before});
+  out += table.text();
+  for (const calibration::RouteFigures& route : calibration.routes) {
+    out.append("\n").append(route_kind_name(route.route.kind)).append(" fits its times within ");
+    out += number_text(100 * route.worst, 2) + "%";
+    for (const calibration::GatherFigures& gather : route.gathers)
+      out.append(", ")
+          .append(gather_name(gather.method))
+          .append(" within ")
+          .append(number_text(100 * gather.worst, 2) + "%");
+  }
+  return out + "\n";
+}
+
+std::string json_text(const std::vector<Figure>& figures,
+                      const calibration::Calibration& calibration, const Scenario& scenario,
+                      std::uint64_t repeats) {
+  static constexpr const char* units[] = {"bytes_per_s", "ns", "bytes"};
+  const auto rounded = [](double value) { return std::stod(number_text(value, 6)); };
+  Json json;
+  json["schema"] = 1;
+  json["scenario"] = scenario.name;
+  json["backend"] = calibration.backend;
+  json["time"] = calibration.real_time ? "real" : "virtual";
+  json["repeats"] = repeats;
+  json["figures"] = Json::array();
+  for (const Figure& f : figures)
+    json["figures"].push_back({{"key", f.key},
+                               {"what", f.name()},
+                               {"unit", units[static_cast<std::size_t>(f.unit)]},
+                               {"median", rounded(f.value.median)},
+                               {"least", rounded(f.value.least)},
+                               {"most", rounded(f.value.most)},
+                               {"scenario", f.before}});
+  return json.dump(2) + "\n";
+}
+
+Result<void> check_out(const std::string& out, bool force) {
+  namespace fs = std::filesystem;
+  std::error_code status;
+  if (fs::is_directory(out, status)) return Error::bad_input("--out: " + out + " is a directory");
+  if (fs::exists(out, status) && !force)
+    return Error::bad_input("--out: " + out + " is there; --force writes over it");
+  const fs::path folder = fs::path(out).parent_path();
+  if (!folder.empty() && !fs::is_directory(folder, status))
+    return Error::bad_input("--out: there is no folder " + folder.string());
+  return {};
+}
+
+}  // namespace
+
+CommandResult run_calibrate(const Arguments& arguments) {
+  Options options = declare();
+  auto go_on = options.parse(arguments);
+  if (!go_on) return go_on.error();
+  if (!*go_on) return 0;
+  if (!options.maybe_text("scenario"))
+    return Error::bad_input(
+        "kvhaul calibrate: expected --scenario FILE; see 'kvhaul calibrate --help'");
+  calibration::Settings settings;
+  const auto repeats = options.count("repeats", 1, 1000);
+  if (!repeats) return repeats.error();
+  settings.repeats = static_cast<std::uint32_t>(*repeats);
+  const auto segment = parse_bytes(options.text("segment"));
+  if (!segment) return Error::bad_input("--segment: " + segment.error().message);
+  if (*segment < MiB || *segment > 64 * GiB)
+    return Error::bad_input("--segment: expected 1 MiB to 64 GiB");
+  settings.segment_bytes = *segment;
+  const std::string gather = options.text("gather");
+  if (gather != "scenario" && gather != "all") {
+    const std::vector<std::string> names = {"scenario", "all"};
+    return unknown_choice("--gather", gather, names);
+  }
+  settings.all_gathers = gather == "all";
+  const auto time = options.maybe_text("time");
+  if (time && *time != "virtual" && *time != "real") {
+    const std::vector<std::string> names = {"virtual", "real"};
+    return unknown_choice("--time", *time, names);
+  }
+  const auto out = options.maybe_text("out");
+  if (out) {
+    if (auto ok = check_out(*out, options.flag("force")); !ok) return ok.error();
+  }
+  const auto entry = find_backend(options.text("backend"));
+  if (!entry) return entry.error();
+  auto scenario = load_scenario(options.text("scenario"));
+  if (!scenario) return scenario.error();
+  BackendOptions how;
+  if (auto ok = read_device_options(options, how); !ok) return ok.error();
+  const BackendTime times = (*entry)->time;
+  how.real_time =
+      times == BackendTime::only_real || (times == BackendTime::both && scenario->real_time);
+  how.throttle = times == BackendTime::both && scenario->throttle;
+  if (time) how.real_time = *time == "real";
+  if (how.real_time == (times == BackendTime::only_virtual) && times != BackendTime::both)
+    return Error::bad_input("--time " + *time + ": backend " + std::string((*entry)->name) +
+                            " has only " + (how.real_time ? "virtual" : "real") + " time");
+  if (!how.real_time) how.throttle = false;  // virtual time always follows the links
+  how.payload = how.real_time;
+  auto backend = make_backend(options.text("backend"), how);
+  if (!backend) return backend.error();
+
+  const bool quiet = options.flag("quiet");
+  std::optional<ProgressBar> bar(std::in_place, !quiet);
+  settings.on_progress = [&](double share, const std::string& what) { bar->show(share, what); };
+  auto calibrated = calibration::calibrate(
+      **backend, scenario->cluster, place_pairs(scenario->serving), scenario->routes, settings);
+  bar.reset();
+  if (!calibrated) {
+    const Error& error = calibrated.error();
+    if (error.kind != ErrorKind::bad_input) return error;
+    return Error::bad_input(scenario->file + ": " + error.message);
+  }
+  const std::vector<Figure> figures = calibrated_figures(*calibrated, *scenario);
+  if (out) {
+    const auto text = calibrated_text(*scenario, figures);
+    if (!text) return text.error();
+    auto file = OutputFile::create(*out);
+    if (!file) return file.error();
+    file->text(header(figures, arguments, *calibrated, *repeats)).text(*text);
+    if (auto ok = file->close(); !ok) return ok.error();
+  }
+  if (options.flag("json")) {
+    std::cout << json_text(figures, *calibrated, *scenario, *repeats);
+  } else if (!quiet) {
+    std::cout << table_text(figures, *calibrated, *scenario, *repeats);
+    if (out) std::cout << "\nwritten to " << *out << "\n";
+  }
+  return 0;
+}
+
+}  // namespace kvhaul::cli
