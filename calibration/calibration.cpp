@@ -28,6 +28,7 @@ struct RouteRun {
   Lane lane;
   ChannelRequest request;
   std::vector<Shape> sizes;
+  std::vector<Series> streams;  // of each chunk, by size
   Series rate, half, fixed, post, worst;
   struct Method {
     Gather method = Gather::each;
@@ -130,6 +131,7 @@ class Calibrator {
       if (!target) return target.error();
       lane.source = *source;
       lane.target = *target;
+      lane.window_ns = settings_.window_ns;
       lane.segment_bytes = std::min(segment_bytes(route.source), segment_bytes(route.target));
       if (auto ok = add(std::move(lane), requests_[i], i < kinds_); !ok) return ok;
     }
@@ -188,9 +190,11 @@ class Calibrator {
 
   static Result<void> measure(Probe& probe, RouteRun& run) {
     std::vector<Times> times;
+    run.streams.resize(run.sizes.size());
     for (const Shape& shape : run.sizes) {
       auto measured = probe.measure(run.lane, shape, shape.bytes() <= alone_up_to);
       if (!measured) return measured.error();
+      run.streams[times.size()].add(measured->stream_ns);
       times.push_back(*measured);
     }
     const std::uint32_t stages = run.lane.numbers.stages;
@@ -240,6 +244,8 @@ class Calibrator {
     figures.fixed_ns = run.fixed.spread();
     figures.post_ns = run.post.spread();
     figures.worst = run.worst.spread().median;
+    for (std::size_t i = 0; i < run.sizes.size(); ++i)
+      figures.streams.push_back({run.sizes[i].bytes(), run.streams[i].spread()});
     for (const RouteRun::Method& method : run.methods) {
       if (method.fixed.values.empty()) continue;
       GatherFigures gather;

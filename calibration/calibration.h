@@ -12,13 +12,15 @@
 #include "calibration/fits.h"
 #include "core/backend.h"
 #include "core/channel_plan.h"
+#include "core/scheduler_setup.h"
 
 namespace kvhaul::calibration {
 
 struct Settings {
   std::uint32_t repeats = 7;
-  Bytes segment_bytes = 256 * MiB;  // of each of the two of a place; less where it has not got that
-  bool all_gathers = false;         // also methods that the plan does not list
+  Bytes segment_bytes = GiB;  // of each of the two of a place; less where it has not got that
+  TimeNs window_ns = SchedulerConfig().channel_window_ns;
+  bool all_gathers = false;  // also methods that the plan does not list
   std::function<void(double share, const std::string& what)> on_progress;
 };
 
@@ -39,6 +41,11 @@ struct RouteFigures {
   Spread fixed_ns;  // without the latency of the links, as in RouteCosts
   Spread post_ns;
   double worst = 0;  // StreamFit::worst, the median of the repeats
+  struct Stream {
+    Bytes chunk_bytes = 0;
+    Spread chunk_ns;  // of each chunk, when they follow each other
+  };
+  std::vector<Stream> streams;  // of chunks of one piece, by size
   std::vector<GatherFigures> gathers;
 };
 

@@ -63,10 +63,15 @@ std::optional<StreamFit> fit_stream(std::span<const Times> times, std::uint32_t 
   LineFit stream;
   std::size_t used = 0;
   std::vector<double> posts;
+  const auto large = [](const Times& t) { return t.bytes() >= MiB; };
+  const bool enough = std::count_if(times.begin(), times.end(), large) >= 3;
+  const auto counts = [&](const Times& t) {
+    return !held_up(t) && t.stream_ns > 0 && (!enough || large(t));
+  };
   for (const Times& t : times) {
     posts.push_back(t.post_ns);
-    if (held_up(t) || t.stream_ns <= 0) continue;
-    stream.add(t.bytes(), t.stream_ns, t.stream_ns);
+    if (!counts(t)) continue;
+    stream.add(t.bytes(), t.stream_ns, t.stream_ns / std::sqrt(t.bytes()));
     ++used;
   }
   const Line line = stream.line_from_zero_up();
@@ -78,7 +83,7 @@ std::optional<StreamFit> fit_stream(std::span<const Times> times, std::uint32_t 
   // Of small chunks: with large ones a permille of the rate would be more than all of it.
   std::vector<double> fixed;
   for (const Times& t : times) {
-    if (!held_up(t) && t.stream_ns > 0)
+    if (counts(t))
       fit.worst = std::max(fit.worst, std::fabs((line.a + line.b * t.bytes()) / t.stream_ns - 1));
     const double wire = stages * (line.a + line.b * t.bytes());
     if (t.alone_ns > 0 && (fixed.empty() || t.bytes() <= 64.0 * KiB))
@@ -100,7 +105,8 @@ std::optional<GatherFit> fit_gather(std::span<const Times> times, std::uint32_t 
   for (const Times& t : times) {
     posting.add(t.pieces, t.post_ns, std::max(1.0, t.post_ns));
     if (held_up(t)) continue;
-    occupancy.add(t.pieces, t.stream_ns / ns_per_byte - t.bytes(), t.stream_ns / ns_per_byte);
+    occupancy.add(t.pieces, t.stream_ns / ns_per_byte - t.bytes(),
+                  t.stream_ns / ns_per_byte / std::sqrt(t.bytes()));
     ++used;
   }
   const Line post = posting.line_from_zero_up();

@@ -1,7 +1,8 @@
 // From times to the numbers of a route: pure functions, no backend.
 //
-// Fits are least squares of the relative error: an error of 2% counts alike for a chunk of 4 KiB
-// and for one of 16 MiB. Otherwise the largest sizes alone would decide.
+// Streams are fitted by least squares of the relative error, weighted by the bytes of the chunk:
+// large chunks move most of what is moved, and what a backend does to help small ones (joining
+// them, say) must not bend their line. All else by least squares of the relative error alone.
 #pragma once
 
 #include <optional>
@@ -39,9 +40,15 @@ struct StreamFit {
   double fixed_ns = 0;
   double post_ns = 0;
   double worst = 0;  // relative difference between the fit and a time it was made from
+
+  double stream_ns(double bytes) const {
+    return (bytes + half_bandwidth_bytes) / bytes_per_s * 1e9;
+  }
 };
-/// Sizes whose stream is held up by the posting thread are left out. Nothing when fewer than two
-/// are left, or when time does not grow with size.
+/// Made from chunks of 1 MiB and more where there are three sizes of them, because backends may
+/// join smaller ones that wait together; else from all. Sizes whose stream is held up by the
+/// posting thread are left out. Nothing when fewer than two are left, or when time does not grow
+/// with size.
 std::optional<StreamFit> fit_stream(std::span<const Times> times, std::uint32_t stages);
 
 /// What chunks of several pieces cost with a method (GatherCosts, here as real numbers).

@@ -7,18 +7,29 @@
 namespace kvhaul::calibration {
 namespace {
 
-constexpr std::uint32_t most_in_flight = 64;
-constexpr std::uint32_t least_in_flight = 4;  // fewer leave stages of a route idle
 constexpr int lone_chunks = 9;
 constexpr TimeNs patience_ns = 10 * s_ns;
 
 /// Pieces lie apart, so that none is contiguous with another.
 Bytes span_of(const Shape& shape) { return shape.bytes() * (shape.pieces > 1 ? 2 : 1); }
 
-std::uint32_t slots_of(const Lane& lane, const Shape& shape) {
-  const Bytes slots = lane.segment_bytes / span_of(shape);
-  return static_cast<std::uint32_t>(
-      std::min<Bytes>({slots, lane.numbers.max_in_flight, most_in_flight}));
+/// As many chunks as a scheduler lets be in flight, and no more: a backend may do better with more
+/// of them, or with more in reserve, but it will not see them.
+std::uint32_t wanted_in_flight(const Lane& lane, const Shape& shape) {
+  const double window_bytes = lane.numbers.bytes_per_s * 1e-9 * static_cast<double>(lane.window_ns);
+  const Bytes window = static_cast<Bytes>(window_bytes) / shape.bytes();
+  return static_cast<std::uint32_t>(std::min<Bytes>(
+      lane.numbers.max_in_flight, std::max<Bytes>(window, lane.numbers.stages + 1)));
+}
+
+Bytes slots_in_memory(const Lane& lane, const Shape& shape) {
+  return lane.segment_bytes / span_of(shape);
+}
+
+/// Places for a stream of so many chunks, all over the memory: where few of them were used again
+/// and again, caches would hold them.
+std::uint32_t slots_of(const Lane& lane, const Shape& shape, std::uint32_t chunks) {
+  return static_cast<std::uint32_t>(std::min<Bytes>(slots_in_memory(lane, shape), chunks));
 }
 
 std::uint32_t chunks_of(const Shape& shape) {
@@ -45,11 +56,12 @@ double median(std::vector<double> values) { return spread_of(std::move(values)).
 
 }  // namespace
 
-/// Chunks of one shape on one lane, as many in flight as there are slots.
+/// Chunks of one shape on one lane, as many in flight as a scheduler would let.
 struct Probe::Run {
   const Lane& lane;
   Shape shape;
   std::uint32_t count = 0;
+  std::uint32_t in_flight = 0;                  // at most
   std::vector<std::vector<Descriptor>> pieces;  // by slot; targets of slots do not overlap
   std::vector<bool> busy;                       // by slot
   ChunkId first_chunk = 0;
@@ -58,17 +70,25 @@ struct Probe::Run {
   std::vector<double> post_ns;       // wall time of each post
   std::vector<double> before_start;  // posted to started
 
-  Run(const Lane& on, const Shape& of, std::uint32_t chunks, std::uint32_t slots)
-      : lane(on), shape(of), count(chunks), busy(slots, false) {
-    for (std::uint32_t slot = 0; slot < slots; ++slot) {
-      const Bytes at = slot * span_of(shape);
+  Run(const Lane& on, const Shape& of, std::uint32_t chunks)
+      : lane(on),
+        shape(of),
+        count(chunks),
+        in_flight(wanted_in_flight(on, of)),
+        busy(slots_of(on, of, chunks), false) {
+    constexpr Bytes page = 4 * KiB;
+    const Bytes apart = lane.segment_bytes / busy.size();
+    for (std::size_t slot = 0; slot < busy.size(); ++slot) {
+      const Bytes at = slot * std::max(span_of(shape), apart / page * page);
       if (shape.pieces > 1)
         pieces.push_back(scatter(shape, at));
       else
         pieces.push_back({{at, at, shape.piece_bytes}});
     }
   }
-  bool can_post() const { return posted < count && !busy[posted % busy.size()]; }
+  bool can_post() const {
+    return posted < count && posted - ended < in_flight && !busy[posted % busy.size()];
+  }
   bool owns(const Completion& c) const {
     return c.channel == lane.channel && c.chunk >= first_chunk && c.chunk < first_chunk + count;
   }
@@ -81,7 +101,8 @@ Probe::Probe(Backend& backend) : backend_(backend) {
 
 bool Probe::fits(const Lane& lane, const Shape& shape) {
   return shape.bytes() <= lane.numbers.max_chunk_bytes && shape.pieces <= lane.numbers.max_pieces &&
-         slots_of(lane, shape) >= std::min(lane.numbers.max_in_flight, least_in_flight);
+         slots_in_memory(lane, shape) >=
+             std::min(lane.numbers.max_in_flight, lane.numbers.stages + 1);
 }
 
 void Probe::post(Run& run) {
@@ -170,7 +191,7 @@ Result<void> Probe::stream(std::span<Run> runs) {
 
 Result<Times> Probe::measure(const Lane& lane, const Shape& shape, bool alone) {
   Times times{shape.piece_bytes, shape.pieces, 0, 0, 0};
-  Run run(lane, shape, chunks_of(shape), slots_of(lane, shape));
+  Run run(lane, shape, chunks_of(shape));
   if (auto ok = stream({&run, 1}); !ok) return ok.error();
   // The first quarter fills the stages of the route.
   const std::size_t first = run.count / 4;
@@ -180,7 +201,7 @@ Result<Times> Probe::measure(const Lane& lane, const Shape& shape, bool alone) {
   if (!alone && real_time_) return times;
   std::vector<double> whole, post;
   for (int i = 0; i < lone_chunks; ++i) {
-    Run one(lane, shape, 1, 1);
+    Run one(lane, shape, 1);
     const TimeNs posted = backend_.now();
     if (auto ok = stream({&one, 1}); !ok) return ok.error();
     whole.push_back(static_cast<double>(one.done_ns[0] - posted));
@@ -194,8 +215,7 @@ Result<Times> Probe::measure(const Lane& lane, const Shape& shape, bool alone) {
 
 Result<std::vector<double>> Probe::together(std::span<const Lane> lanes, const Shape& shape) {
   std::vector<Run> runs;
-  for (const Lane& lane : lanes)
-    runs.emplace_back(lane, shape, chunks_of(shape), slots_of(lane, shape));
+  for (const Lane& lane : lanes) runs.emplace_back(lane, shape, chunks_of(shape));
   if (auto ok = stream(runs); !ok) return ok.error();
   TimeNs from = 0, until = never_ns;  // all are busy
   for (const Run& run : runs) {

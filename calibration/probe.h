@@ -18,6 +18,7 @@ struct Lane {
   ChannelNumbers numbers;
   SegmentId source = 0, target = 0;
   Bytes segment_bytes = 0;  // of each
+  TimeNs window_ns = 0;     // of work on the channel at a time, as the scheduler has it
 };
 
 struct Shape {

@@ -38,7 +38,7 @@ Options declare() {
       ("out,o", po::value<Text>(), "write the scenario with the measured numbers there")  //
       ("force", po::bool_switch(), "write over a file that is there")                     //
       ("repeats", po::value<Text>()->default_value("7"), "of every measurement")          //
-      ("segment", po::value<Text>()->default_value("256 MiB"),
+      ("segment", po::value<Text>()->default_value("1 GiB"),
        "memory at each end of a route")  //
       ("gather", po::value<Text>()->default_value("scenario"),
        "methods for scattered pieces: those that the scenario lists, or all")        //
@@ -93,8 +93,19 @@ std::string table_text(const std::vector<Figure>& figures,
           .append(gather_name(gather.method))
           .append(" within ")
           .append(number_text(100 * gather.worst, 2) + "%");
+    out += "\n\n";
+    TextTable sizes({"chunks of", "take, each", "least", "most", "the line says", "rate"});
+    for (const auto& [bytes, ns] : route.streams) {
+      const double line = (static_cast<double>(bytes) + route.half_bandwidth_bytes.median) /
+                          route.bytes_per_s.median * 1e9;
+      sizes.add({bytes_text(bytes), figure_text(FigureUnit::ns, ns.median),
+                 figure_text(FigureUnit::ns, ns.least), figure_text(FigureUnit::ns, ns.most),
+                 figure_text(FigureUnit::ns, line),
+                 rate_text(static_cast<double>(bytes) / ns.median * 1e9)});
+    }
+    out += sizes.text();
   }
-  return out + "\n";
+  return out;
 }
 
 std::string json_text(const std::vector<Figure>& figures,
@@ -187,6 +198,7 @@ CommandResult run_calibrate(const Arguments& arguments) {
 
   const bool quiet = options.flag("quiet");
   std::optional<ProgressBar> bar(std::in_place, !quiet);
+  settings.window_ns = scenario->scheduler.channel_window_ns;
   settings.on_progress = [&](double share, const std::string& what) { bar->show(share, what); };
   auto calibrated = calibration::calibrate(
       **backend, scenario->cluster, place_pairs(scenario->serving), scenario->routes, settings);

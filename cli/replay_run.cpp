@@ -193,7 +193,8 @@ void apply_overrides(const ReplayRequest& request, const BackendEntry& backend,
   if (request.payload) scenario.payload = *request.payload;
   if (request.throttle) scenario.throttle = *request.throttle;
   if (scenario.real_time) scenario.payload = true;
-  scenario.serving.defer_checks = scenario.real_time;
+  // Where the processor that copies would also compute them. A GPU does so beside the copies.
+  scenario.serving.defer_checks = scenario.real_time && backend.time == BackendTime::both;
   scenario.serving.busy_prefill = request.devices.busy_prefill;
 }
 

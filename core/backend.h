@@ -180,6 +180,14 @@ class Backend {
     for (std::size_t i = 0; i < ranges.size(); ++i)
       sums[i] = checksum(segment, ranges[i].offset, ranges[i].length);
   }
+  /// The same without waiting, while copies go on: `sums` is filled, and must stay, until
+  /// checksums_done() has reached the number returned here. Requests are answered in order.
+  virtual std::uint64_t begin_checksums(SegmentId segment, std::span<const SegmentRange> ranges,
+                                        std::span<std::uint64_t> sums) {
+    checksum_ranges(segment, ranges, sums);
+    return 0;
+  }
+  virtual std::uint64_t checksums_done() { return ~std::uint64_t{0}; }
   virtual void read(SegmentId segment, Bytes offset, std::span<std::byte> into) = 0;
   virtual void write(SegmentId segment, Bytes offset, std::span<const std::byte> from) = 0;
 };

@@ -73,7 +73,7 @@ class ChannelTable {
   bool channel_has_room(std::uint32_t channel, TimeNs service) const {
     const Channel& c = channels_[channel];
     return c.in_flight < c.max_in_flight &&
-           (c.in_flight < channel_min_chunks || c.queued_ns + service <= channel_window_ns_);
+           (c.in_flight <= c.stages || c.queued_ns + service <= channel_window_ns_);
   }
   /// A link of the channel without room for that much more, or no_id. An idle link has room for
   /// anything.
@@ -148,7 +148,6 @@ class ChannelTable {
 
  private:
   static constexpr std::uint32_t max_links = 6;
-  static constexpr std::uint32_t channel_min_chunks = 2;
 
   Charge charge_gathered(std::uint32_t channel, Bytes bytes, std::uint32_t pieces,
                          Gather gather) const;

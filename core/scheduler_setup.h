@@ -34,7 +34,8 @@ struct SchedulerConfig {
   TimeNs chunk_time_ns = 100 * us_ns;
 
   /// Work queued on one channel, and on one link shared by several, as time at the learned rate. A
-  /// channel always takes two chunks and a link one, however slow they are.
+  /// channel always takes one chunk for each of its stages and one more, a link one, however slow
+  /// they are.
   TimeNs channel_window_ns = 250 * us_ns;
   TimeNs link_window_ns = 1000 * us_ns;
   TimeNs rate_time_constant_ns = 10 * ms_ns;

@@ -214,7 +214,7 @@ void Replay::count_registration() {
 }
 
 TimeNs Replay::next_ns() const {
-  if (checks_due()) return 0;
+  if (checks_due() || !running_checks_.empty()) return 0;
   return events_.empty() ? never_ns : events_.top().at_ns;
 }
 
@@ -239,10 +239,12 @@ void Replay::run(TimeNs now) {
         break;
     }
   }
+  settle_checks(now);
   if (!checks_due()) return;
   const Check check = checks_.front();  // one at a time: what is due meanwhile goes first
   checks_.pop_front();
-  do_check(now, check);
+  begin_check(check);
+  settle_checks(now);
 }
 
 void Replay::read_next() {
@@ -633,22 +635,25 @@ void Replay::fill_prompt(std::uint32_t slot) {
   }
 }
 
-bool Replay::payload_is_right(const Request& request, std::uint32_t unit, std::uint32_t lane) {
+/// Asks for the checksums of a transfer's pieces at both ends.
+void Replay::begin_check(const Check& check) {
+  const Request& request = requests_[check.slot];
+  const Lane& lane = lanes_[check.lane];
   descriptors_.clear();
-  describe_lane(request, unit, lanes_[lane], descriptors_);
-  const SegmentId from =
-      prefill_[request.result.prefill_instance]->segments[lanes_[lane].source_rank];
-  const SegmentId to = decode_[request.result.decode_instance]->segments[lanes_[lane].target_rank];
-  const auto sums_of = [&](SegmentId segment, Bytes Descriptor::*offset,
-                           std::vector<std::uint64_t>& sums) {
+  describe_lane(request, check.unit, lane, descriptors_);
+  RunningCheck& running = running_checks_.emplace_back();
+  running.check = check;
+  const auto begin = [&](SegmentId segment, Bytes Descriptor::*offset,
+                         std::vector<std::uint64_t>& sums) {
     ranges_.clear();
     for (const Descriptor& piece : descriptors_) ranges_.push_back({piece.*offset, piece.length});
     sums.assign(ranges_.size(), 0);
-    backend_.checksum_ranges(segment, ranges_, sums);
+    return backend_.begin_checksums(segment, ranges_, sums);
   };
-  sums_of(from, &Descriptor::source_offset, source_sums_);
-  sums_of(to, &Descriptor::target_offset, target_sums_);
-  return source_sums_ == target_sums_;
+  begin(prefill_[request.result.prefill_instance]->segments[lane.source_rank],
+        &Descriptor::source_offset, running.source_sums);
+  running.number = begin(decode_[request.result.decode_instance]->segments[lane.target_rank],
+                         &Descriptor::target_offset, running.target_sums);
 }
 
 TransferRow& Replay::row_of(Request& request, std::uint32_t chunk, std::uint8_t tier) const {
@@ -695,10 +700,12 @@ void Replay::transfer_ended(TimeNs now, const TransferEnd& end) {
     request.failed = true;
   } else if (backend_.moves_bytes()) {
     const Check check{slot, unit, lane, end.fallback_tier};
-    if (config_.defer_checks)
+    if (config_.defer_checks) {
       checks_.push_back(check);
-    else
-      do_check(now, check);
+    } else {
+      begin_check(check);
+      settle_checks(now);
+    }
     return;
   }
   --request.pending_transfers;
@@ -710,19 +717,24 @@ bool Replay::checks_due() const {
 }
 
 /// A transfer counts as pending until its bytes have been found right.
-void Replay::do_check(TimeNs now, const Check& check) {
-  Request& request = requests_[check.slot];
-  ++counters_.checked_transfers;
-  --request.pending_transfers;
-  if (!payload_is_right(request, check.unit, check.lane)) {
-    ++row_of(request, span_of(request, check.unit).chunk, check.tier).damaged;
-    ++counters_.damaged_transfers;
-    if (++request.damaged > damaged_transfers_max)
-      request.failed = true;
-    else
-      submit_lane(now, check.slot, check.unit, check.lane);
+void Replay::settle_checks(TimeNs now) {
+  while (!running_checks_.empty() && running_checks_.front().number <= backend_.checksums_done()) {
+    const RunningCheck done = std::move(running_checks_.front());
+    running_checks_.pop_front();
+    const Check& check = done.check;
+    Request& request = requests_[check.slot];
+    ++counters_.checked_transfers;
+    --request.pending_transfers;
+    if (done.source_sums != done.target_sums) {
+      ++row_of(request, span_of(request, check.unit).chunk, check.tier).damaged;
+      ++counters_.damaged_transfers;
+      if (++request.damaged > damaged_transfers_max)
+        request.failed = true;
+      else
+        submit_lane(now, check.slot, check.unit, check.lane);
+    }
+    transfers_maybe_done(now, check.slot);
   }
-  transfers_maybe_done(now, check.slot);
 }
 
 void Replay::transfers_maybe_done(TimeNs now, std::uint32_t slot) {

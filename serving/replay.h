@@ -163,14 +163,20 @@ class Replay final : public RuntimeClient {
   void describe_lane(const Request& request, std::uint32_t unit, const Lane& lane,
                      std::vector<Descriptor>& out) const;
   void fill_prompt(std::uint32_t slot);
-  bool payload_is_right(const Request& request, std::uint32_t unit, std::uint32_t lane);
   TransferRow& row_of(Request& request, std::uint32_t chunk, std::uint8_t tier) const;
   struct Check {
     std::uint32_t slot = 0, unit = 0, lane = 0;
     std::uint8_t tier = 0;
   };
+  /// A check that the backend has been asked for.
+  struct RunningCheck {
+    Check check;
+    std::uint64_t number = 0;  // Backend::checksums_done() tells when it has been answered
+    std::vector<std::uint64_t> source_sums, target_sums;
+  };
   bool checks_due() const;
-  void do_check(TimeNs now, const Check& check);
+  void begin_check(const Check& check);
+  void settle_checks(TimeNs now);
   void transfers_maybe_done(TimeNs now, std::uint32_t slot);
   void landed(TimeNs now, std::uint32_t slot);
   void release_source(TimeNs now, std::uint32_t slot);
@@ -223,10 +229,10 @@ class Replay final : public RuntimeClient {
   ReplayCounters counters_;
   TimeNs decode_layer_ns_ = 0;  // of a lone sequence; spaces the deadlines of layers
   std::deque<Check> checks_;    // of what has landed, oldest first
+  std::deque<RunningCheck> running_checks_;
   std::size_t open_transfers_ = 0;
-  std::vector<Descriptor> descriptors_;                   // scratch
-  std::vector<SegmentRange> ranges_;                      // scratch
-  std::vector<std::uint64_t> source_sums_, target_sums_;  // scratch
+  std::vector<Descriptor> descriptors_;  // scratch
+  std::vector<SegmentRange> ranges_;     // scratch
 };
 
 }  // namespace kvhaul

@@ -4,6 +4,7 @@
 #include <array>
 #include <chrono>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <optional>
 #include <set>
@@ -41,7 +42,7 @@ using Lane = std::variant<HandoffLane, CopyLane, StagedLane, KernelLane>;
 struct Gpu {
   Device device;
   EventClock clock;
-  Payload payload;
+  Payload patterns, checksums;  // two, so that neither waits for the other
   std::optional<Busy> busy;
 };
 
@@ -170,6 +171,7 @@ class CudaBackend final : public Backend {
       const std::uint32_t number = new_ticket();
       tickets_[number] = {chunk, now, never_ns, no_id};
       ++outstanding_;
+      channel.outstanding_bytes += chunk.bytes;
       channel.waiting.push(tickets_, number);
     }
     if (channel.lost)
@@ -187,7 +189,7 @@ class CudaBackend final : public Backend {
       }
     const std::uint32_t number = channel.waiting.take(
         tickets_, [&](const Ticket& ticket) { return ticket.chunk.chunk == chunk; });
-    if (number != no_id) end(id, number, Outcome::cancelled, {now(), now()});
+    if (number != no_id) end(id, number, Outcome::cancelled, now(), now());
   }
 
   void send(const ControlMessage& message) override { control_->send(message, now()); }
@@ -237,11 +239,17 @@ class CudaBackend final : public Backend {
       return;
     }
     fills_.clear();
+    Filling filling{id, 0, {}};
     for (const SegmentRange& r : ranges) {
       if (!segment.handed_over.empty()) segment.handed_over.remove(r.offset, r.length);
       fills_.push_back({segment.base + r.offset, r.length, mix64(r.seed)});
+      filling.ranges.push_back({r.offset, r.length});
     }
-    if (auto ok = gpu(segment.device).payload.fill(fills_); !ok) note(ok.error().message);
+    const auto begun = gpu(segment.device).patterns.fill(fills_);
+    if (!begun) return note(begun.error().message);
+    std::sort(filling.ranges.begin(), filling.ranges.end());
+    filling.number = *begun;
+    filling_.push_back(std::move(filling));
   }
   std::uint64_t checksum(SegmentId segment, Bytes offset, Bytes length) override {
     const SegmentRange range{offset, length};
@@ -251,24 +259,49 @@ class CudaBackend final : public Backend {
   }
   void checksum_ranges(SegmentId id, std::span<const SegmentRange> ranges,
                        std::span<std::uint64_t> sums) override {
+    const std::uint64_t number = begin_checksums(id, ranges, sums);
+    while (checksums_done() < number) {
+    }
+  }
+  std::uint64_t begin_checksums(SegmentId id, std::span<const SegmentRange> ranges,
+                                std::span<std::uint64_t> sums) override {
     const Segment& segment = segments_[id];
     if (segment.device < 0) {
       for (std::size_t i = 0; i < ranges.size(); ++i)
         sums[i] = kvhaul::checksum({segment.base + ranges[i].offset, ranges[i].length});
-      return;
+      return sums_begun_;  // with what was begun before
     }
     sum_ranges_.clear();
-    for (const SegmentRange& r : ranges)
+    for (const SegmentRange& r : ranges) {
+      finish_filling(id, r.offset, r.length);
       sum_ranges_.push_back({address(segment, r.offset, r.length), r.length});
-    if (auto ok = gpu(segment.device).payload.checksums(sum_ranges_, sums); !ok)
-      note(ok.error().message);
+    }
+    const auto begun = gpu(segment.device).checksums.begin_checksums(sum_ranges_, sums);
+    if (!begun) {
+      note(begun.error().message);
+      return sums_begun_;
+    }
+    sums_on_their_way_.push_back({segment.device, *begun});
+    return ++sums_begun_;
+  }
+  std::uint64_t checksums_done() override {
+    while (!sums_on_their_way_.empty()) {
+      const auto [device, number] = sums_on_their_way_.front();
+      const auto done = gpu(device).checksums.done();
+      if (!done) note(done.error().message);  // a lost GPU answers nothing any more
+      if (done && *done < number) break;
+      sums_on_their_way_.pop_front();
+    }
+    return sums_begun_ - sums_on_their_way_.size();
   }
   void read(SegmentId id, Bytes offset, std::span<std::byte> into) override {
+    finish_filling(id, offset, into.size());
     copy(segments_[id], into.data(), address(segments_[id], offset, into.size()), into.size());
   }
   void write(SegmentId id, Bytes offset, std::span<const std::byte> from) override {
     Segment& segment = segments_[id];
     if (!segment.handed_over.empty()) segment.handed_over.remove(offset, from.size());
+    finish_filling(id, offset, from.size());
     copy(segment, segment.base + offset, from.data(), from.size());
   }
 
@@ -281,6 +314,19 @@ class CudaBackend final : public Backend {
     DeviceMemory device_memory;  // one of these two, or a peer's
     Pinned pinned;
     HandedOver handed_over;
+  };
+
+  /// Ranges of a segment that a GPU is writing patterns into.
+  struct Filling {
+    SegmentId segment = 0;
+    std::uint64_t number = 0;                     // Payload::done() tells when it is there
+    std::vector<std::pair<Bytes, Bytes>> ranges;  // offset and length, ascending, apart
+
+    bool touches(Bytes offset, Bytes length) const {
+      const auto after =
+          std::lower_bound(ranges.begin(), ranges.end(), std::pair(offset + length, Bytes{0}));
+      return after != ranges.begin() && std::prev(after)->first + std::prev(after)->second > offset;
+    }
   };
 
   struct Ticket {
@@ -333,6 +379,8 @@ class CudaBackend final : public Backend {
     TicketQueue flying = {};
     std::array<Flight, lane_depth> flights = {};  // jobs on the GPU, by slot
     std::uint32_t flights_count = 0;
+    Bytes outstanding_bytes = 0;  // posted and not ended
+    TimeNs last_started_ns = 0;
     std::uint32_t next_slot = 0, oldest_slot = 0;
     Bytes max_chunk_bytes = 0;
     std::uint32_t max_pieces = 0;
@@ -376,9 +424,12 @@ class CudaBackend final : public Backend {
     error.then("cudaSetDevice", [&] { return cudaSetDevice(device.ordinal); })
         .then("cudaFuncGetAttributes", [] { return load_kernels(); });
     if (!error.ok()) return error.result();
-    auto payload = Payload::open(device);
-    if (!payload) return payload.error();
-    auto gpu = std::make_unique<Gpu>(Gpu{device, {}, std::move(*payload), {}});
+    auto patterns = Payload::open(device);
+    if (!patterns) return patterns.error();
+    auto checksums = Payload::open(device);
+    if (!checksums) return checksums.error();
+    auto gpu =
+        std::make_unique<Gpu>(Gpu{device, {}, std::move(*patterns), std::move(*checksums), {}});
     if (options_.busy) {
       auto busy = Busy::open(device);
       if (!busy) return busy.error();
@@ -529,13 +580,10 @@ class CudaBackend final : public Backend {
     Channel& channel = channels_[id];
     while (!channel.waiting.empty() && channel.flights_count < lane_depth) {
       const Ticket& first = tickets_[channel.waiting.first];
-      // A pattern that is still being written must not be copied, nor be written over a copy.
-      for (const SegmentId segment : {first.chunk.source_segment, first.chunk.target_segment})
-        if (segments_[segment].device >= 0 && !gpu(segments_[segment].device).payload.filled())
-          return;
+      if (is_being_filled(first.chunk)) return;
       if (std::holds_alternative<HandoffLane>(channel.lane)) {
         hand_over(first.chunk);
-        end(id, channel.waiting.pop(tickets_), Outcome::ok, {first.posted_ns, now()});
+        end(id, channel.waiting.pop(tickets_), Outcome::ok, first.posted_ns, now());
         continue;
       }
       const auto [job, chunks] = next_job(channel);
@@ -564,6 +612,8 @@ class CudaBackend final : public Backend {
     const Ticket& first = tickets_[channel.waiting.first];
     const SegmentId source = first.chunk.source_segment, target = first.chunk.target_segment;
     const bool alone = first.chunk.piece_count == 1;
+    const Bytes most =
+        std::clamp(channel.outstanding_bytes / job_share, job_bytes_least, job_bytes_max);
     Job job{{}, 0, first.chunk.gather, first.posted_ns};
     pieces_.clear();
     std::uint32_t chunks = 0;
@@ -572,8 +622,7 @@ class CudaBackend final : public Backend {
       if (chunks != 0 &&
           (chunk.source_segment != source || chunk.target_segment != target ||
            (chunk.piece_count == 1) != alone || (!alone && chunk.gather != job.gather) ||
-           job.bytes + chunk.bytes > job_bytes_max ||
-           pieces_.size() + chunk.piece_count > job_pieces_max))
+           job.bytes + chunk.bytes > most || pieces_.size() + chunk.piece_count > job_pieces_max))
         break;
       for (const Descriptor& piece : chunk.all())
         add_piece(segments_[source], segments_[target], piece);
@@ -584,6 +633,24 @@ class CudaBackend final : public Backend {
     if (alone && pieces_.size() > 1) job.gather = Gather::batch;
     job.pieces = pieces_;
     return {job, chunks};
+  }
+
+  /// A pattern that is still being written must not be copied, nor be written over a copy.
+  bool is_being_filled(const ChunkPost& chunk) {
+    while (!filling_.empty()) {
+      const auto done = gpu(segments_[filling_.front().segment].device).patterns.done();
+      if (!done) note(done.error().message);  // a lost GPU: its channels will say so
+      if (done && *done < filling_.front().number) break;
+      filling_.pop_front();
+    }
+    return std::any_of(filling_.begin(), filling_.end(), [&](const Filling& filling) {
+      return std::ranges::any_of(chunk.all(), [&](const Descriptor& piece) {
+        return (filling.segment == chunk.source_segment &&
+                filling.touches(piece.source_offset, piece.length)) ||
+               (filling.segment == chunk.target_segment &&
+                filling.touches(piece.target_offset, piece.length));
+      });
+    });
   }
 
   /// Joined with the one before where it goes on at both ends.
@@ -643,23 +710,24 @@ class CudaBackend final : public Backend {
     }
   }
 
-  /// The chunks of a job followed each other on the way: each gets its part of the time.
+  /// The chunks of a job followed each other on the way: each gets its part of the times.
   void end_flight(ChannelId id, const Flight& flight, const Times& times) {
     Channel& channel = channels_[id];
-    const double ns_per_byte = static_cast<double>(times.done_ns - times.started_ns) /
-                               static_cast<double>(std::max<Bytes>(1, flight.bytes));
-    Bytes before = 0;
+    const auto part = [&](TimeNs from, TimeNs to, Bytes bytes) {
+      return from +
+             static_cast<TimeNs>(static_cast<double>(to - from) * static_cast<double>(bytes) /
+                                 static_cast<double>(flight.bytes));
+    };
+    Bytes bytes = 0;
     for (std::uint32_t i = 0; i < flight.chunks; ++i) {
       const std::uint32_t number = channel.flying.pop(tickets_);
       const Ticket& ticket = tickets_[number];
-      const auto after = [&](Bytes bytes) {
-        return times.started_ns + static_cast<TimeNs>(ns_per_byte * static_cast<double>(bytes));
-      };
-      const TimeNs started = std::max(ticket.posted_ns, after(before));
-      before += ticket.chunk.bytes;
-      const TimeNs done =
-          i + 1 == flight.chunks ? times.done_ns : std::min(times.done_ns, after(before));
-      end(id, number, Outcome::ok, {started, std::max(started, done)});
+      const TimeNs started = channel.last_started_ns = std::min(
+          times.done_ns, std::max({ticket.posted_ns, channel.last_started_ns,
+                                   part(times.started_ns, times.first_stage_done_ns, bytes)}));
+      bytes += ticket.chunk.bytes;
+      const TimeNs done = part(times.last_stage_started_ns, times.done_ns, bytes);
+      end(id, number, Outcome::ok, started, std::max(started, done));
     }
   }
 
@@ -685,16 +753,17 @@ class CudaBackend final : public Backend {
 
   void end_all(ChannelId id) {
     Channel& channel = channels_[id];
-    const Times times{now(), now()};
+    const TimeNs now = this->now();
     for (TicketQueue* queue : {&channel.flying, &channel.waiting})
-      while (!queue->empty()) end(id, queue->pop(tickets_), Outcome::path_failed, times);
+      while (!queue->empty()) end(id, queue->pop(tickets_), Outcome::path_failed, now, now);
     channel.flights_count = 0;
   }
 
-  void end(ChannelId id, std::uint32_t number, Outcome outcome, Times times) {
+  void end(ChannelId id, std::uint32_t number, Outcome outcome, TimeNs started_ns, TimeNs done_ns) {
     const Ticket& ticket = tickets_[number];
-    found_.push_back({id, outcome, ticket.chunk.chunk, ticket.posted_ns, times.started_ns,
-                      times.done_ns, ticket.chunk.bytes});
+    found_.push_back({id, outcome, ticket.chunk.chunk, ticket.posted_ns, started_ns, done_ns,
+                      ticket.chunk.bytes});
+    channels_[id].outstanding_bytes -= ticket.chunk.bytes;
     free_tickets_.push_back(number);
     --outstanding_;
   }
@@ -713,12 +782,24 @@ class CudaBackend final : public Backend {
     return segment.base + offset;
   }
 
+  /// What is read or summed up is what has been filled before.
+  void finish_filling(SegmentId id, Bytes offset, Bytes length) {
+    for (const Filling& filling : filling_) {
+      if (filling.segment != id || !filling.touches(offset, length)) continue;
+      while (true) {
+        const auto done = gpu(segments_[id].device).patterns.done();
+        if (!done || *done >= filling.number) break;
+      }
+    }
+  }
+
   void copy(const Segment& segment, void* to, const void* from, Bytes bytes) {
     if (segment.device < 0) {
       std::memcpy(to, from, bytes);
       return;
     }
-    if (auto ok = gpu(segment.device).payload.copy(to, from, bytes); !ok) note(ok.error().message);
+    if (auto ok = gpu(segment.device).checksums.copy(to, from, bytes); !ok)
+      note(ok.error().message);
   }
 
   std::uint32_t new_ticket() {
@@ -754,6 +835,9 @@ class CudaBackend final : public Backend {
   std::vector<ChannelChange> changes_;
   std::vector<std::string> losses_;  // what went wrong, for the description
   TimeNs looked_at_peers_ns_ = 0;
+  std::deque<Filling> filling_;
+  std::deque<std::pair<int, std::uint64_t>> sums_on_their_way_;  // device, its call
+  std::uint64_t sums_begun_ = 0;
   std::vector<PieceCopy> pieces_;          // scratch of feed()
   std::vector<PatternFill> fills_;         // scratch
   std::vector<ChecksumRange> sum_ranges_;  // scratch

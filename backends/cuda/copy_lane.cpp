@@ -52,10 +52,10 @@ Result<bool> CopyLane::landed(std::uint32_t slot, TimeNs seen_ns, Times& times) 
   const cudaError_t code = cudaEventQuery(done_[slot].get());
   if (code == cudaErrorNotReady) return false;
   if (code != cudaSuccess) return checked(code, "cudaEventQuery", device_).error();
-  times.done_ns = std::max(clock_->time_of(done_[slot], seen_ns), posted_ns_[slot]);
+  const TimeNs done = std::max(clock_->time_of(done_[slot], seen_ns), posted_ns_[slot]);
   // A stream begins the next copy when the one before it is done.
-  times.started_ns = std::min(times.done_ns, std::max(posted_ns_[slot], last_done_ns_));
-  last_done_ns_ = times.done_ns;
+  times = Times::one_stage(std::min(done, std::max(posted_ns_[slot], last_done_ns_)), done);
+  last_done_ns_ = done;
   return true;
 }
 

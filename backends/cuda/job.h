@@ -23,6 +23,11 @@ namespace kvhaul::cuda {
 inline constexpr std::uint32_t lane_depth = 4;
 /// Chunks are joined up to so many bytes: 4 MiB reach 0.94 of what 512 MiB do (bench/gpu_bench).
 inline constexpr Bytes job_bytes_max = 4 * MiB;
+/// And up to that part of what there is to do: larger jobs would leave stages of a lane without
+/// work. But half a MiB always: a PCIe link needs hardly longer for it than it rests between two
+/// copies.
+inline constexpr Bytes job_share = 8;
+inline constexpr Bytes job_bytes_least = 512 * KiB;
 /// And up to so many pieces, or as many as one chunk may have where that is more.
 inline constexpr std::uint32_t job_pieces_max = 4096;
 
@@ -33,9 +38,16 @@ struct Job {
   TimeNs posted_ns = 0;  // the first of its chunks
 };
 
+/// Of a job. With one stage the first and the last are the same, from its start to its end.
 struct Times {
   TimeNs started_ns = 0;
+  TimeNs first_stage_done_ns = 0;
+  TimeNs last_stage_started_ns = 0;
   TimeNs done_ns = 0;
+
+  static Times one_stage(TimeNs started_ns, TimeNs done_ns) {
+    return {started_ns, done_ns, started_ns, done_ns};
+  }
 };
 
 }  // namespace kvhaul::cuda

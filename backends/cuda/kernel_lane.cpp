@@ -96,8 +96,8 @@ Result<bool> KernelLane::landed(std::uint32_t slot, TimeNs seen_ns, Times& times
   }
   ++landed_;
   clock_.seen(done.done_ns, seen_ns);
-  times.done_ns = std::max(posted_ns_[slot], std::min(seen_ns, clock_.time_of(done.done_ns)));
-  times.started_ns = std::clamp(clock_.time_of(done.started_ns), posted_ns_[slot], times.done_ns);
+  const TimeNs end = std::max(posted_ns_[slot], std::min(seen_ns, clock_.time_of(done.done_ns)));
+  times = Times::one_stage(std::clamp(clock_.time_of(done.started_ns), posted_ns_[slot], end), end);
   return true;
 }
 

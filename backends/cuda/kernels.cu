@@ -75,15 +75,20 @@ __global__ void copy_pieces_kernel(const PieceCopy* pieces, std::uint32_t count)
   copy_all(pieces, count, blockIdx.x, gridDim.x);
 }
 
+/// As copy_all(): several warps share a range, or each has its own.
 __global__ void fill_kernel(const PatternFill* fills, std::uint32_t count) {
-  for (std::uint32_t f = 0; f < count; ++f) {
-    const PatternFill fill = fills[f];
+  const unsigned warps = gridDim.x * (threads / warp);
+  const unsigned sharing = count < warps ? warps / count : 1;
+  for (unsigned unit = blockIdx.x * (threads / warp) + threadIdx.x / warp; unit < count * sharing;
+       unit += warps) {
+    const PatternFill fill = fills[unit / sharing];
     const std::uint64_t words = (fill.bytes + 7) / 8;
-    for (std::uint64_t i = blockIdx.x * blockDim.x + threadIdx.x; i < words;
-         i += gridDim.x * blockDim.x) {
+    const bool aligned = (reinterpret_cast<std::uintptr_t>(fill.at) & 7) == 0;
+    for (std::uint64_t i = unit % sharing * warp + threadIdx.x % warp; i < words;
+         i += sharing * warp) {
       const std::uint64_t word = (fill.start + i) * 0x9e3779b97f4a7c15ull;
       std::byte* const at = fill.at + 8 * i;
-      if (8 * i + 8 <= fill.bytes && (reinterpret_cast<std::uintptr_t>(at) & 7) == 0) {
+      if (aligned && 8 * i + 8 <= fill.bytes) {
         *reinterpret_cast<std::uint64_t*>(at) = word;
       } else {
         for (unsigned b = 0; b < 8 && 8 * i + b < fill.bytes; ++b)
@@ -256,7 +261,7 @@ cudaError_t copy_pieces(const PieceCopy* pieces, std::uint32_t count, unsigned b
 }
 
 cudaError_t fill_patterns(const PatternFill* fills, std::uint32_t count, cudaStream_t stream) {
-  fill_kernel<<<packing_blocks, threads, 0, stream>>>(fills, count);
+  fill_kernel<<<filling_blocks, threads, 0, stream>>>(fills, count);
   return cudaGetLastError();
 }
 

@@ -152,10 +152,10 @@ Result<bool> StagedLane::landed(std::uint32_t slot, TimeNs seen_ns, Times& times
   if (code == cudaErrorNotReady) return false;
   if (code != cudaSuccess) return checked(code, "cudaEventQuery", to_.device).error();
   const TimeNs posted = posted_ns_[slot];
-  const TimeNs down = from_.clock->peek(from_.done[slot].get(), seen_ns);
-  times.done_ns = std::max(to_.clock->time_of(to_.done[slot], seen_ns), posted);
-  times.started_ns = std::min(times.done_ns, std::max(posted, last_down_ns_));
-  last_down_ns_ = down;
+  const TimeNs down = std::max(from_.clock->peek(from_.done[slot].get(), seen_ns), posted);
+  times.done_ns = std::max(to_.clock->time_of(to_.done[slot], seen_ns), down);
+  times.started_ns = std::min(down, std::max(posted, last_down_ns_));
+  times.first_stage_done_ns = times.last_stage_started_ns = last_down_ns_ = down;
   return true;
 }
 

@@ -116,6 +116,11 @@ class Player final : public FaultyBackend {
                        std::span<std::uint64_t> sums) override {
     inner_->checksum_ranges(segment, ranges, sums);
   }
+  std::uint64_t begin_checksums(SegmentId segment, std::span<const SegmentRange> ranges,
+                                std::span<std::uint64_t> sums) override {
+    return inner_->begin_checksums(segment, ranges, sums);
+  }
+  std::uint64_t checksums_done() override { return inner_->checksums_done(); }
   void occupy(PlaceId place, TimeNs duration_ns) override { inner_->occupy(place, duration_ns); }
   void read(SegmentId segment, Bytes offset, std::span<std::byte> into) override {
     inner_->read(segment, offset, into);
