@@ -62,8 +62,9 @@ Spread spread_of(std::vector<double> values) {
 std::optional<StreamFit> fit_stream(std::span<const Times> times, std::uint32_t stages) {
   LineFit stream;
   std::size_t used = 0;
+  double largest = 0;
   std::vector<double> posts;
-  const auto large = [](const Times& t) { return t.bytes() >= MiB; };
+  const auto large = [](const Times& t) { return t.bytes() >= 4 * MiB; };
   const bool enough = std::count_if(times.begin(), times.end(), large) >= 3;
   const auto counts = [&](const Times& t) {
     return !held_up(t) && t.stream_ns > 0 && (!enough || large(t));
@@ -72,10 +73,12 @@ std::optional<StreamFit> fit_stream(std::span<const Times> times, std::uint32_t 
     posts.push_back(t.post_ns);
     if (!counts(t)) continue;
     stream.add(t.bytes(), t.stream_ns, t.stream_ns / std::sqrt(t.bytes()));
+    largest = std::max(largest, t.bytes());
     ++used;
   }
   const Line line = stream.line_from_zero_up();
-  if (used < 2 || line.b <= 0) return std::nullopt;
+  const bool grows = line.b * largest > 0.001 * line.a;
+  if (used < 2 || !grows) return std::nullopt;
   StreamFit fit;
   fit.bytes_per_s = 1e9 / line.b;
   fit.half_bandwidth_bytes = line.a / line.b;

@@ -45,7 +45,7 @@ struct StreamFit {
     return (bytes + half_bandwidth_bytes) / bytes_per_s * 1e9;
   }
 };
-/// Made from chunks of 1 MiB and more where there are three sizes of them, because backends may
+/// Made from chunks of 4 MiB and more where there are three sizes of them, because backends may
 /// join smaller ones that wait together; else from all. Sizes whose stream is held up by the
 /// posting thread are left out. Nothing when fewer than two are left, or when time does not grow
 /// with size.

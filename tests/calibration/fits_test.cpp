@@ -74,15 +74,15 @@ TEST(FitStream, LeavesOutWhatPostingHoldsUp) {
   EXPECT_NEAR(fit->fixed_ns, 4000, 0.01);
 }
 
-// Errors of 2% at most. The line is made from 1 to 16 MiB: (S + h) / B with B = 50 GB/s and h = 100
-// KB; 2% of a chunk of 4 MiB are 84 KB, so that h is only known to about so much.
+// Errors of 2% at most. The line is made from 4, 8 and 16 MiB: (S + h) / B with B = 50 GB/s and h =
+// 100 KB; through 0.98 and 1.02 of its ends it would be off by 5% in B and by 6% of 4 MiB in h.
 TEST(FitStream, StaysNearTheRateUnderNoise) {
   Made made;
   made.noise = 0.02;
   const auto fit = fit_stream(made.singles(), made.stages);
   ASSERT_TRUE(fit);
-  EXPECT_NEAR(fit->bytes_per_s, 50e9, 0.03 * 50e9);
-  EXPECT_LT(fit->half_bandwidth_bytes, 200'000);
+  EXPECT_NEAR(fit->bytes_per_s, 50e9, 0.05 * 50e9);
+  EXPECT_LT(fit->half_bandwidth_bytes, 100'000 + 260'000);
   EXPECT_LT(fit->worst, 0.05);
 }
 
@@ -91,7 +91,7 @@ TEST(FitStream, WhatHelpsSmallChunksDoesNotBendTheLine) {
   const Made made;
   std::vector<Times> times = made.singles();
   for (Times& t : times)
-    if (t.bytes() < MiB) t.stream_ns /= 2;
+    if (t.bytes() < 4 * MiB) t.stream_ns /= 2;
   const auto fit = fit_stream(times, made.stages);
   ASSERT_TRUE(fit);
   EXPECT_NEAR(fit->bytes_per_s, 50e9, 1e6);
