@@ -21,6 +21,7 @@
 #include "backends/modelled/control_plane.h"
 #include "core/channel_plan.h"
 #include "core/checksum.h"
+#include "machine/nvml.h"
 
 namespace kvhaul::cuda {
 namespace {
@@ -500,6 +501,8 @@ class CudaBackend final : public Backend {
       case RouteKind::nvlink_load_store: {
         for (const auto& [one, other] : {std::pair(from, to), std::pair(to, from)})
           if (auto ok = enable_peer(one, other); !ok) return ok.error();
+        if (route.kind != RouteKind::pcie_p2p && from != to)
+          if (auto ok = check_nvlink(from, to); !ok) return ok.error();
         forget(Gather::pack);
         Gpu& owner = gpu(request.pull ? to : from);
         if (route.kind == RouteKind::nvlink_load_store)
@@ -513,6 +516,23 @@ class CudaBackend final : public Backend {
         break;
     }
     return Error::missing("the cuda backend stays inside one machine; no NICs");
+  }
+
+  /// A peer copy works over PCIe as well, and would be reported as what it is not.
+  Result<void> check_nvlink(int from, int to) {
+    const nvml::NvLinkAnswer answer =
+        nvml::nvlink_between(gpu(from).device.pci_bus_id, gpu(to).device.pci_bus_id);
+    if (answer.path != nvml::NvLinkPath::none) return {};
+    // Virtual machines may hide NVLinks from NVML; atomics between two GPUs need one.
+    int atomics = 0;
+    FirstError error(from);
+    error.then("cudaDeviceGetP2PAttribute", [&] {
+      return cudaDeviceGetP2PAttribute(&atomics, cudaDevP2PAttrNativeAtomicSupported, from, to);
+    });
+    if (!error.ok()) return error.result();
+    if (atomics != 0) return {};
+    return Error::missing("no NVLink between device " + std::to_string(from) + " and device " +
+                          std::to_string(to) + " (" + answer.reason + "); pcie_p2p may work");
   }
 
   Result<Segment> allocate(PlaceId place, Bytes bytes) {
