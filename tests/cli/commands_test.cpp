@@ -16,6 +16,7 @@ TEST_F(Commands, HelpOnEveryOneWithAnExample) {
                                              {"sweep"},
                                              {"route"},
                                              {"topo"},
+                                             {"hold"},
                                              {"calibrate"},
                                              {"verify"},
                                              {"list"},

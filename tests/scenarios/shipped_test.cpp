@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "core/channel_plan.h"
+#include "core/planner.h"
 #include "scenarios/scenario.h"
 
 namespace kvhaul::test {
@@ -82,6 +83,24 @@ TEST(Shipped, DgxPairHasEightRailsAndReachesEachFromEveryGpu) {
   // For GPU 5 it is NIC 5.
   EXPECT_EQ(usable(routes_of(s, "node0/gpu5", "node1/gpu5"), RouteKind::rdma)[0].name,
             "rdma node0/nic5 node1/nic5");
+}
+
+// One GPU's own memory at both ends, through its port twice: 51.2 GB/s are half of what both
+// directions carry. Many pieces are packed; of two or three large ones that would not be worth its
+// kernels.
+TEST(Shipped, OneH200IsStagedAndItsPlannerChoosesByNumbers) {
+  for (const char* name : {"h200-one-gpu", "h200-scattered"}) {
+    const Scenario s = shipped(name);
+    const auto routes = usable(routes_of(s, "node0/gpu0", "node0/gpu0"), RouteKind::pcie_staged);
+    ASSERT_EQ(routes.size(), 1u);
+    EXPECT_DOUBLE_EQ(routes[0].bytes_per_s, 51.2e9);
+    EXPECT_EQ(routes[0].stages, 2u);
+    const ChannelNumbers numbers =
+        numbers_of(routes[0], s.routes.costs[static_cast<std::size_t>(RouteKind::pcie_staged)]);
+    EXPECT_EQ(cheapest_gather(numbers, 4 * MiB, 1024, 4 * MiB), Gather::pack);
+    EXPECT_EQ(cheapest_gather(numbers, 32 * KiB, 2, 4 * MiB), Gather::batch);
+    EXPECT_EQ(cheapest_gather(numbers, 4 * MiB, 1, 4 * MiB), Gather::each);
+  }
 }
 
 TEST(Shipped, HgxGoesOverNvlinkAndFallsBackToHostMemory) {
