@@ -14,10 +14,12 @@
 #include "backends/cuda/busy.h"
 #include "backends/cuda/copy_lane.h"
 #include "backends/cuda/cuda.h"
+#include "backends/cuda/handed_over.h"
 #include "backends/cuda/kernel_lane.h"
 #include "backends/cuda/payload.h"
 #include "backends/cuda/peer_memory.h"
 #include "backends/cuda/staged_lane.h"
+#include "backends/cuda/tickets.h"
 #include "backends/modelled/control_plane.h"
 #include "core/channel_plan.h"
 #include "core/checksum.h"
@@ -45,57 +47,6 @@ struct Gpu {
   EventClock clock;
   Payload patterns, checksums;  // two, so that neither waits for the other
   std::optional<Busy> busy;
-};
-
-/// Parts of a segment that live elsewhere, because they were handed over and not copied.
-class HandedOver {
- public:
-  void add(Bytes offset, Bytes length, std::byte* at) {
-    remove(offset, length);
-    const auto next = ranges_.emplace(offset, Range{length, at}).first;
-    if (next == ranges_.begin()) return;
-    const auto before = std::prev(next);  // what goes on where the one before ends is one with it
-    if (before->first + before->second.length != offset ||
-        before->second.at + before->second.length != at)
-      return;
-    before->second.length += length;
-    ranges_.erase(next);
-  }
-  /// The range is written here from now on.
-  void remove(Bytes offset, Bytes length) {
-    const Bytes end = offset + length;
-    auto at = ranges_.upper_bound(offset);
-    if (at != ranges_.begin()) --at;
-    while (at != ranges_.end() && at->first < end) {
-      const auto [begin, range] = *at;
-      const Bytes range_end = begin + range.length;
-      if (range_end <= offset) {
-        ++at;
-        continue;
-      }
-      at = ranges_.erase(at);
-      if (begin < offset) ranges_.emplace(begin, Range{offset - begin, range.at});
-      if (range_end > end)
-        at = ranges_.emplace(end, Range{range_end - end, range.at + (end - begin)}).first;
-    }
-  }
-  /// Where the range lies, if all of it was handed over in one piece.
-  std::byte* find(Bytes offset, Bytes length) const {
-    auto at = ranges_.upper_bound(offset);
-    if (at == ranges_.begin()) return nullptr;
-    --at;
-    const Bytes inside = offset - at->first;
-    if (inside + length > at->second.length) return nullptr;
-    return at->second.at + inside;
-  }
-  bool empty() const { return ranges_.empty(); }
-
- private:
-  struct Range {
-    Bytes length = 0;
-    std::byte* at = nullptr;
-  };
-  std::map<Bytes, Range> ranges_;
 };
 
 class CudaBackend final : public Backend {
@@ -327,43 +278,6 @@ class CudaBackend final : public Backend {
       const auto after =
           std::lower_bound(ranges.begin(), ranges.end(), std::pair(offset + length, Bytes{0}));
       return after != ranges.begin() && std::prev(after)->first + std::prev(after)->second > offset;
-    }
-  };
-
-  struct Ticket {
-    ChunkPost chunk;
-    TimeNs posted_ns = 0;
-    TimeNs cancelled_ns = never_ns;
-    std::uint32_t next = no_id;
-  };
-
-  /// Tickets in a row, linked through the tickets themselves: nothing is allocated for a chunk.
-  struct TicketQueue {
-    std::uint32_t first = no_id, last = no_id;
-
-    bool empty() const { return first == no_id; }
-    void push(std::vector<Ticket>& tickets, std::uint32_t number) {
-      (first == no_id ? first : tickets[last].next) = number;
-      last = number;
-    }
-    std::uint32_t pop(std::vector<Ticket>& tickets) {
-      const std::uint32_t number = first;
-      first = tickets[number].next;
-      tickets[number].next = no_id;
-      return number;
-    }
-    /// The first that fulfils the condition, out of the row; no_id when there is none.
-    template <class Condition>
-    std::uint32_t take(std::vector<Ticket>& tickets, Condition condition) {
-      std::uint32_t before = no_id;
-      for (std::uint32_t n = first; n != no_id; before = n, n = tickets[n].next) {
-        if (!condition(tickets[n])) continue;
-        (before == no_id ? first : tickets[before].next) = tickets[n].next;
-        if (last == n) last = before;
-        tickets[n].next = no_id;
-        return n;
-      }
-      return no_id;
     }
   };
 

@@ -1,15 +1,19 @@
 // The CUDA backend: real GPU memory, moved over PCIe and NVLink in real time.
 //
-//   device.h        which GPUs there are, and which may reach each other's memory
-//   status.h        an error of the CUDA runtime as a value that names call and device
-//   pinned.h        host memory that GPUs can reach, on the NUMA node of a GPU
-//   kernels.h       the kernels: pieces copied, patterns, checksums, load and store
-//   event_clock.h   when an event happened, on the clock of the run
-//   copy_lane.h     one queue of copies: between GPUs, or between a GPU and pinned host memory
-//   staged_lane.h   GPU to pinned ring to GPU, both halves overlapped
+//   backend.cpp     the contract (core/backend.h) over all below
+//   copy_lane.h     a queue of copies: between GPUs, or between a GPU and pinned host memory
+//   staged_lane.h   GPU to pinned ring (ring.h) to GPU, both halves overlapped
 //   kernel_lane.h   a kernel that stays and loads and stores the other GPU's memory
+//   handed_over.h   no copy: which parts of a segment live elsewhere
+//   job.h           what a lane is given: chunks (tickets.h) that go together
+//   kernels.h       the kernels: pieces copied, patterns, checksums, load and store
+//   payload.h       patterns and checksums of a GPU's memory
+//   event_clock.h   when an event happened, on the clock of the run; timer_clock.h: a GPU's timer
 //   peer_memory.h   GPU memory that another process holds, by CUDA IPC
-//   backend.cpp     the contract (core/backend.h) over all these
+//   device.h        which GPUs there are, and which may reach each other's memory
+//   pinned.h        host memory that GPUs can reach, on the NUMA node of a GPU
+//   status.h        an error of the CUDA runtime as a value that names call and device
+//   busy.h          something to compute
 //
 // No header of CUDA is included here: a program that is built without CUDA may include this.
 #pragma once

@@ -6,7 +6,6 @@ namespace kvhaul::cuda {
 namespace {
 
 constexpr Bytes round_up(Bytes bytes, Bytes unit) { return (bytes + unit - 1) / unit * unit; }
-constexpr Bytes ring_unit = 256;
 
 }  // namespace
 
@@ -33,7 +32,7 @@ Result<StagedLane> StagedLane::open(End from, End to, Bytes ring_bytes, std::uin
   // On the sender's node, where the route says that the bounce buffer is (core/route.cpp).
   auto ring = make_pinned(ring_bytes, from.device->numa_node);
   if (!ring) return ring.error();
-  lane.ring_ = std::move(*ring);
+  lane.ring_memory_ = std::move(*ring);
   const Bytes staging = packs ? ring_bytes : 0;
   if (auto opened = open_half(lane.from_, from, staging, pieces_max); !opened)
     return opened.error();
@@ -48,18 +47,8 @@ Bytes StagedLane::staged_bytes(const Job& job) {
   return sum;
 }
 
-Bytes StagedLane::place_of(Bytes bytes) const {
-  const Bytes size = round_up(bytes, ring_unit);
-  if (in_ring_ == 0) return size <= ring_bytes_ ? 0 : ring_bytes_;
-  if (next_ > oldest_) {
-    if (next_ + size <= ring_bytes_) return next_;
-    return size <= oldest_ ? 0 : ring_bytes_;
-  }
-  return next_ + size <= oldest_ ? next_ : ring_bytes_;
-}
-
 bool StagedLane::has_room(const Job& job) const {
-  return place_of(staged_bytes(job)) != ring_bytes_;
+  return ring_.room(staged_bytes(job)).has_value();
 }
 
 Gather StagedLane::gather_of(const Job& job) {
@@ -69,7 +58,7 @@ Gather StagedLane::gather_of(const Job& job) {
 void StagedLane::start_half(Half& half, std::uint32_t slot, const Job& job, Bytes at, bool down,
                             cudaEvent_t after, FirstError& error) {
   const Gather gather = gather_of(job);
-  std::byte* const ring = ring_.get() + at;
+  std::byte* const ring = ring_memory_.get() + at;
   // Where the pieces lie one after the other: in the ring, or on the device on their way to it.
   const bool packs = gather == Gather::pack && half.staging;
   std::byte* const joined = packs ? half.staging.get() + at : ring;
@@ -131,11 +120,7 @@ void StagedLane::start_half(Half& half, std::uint32_t slot, const Job& job, Byte
 }
 
 Result<void> StagedLane::enqueue(std::uint32_t slot, const Job& job) {
-  const Bytes bytes = staged_bytes(job);
-  const Bytes at = place_of(bytes);
-  if (in_ring_ == 0) oldest_ = at;
-  next_ = ring_end_[slot] = at + round_up(bytes, ring_unit);
-  ++in_ring_;
+  const Bytes at = ring_.take(staged_bytes(job));
   posted_ns_[slot] = job.posted_ns;
 
   FirstError error(from_.device);
@@ -159,9 +144,6 @@ Result<bool> StagedLane::landed(std::uint32_t slot, TimeNs seen_ns, Times& times
   return true;
 }
 
-void StagedLane::release(std::uint32_t slot) {
-  --in_ring_;
-  oldest_ = ring_end_[slot];
-}
+void StagedLane::release(std::uint32_t /*slot*/) { ring_.release(); }
 
 }  // namespace kvhaul::cuda

@@ -14,6 +14,7 @@
 #include "backends/cuda/event_clock.h"
 #include "backends/cuda/job.h"
 #include "backends/cuda/piece_lists.h"
+#include "backends/cuda/ring.h"
 
 namespace kvhaul::cuda {
 
@@ -45,10 +46,8 @@ class StagedLane {
   };
 
   StagedLane(Bytes ring_bytes, bool batched, std::uint32_t pieces_max)
-      : ring_bytes_(ring_bytes), batch_(batched, pieces_max) {}
+      : ring_(ring_bytes), batch_(batched, pieces_max) {}
   static Result<void> open_half(Half& half, End end, Bytes staging_bytes, std::uint32_t pieces_max);
-  /// Where the next chunk of that size begins in the ring; ring_bytes_ when there is no room.
-  Bytes place_of(Bytes bytes) const;
   /// The bytes of a chunk in the ring: pieces begin at multiples of 16, so that kernels can move
   /// them 16 bytes at a time.
   static Bytes staged_bytes(const Job& job);
@@ -59,12 +58,8 @@ class StagedLane {
                   cudaEvent_t after, FirstError& error);
 
   Half from_, to_;
-  Pinned ring_;
-  Bytes ring_bytes_;
-  Bytes next_ = 0;                            // in the ring
-  Bytes oldest_ = 0;                          // begin of the oldest chunk in it
-  std::uint32_t in_ring_ = 0;                 // chunks
-  std::array<Bytes, lane_depth> ring_end_{};  // by slot
+  Pinned ring_memory_;
+  Ring ring_;
   BatchCopy batch_;
   std::array<TimeNs, lane_depth> posted_ns_{};
   TimeNs last_down_ns_ = 0;  // when the job before had come down
