@@ -127,7 +127,7 @@ class CudaBackend final : public Backend {
       channel.waiting.push(tickets_, number);
     }
     if (channel.lost)
-      end_all(id);
+      end_all(id, channel.waiting);
     else
       feed(id);
   }
@@ -223,6 +223,8 @@ class CudaBackend final : public Backend {
         sums[i] = kvhaul::checksum({segment.base + ranges[i].offset, ranges[i].length});
       return sums_begun_;  // with what was begun before
     }
+    // What a lost GPU never answers must not look like an answer: it differs from every other one.
+    std::fill(sums.begin(), sums.end(), ++unanswered_);
     sum_ranges_.clear();
     for (const SegmentRange& r : ranges) {
       finish_filling(id, r.offset, r.length);
@@ -531,7 +533,7 @@ class CudaBackend final : public Backend {
             return true;
           },
           channel.lane);
-      if (!enqueued) return lose(id, enqueued.error().message);
+      if (!enqueued) return give_up(id, enqueued.error().message);
       if (!*enqueued) return;
       for (std::uint32_t i = 0; i < chunks; ++i)
         channel.flying.push(tickets_, channel.waiting.pop(tickets_));
@@ -624,12 +626,12 @@ class CudaBackend final : public Backend {
               return lane.landed(slot, now, times);
           },
           channel.lane);
-      if (!landed) return lose(id, landed.error().message);
+      if (!landed) return give_up(id, landed.error().message);
       if (!*landed) {
         const Ticket& oldest = tickets_[channel.flying.first];
         if (oldest.cancelled_ns != never_ns &&
             now - oldest.cancelled_ns > cancelled_chunk_ends_within_ns)
-          lose(id, "a cancelled chunk did not end");
+          give_up(id, "a cancelled chunk did not end");
         return;
       }
       std::visit(
@@ -661,7 +663,8 @@ class CudaBackend final : public Backend {
                                    part(times.started_ns, times.first_stage_done_ns, bytes)}));
       bytes += ticket.chunk.bytes;
       const TimeNs done = part(times.last_stage_started_ns, times.done_ns, bytes);
-      end(id, number, Outcome::ok, started, std::max(started, done));
+      end(id, number, channel.lost ? Outcome::path_failed : Outcome::ok, started,
+          std::max(started, done));
     }
   }
 
@@ -672,25 +675,32 @@ class CudaBackend final : public Backend {
       if (peer.alive()) continue;
       for (ChannelId id = 0; id < channels_.size(); ++id)
         if (!channels_[id].lost && (channels_[id].source == place || channels_[id].target == place))
-          lose(id, "the process that holds " + cluster_->places[place].name + " is gone");
+          close(id, "the process that holds " + cluster_->places[place].name + " is gone");
     }
   }
 
-  void lose(ChannelId id, const std::string& why) {
+  /// Nothing is posted to the channel any more; what is on its way may still write, and is waited
+  /// for.
+  void close(ChannelId id, const std::string& why) {
     Channel& channel = channels_[id];
+    if (channel.lost) return;
     channel.lost = true;
     changes_.push_back({id, false});
     note("channel " + std::to_string(id) + " (" + cluster_->places[channel.source].name + " to " +
          cluster_->places[channel.target].name + ") lost: " + why);
-    end_all(id);
+    end_all(id, channel.waiting);
   }
 
-  void end_all(ChannelId id) {
-    Channel& channel = channels_[id];
+  /// The GPU is lost, or a copy hangs: there is nothing to wait for.
+  void give_up(ChannelId id, const std::string& why) {
+    close(id, why);
+    end_all(id, channels_[id].flying);
+    channels_[id].flights_count = 0;
+  }
+
+  void end_all(ChannelId id, TicketQueue& queue) {
     const TimeNs now = this->now();
-    for (TicketQueue* queue : {&channel.flying, &channel.waiting})
-      while (!queue->empty()) end(id, queue->pop(tickets_), Outcome::path_failed, now, now);
-    channel.flights_count = 0;
+    while (!queue.empty()) end(id, queue.pop(tickets_), Outcome::path_failed, now, now);
   }
 
   void end(ChannelId id, std::uint32_t number, Outcome outcome, TimeNs started_ns, TimeNs done_ns) {
@@ -772,6 +782,7 @@ class CudaBackend final : public Backend {
   std::deque<Filling> filling_;
   std::deque<std::pair<int, std::uint64_t>> sums_on_their_way_;  // device, its call
   std::uint64_t sums_begun_ = 0;
+  std::uint64_t unanswered_ = 0;
   std::vector<PieceCopy> pieces_;          // scratch of feed()
   std::vector<PatternFill> fills_;         // scratch
   std::vector<ChecksumRange> sum_ranges_;  // scratch
