@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <hwloc.h>
 #include <memory>
 
@@ -50,6 +51,8 @@ void add_device(Tree& tree, hwloc_topology_t topology, hwloc_obj_t object) {
 }  // namespace
 
 Result<Tree> tree_from_hwloc(const std::string& xml_file) {
+  // What it cannot read it would say on our stderr, in words of its own; a user's setting stands.
+  setenv("HWLOC_HIDE_ERRORS", "2", 0);
   hwloc_topology_t made = nullptr;
   if (hwloc_topology_init(&made) != 0) return Error::missing("hwloc does not start");
   const std::unique_ptr<hwloc_topology, Destroy> topology(made);
