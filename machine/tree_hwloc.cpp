@@ -57,8 +57,9 @@ Result<Tree> tree_from_hwloc(const std::string& xml_file) {
   if (hwloc_topology_init(&made) != 0) return Error::missing("hwloc does not start");
   const std::unique_ptr<hwloc_topology, Destroy> topology(made);
   // Devices are what they are on the bus; plugins that start GPU drivers or ask an X server are not
-  // wanted.
-  for (const char* plugin : {"cuda", "nvml", "opencl", "gl", "rsmi", "levelzero"})
+  // wanted. hwloc itself reads the bus from sysfs; its "pci" plugin reads the same through
+  // libpciaccess, which leaks.
+  for (const char* plugin : {"pci", "cuda", "nvml", "opencl", "gl", "rsmi", "levelzero"})
     hwloc_topology_set_components(made, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, plugin);
   hwloc_topology_set_io_types_filter(made, HWLOC_TYPE_FILTER_KEEP_ALL);
   if (!xml_file.empty() && hwloc_topology_set_xml(made, xml_file.c_str()) != 0)
