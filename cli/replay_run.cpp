@@ -317,6 +317,7 @@ Result<ReplayResult> run_replay(const ReplayRequest& request) {
   Runtime runtime(*backend, std::move(setups), log.get());
   Replay replay(scenario.serving, *trace->reader, *backend, **files);
   if (auto ok = replay.prepare(runtime, scenario.cluster); !ok) return ok.error();
+  if (auto ok = backend->start(); !ok) return ok.error();
   if (request.on_progress)
     (*files)->on_progress = [&](TimeNs now, std::uint64_t done) {
       const double share =

@@ -103,7 +103,8 @@ struct ChannelChange {
 };
 
 /// Credits, landing notifications, block tables: small, ordered per pair of nodes, not lost unless
-/// the peer is. They cost time on the way like everything else.
+/// the peer is. They cost time on the way like everything else. Values are passed through as they
+/// are: nodes of one run have one byte order.
 struct ControlMessage {
   NodeId from = 0;
   NodeId to = 0;
@@ -111,7 +112,8 @@ struct ControlMessage {
   std::uint32_t place = 0;
   std::uint64_t value = 0;
   std::uint64_t value2 = 0;
-  Bytes bytes = 64;  // on the wire, for backends that charge by size
+  Bytes bytes = 64;                      // on the wire, for backends that charge by size
+  std::vector<std::uint64_t> body = {};  // what else the client says
 };
 
 /// What progress() found. The caller owns the vectors and clears them; the backend appends.
@@ -119,9 +121,12 @@ struct BackendEvents {
   std::vector<Completion> completions;
   std::vector<ChannelChange> changes;
   std::vector<ControlMessage> messages;
+  std::vector<NodeId> lost_nodes;  // their processes are gone for good; nothing more comes of them
 
   void clear();
-  bool empty() const { return completions.empty() && changes.empty() && messages.empty(); }
+  bool empty() const {
+    return completions.empty() && changes.empty() && messages.empty() && lost_nodes.empty();
+  }
 };
 
 class Backend {
@@ -141,6 +146,14 @@ class Backend {
   /// place has not got them.
   virtual Result<SegmentId> register_segment(PlaceId place, Bytes bytes) = 0;
 
+  /// Several processes may make one run, each for some of its nodes. They open the same channels
+  /// and register the same segments in the same order, and each posts, cancels and sends for the
+  /// nodes that it drives; memory and payload calls are for their places only.
+  virtual bool drives(NodeId /*node*/) const { return true; }
+  /// Once, between the last register_segment() and the first post(). The processes of a run meet
+  /// here, and now() counts from the same moment in all of them.
+  virtual Result<void> start() { return {}; }
+
   /// Takes the chunks; never blocks, never fails: what is wrong with one is said by its completion.
   virtual void post(ChannelId channel, std::span<const ChunkPost> chunks) = 0;
   /// Asks to stop a chunk. Its completion follows in bounded time whatever the state of the link:
@@ -152,7 +165,8 @@ class Backend {
   /// Appends everything that has happened up to now(); never blocks.
   virtual void progress(BackendEvents& events) = 0;
   /// Returns at `until_ns`, or earlier when progress() has something to give. With never_ns and
-  /// nothing outstanding it returns at once. In virtual time this is what moves the clock.
+  /// nothing outstanding it returns at once, unless another process can still say something. In
+  /// virtual time this is what moves the clock.
   virtual void wait(TimeNs until_ns) = 0;
   /// Nanoseconds since open(), those spent in register_segment() not counted: pinning memory takes
   /// seconds, and is no part of a run. Never goes back.

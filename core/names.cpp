@@ -59,6 +59,7 @@ void BackendEvents::clear() {
   completions.clear();
   changes.clear();
   messages.clear();
+  lost_nodes.clear();
 }
 
 }  // namespace kvhaul

@@ -83,6 +83,7 @@ void Runtime::deliver_events(TimeNs now, RuntimeClient& client) {
     schedulers_[s].credit(now, message);
     after_event(s);
   }
+  for (const NodeId node : events_.lost_nodes) client.node_lost(now, node);
 }
 
 void Runtime::fire_timers(TimeNs now) {

@@ -28,6 +28,8 @@ class RuntimeClient {
   virtual void transfer_ended(TimeNs now, const TransferEnd& end) = 0;
   /// A message of a kind from first_client_message up, sent by this client on some node.
   virtual void message(TimeNs now, const ControlMessage& message) = 0;
+  /// The process that drives a node is gone for good.
+  virtual void node_lost(TimeNs /*now*/, NodeId /*node*/) {}
   /// No more to ask for; the loop ends when its transfers have ended, too.
   virtual bool done() const = 0;
 };

@@ -51,6 +51,9 @@ class Player final : public FaultyBackend {
     return inner_->register_segment(place, bytes);
   }
 
+  bool drives(NodeId node) const override { return inner_->drives(node); }
+  Result<void> start() override { return inner_->start(); }
+
   void post(ChannelId channel, std::span<const ChunkPost> chunks) override {
     for (const ChunkPost& chunk : chunks) post_one(channel, chunk);
   }
@@ -80,6 +83,7 @@ class Player final : public FaultyBackend {
     for (const Completion& completion : inner_events_.completions) inner_completed(completion);
     append(events.changes, inner_events_.changes);
     append(events.messages, inner_events_.messages);
+    append(events.lost_nodes, inner_events_.lost_nodes);
     const TimeNs time = now();
     for (; !held_.empty() && held_.begin()->first <= time; held_.erase(held_.begin())) {
       const Completion& completion = held_.begin()->second;

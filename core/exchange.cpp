@@ -1,0 +1,92 @@
+#include "core/exchange.h"
+
+#include <cstring>
+
+namespace kvhaul {
+namespace {
+
+constexpr int round_trips = 64;
+
+// Lists of texts on their way: a length of 8 bytes in front of each.
+void append(std::string& out, std::string_view text) {
+  const std::uint64_t bytes = text.size();
+  out.append(reinterpret_cast<const char*>(&bytes), sizeof bytes).append(text);
+}
+
+Result<std::vector<std::string>> split(std::string_view all, std::uint32_t count) {
+  std::vector<std::string> texts;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    std::uint64_t bytes = 0;
+    if (all.size() < sizeof bytes) return Error::failed("process 0 sent a list that is cut off");
+    std::memcpy(&bytes, all.data(), sizeof bytes);
+    all.remove_prefix(sizeof bytes);
+    if (all.size() < bytes) return Error::failed("process 0 sent a list that is cut off");
+    texts.emplace_back(all.substr(0, bytes));
+    all.remove_prefix(bytes);
+  }
+  return texts;
+}
+
+std::string text_of(TimeNs time) { return {reinterpret_cast<const char*>(&time), sizeof time}; }
+
+Result<TimeNs> time_in(const std::string& text) {
+  TimeNs time = 0;
+  if (text.size() != sizeof time) return Error::failed("a process sent something else than a time");
+  std::memcpy(&time, text.data(), sizeof time);
+  return time;
+}
+
+}  // namespace
+
+Result<std::vector<std::string>> all_gather(Exchange& exchange, std::string_view mine) {
+  if (exchange.rank() != 0) {
+    if (auto sent = exchange.send(0, mine); !sent) return sent.error();
+    auto all = exchange.receive(0);
+    if (!all) return all.error();
+    return split(*all, exchange.size());
+  }
+  std::vector<std::string> texts = {std::string(mine)};
+  for (std::uint32_t rank = 1; rank < exchange.size(); ++rank) {
+    auto theirs = exchange.receive(rank);
+    if (!theirs) return theirs.error();
+    texts.push_back(std::move(*theirs));
+  }
+  std::string all;
+  for (const std::string& text : texts) append(all, text);
+  for (std::uint32_t rank = 1; rank < exchange.size(); ++rank)
+    if (auto sent = exchange.send(rank, all); !sent) return sent.error();
+  return texts;
+}
+
+Result<ClockOffset> clock_offset(Exchange& exchange, const std::function<TimeNs()>& now) {
+  ClockOffset best{0, never_ns};
+  if (exchange.rank() != 0) {
+    for (int i = 0; i < round_trips; ++i) {
+      const TimeNs before = now();
+      if (auto sent = exchange.send(0, "time"); !sent) return sent.error();
+      auto answer = exchange.receive(0);
+      if (!answer) return answer.error();
+      const TimeNs after = now();
+      auto there = time_in(*answer);
+      if (!there) return there.error();
+      const TimeNs half = (after - before + 1) / 2;
+      if (half < best.uncertain_ns) best = {*there - (before + half), half};
+    }
+    return best;
+  }
+  for (std::uint32_t rank = 1; rank < exchange.size(); ++rank)
+    for (int i = 0; i < round_trips; ++i) {
+      if (auto asked = exchange.receive(rank); !asked) return asked.error();
+      if (auto sent = exchange.send(rank, text_of(now())); !sent) return sent.error();
+    }
+  return ClockOffset{};
+}
+
+Result<void> Alone::send(std::uint32_t, std::string_view) {
+  return Error::failed("there is no other process");
+}
+Result<std::string> Alone::receive(std::uint32_t) {
+  return Error::failed("there is no other process");
+}
+
+}  // namespace kvhaul
