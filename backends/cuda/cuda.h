@@ -5,7 +5,7 @@
 //   staged_lane.h   GPU to pinned ring (ring.h) to GPU, both halves overlapped
 //   kernel_lane.h   a kernel that stays and loads and stores the other GPU's memory
 //   handed_over.h   no copy: which parts of a segment live elsewhere
-//   job.h           what a lane is given: chunks (tickets.h) that go together
+//   job.h           what a lane is given: chunks (../tickets.h) that go together
 //   kernels.h       the kernels: pieces copied, patterns, checksums, load and store
 //   payload.h       patterns and checksums of a GPU's memory
 //   event_clock.h   when an event happened, on the clock of the run; timer_clock.h: a GPU's timer

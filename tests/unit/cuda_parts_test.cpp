@@ -5,8 +5,8 @@
 
 #include "backends/cuda/handed_over.h"
 #include "backends/cuda/ring.h"
-#include "backends/cuda/tickets.h"
 #include "backends/cuda/timer_clock.h"
+#include "backends/tickets.h"
 #include "core/random.h"
 
 namespace kvhaul::cuda {

@@ -6,8 +6,10 @@
 
 #include "core/backend.h"
 
-namespace kvhaul::cuda {
+namespace kvhaul {
 
+/// What a backend keeps of a chunk, in a vector whose places are used again. One that keeps more has
+/// a struct of its own with a `next`.
 struct Ticket {
   ChunkPost chunk;
   TimeNs posted_ns = 0;
@@ -20,10 +22,12 @@ struct TicketQueue {
   std::uint32_t first = no_id, last = no_id;
 
   bool empty() const { return first == no_id; }
+  template <class Ticket>
   void push(std::vector<Ticket>& tickets, std::uint32_t number) {
     (first == no_id ? first : tickets[last].next) = number;
     last = number;
   }
+  template <class Ticket>
   std::uint32_t pop(std::vector<Ticket>& tickets) {
     const std::uint32_t number = first;
     first = tickets[number].next;
@@ -31,7 +35,7 @@ struct TicketQueue {
     return number;
   }
   /// The first that fulfils the condition, out of the row; no_id when there is none.
-  template <class Condition>
+  template <class Ticket, class Condition>
   std::uint32_t take(std::vector<Ticket>& tickets, Condition condition) {
     std::uint32_t before = no_id;
     for (std::uint32_t n = first; n != no_id; before = n, n = tickets[n].next) {
@@ -45,4 +49,4 @@ struct TicketQueue {
   }
 };
 
-}  // namespace kvhaul::cuda
+}  // namespace kvhaul
