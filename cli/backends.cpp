@@ -1,5 +1,6 @@
 #include "cli/backends.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "backends/emulated/emulated.h"
@@ -9,6 +10,9 @@
 #endif
 #ifdef KVHAUL_HAS_CUDA
 #include "backends/cuda/cuda.h"
+#endif
+#ifdef KVHAUL_HAS_VERBS
+#include "backends/verbs/verbs.h"
 #endif
 
 namespace kvhaul::cli {
@@ -48,6 +52,18 @@ std::string cuda_missing() {
 constexpr std::unique_ptr<Backend> (*make_cuda)(const BackendOptions&) = nullptr;
 #endif
 
+#ifdef KVHAUL_HAS_VERBS
+constexpr auto verbs_missing = verbs::missing;
+std::unique_ptr<Backend> make_verbs(const BackendOptions& options) {
+  return verbs::make_backend({.nics = options.nics});
+}
+#else
+std::string verbs_missing() {
+  return "built without libibverbs; install libibverbs-dev and build again";
+}
+constexpr std::unique_ptr<Backend> (*make_verbs)(const BackendOptions&) = nullptr;
+#endif
+
 // The one list. A backend adds a line, and its folder, and its line in README.md.
 constexpr BackendEntry all[] = {
     {"emulated", "host memory as GPUs: real bytes or only time, in virtual or real time",
@@ -56,8 +72,8 @@ constexpr BackendEntry all[] = {
      BackendTime::only_virtual, simgrid_missing, make_simgrid},
     {"cuda", "GPUs of this machine through CUDA, in real time", BackendTime::only_real,
      cuda_missing, make_cuda},
-    {"verbs", "RDMA through libibverbs", BackendTime::only_real,
-     []() -> std::string { return "not part of this version"; }, nullptr},
+    {"verbs", "RDMA over InfiniBand and RoCE through libibverbs, in real time",
+     BackendTime::only_real, verbs_missing, make_verbs},
 };
 
 }  // namespace
@@ -88,7 +104,10 @@ void declare_device_options(Options& options) {
       ("devices", po::value<Text>(),
        "cuda: the device of each GPU of the scenario, in order: 0,0 puts two GPUs into one")  //
       ("held", po::value<std::vector<Text>>()->composing(),
-       "cuda: PLACE=SOCKET, its memory is held by a 'kvhaul hold SOCKET'; may be repeated");
+       "cuda: PLACE=SOCKET, its memory is held by a 'kvhaul hold SOCKET'; may be repeated")  //
+      ("nics", po::value<Text>(),
+       "verbs: the port of each NIC of the scenario, in order: mlx5_0,mlx5_1:1, or with GID index "
+       "mlx5_0:1:3");
 }
 
 Result<void> read_device_options(const Options& options, BackendOptions& read) {
@@ -105,6 +124,17 @@ Result<void> read_device_options(const Options& options, BackendOptions& read) {
       if (after == end) break;
       if (*after != ',') return wrong;
       at = after + 1;
+    }
+  }
+  if (const auto list = options.maybe_text("nics")) {
+    for (std::size_t at = 0; at <= list->size();) {
+      const std::size_t end = std::min(list->find(',', at), list->size());
+      if (end == at)
+        return Error::bad_input(
+            "--nics: expected ports with commas between, like mlx5_0,mlx5_1; found '" + *list +
+            "'");
+      read.nics.push_back(list->substr(at, end - at));
+      at = end + 1;
     }
   }
   for (const std::string& held : options.texts("held")) {

@@ -20,6 +20,7 @@ struct BackendOptions {
   std::vector<int> devices = {};                    // CUDA's number of each GPU of the scenario
   std::map<std::string, std::string> held_by = {};  // place: socket of the process that holds it
   bool busy_prefill = false;
+  std::vector<std::string> nics = {};  // the port of each NIC of the scenario
 };
 
 /// Which kinds of time a backend runs in.

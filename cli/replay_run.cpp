@@ -251,6 +251,8 @@ Result<ReplayResult> run_replay(const ReplayRequest& request) {
                         request.devices.busy_prefill;
   if (for_cuda && request.backend != "cuda")
     return Error::bad_input("--devices, --held and --busy-prefill are for the cuda backend");
+  if (!request.devices.nics.empty() && request.backend != "verbs")
+    return Error::bad_input("--nics is for the verbs backend");
   if (scenario.throttle && !emulated)
     return Error::bad_input("--throttle is for the emulated backend");
   if (request.payload == false && scenario.real_time)

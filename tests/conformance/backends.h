@@ -21,6 +21,9 @@
 #ifdef KVHAUL_HAS_CUDA
 #include "backends/cuda/cuda.h"
 #endif
+#ifdef KVHAUL_HAS_VERBS
+#include "backends/verbs/verbs.h"
+#endif
 
 namespace kvhaul::test {
 
@@ -52,6 +55,15 @@ inline Surroundings one_node(RouteKind kind, const char* source, const char* tar
   plan.pull = pull;
   plan.costs[static_cast<std::size_t>(kind)].queues = 2;
   return {two_gpu_cluster(), {{{source, target}, {target, source}}}, std::move(plan)};
+}
+
+/// Two nodes with a GPU and a NIC each; the second pair goes the other way.
+inline Surroundings one_rail_nodes(bool pull) {
+  Surroundings one = two_rail_nodes();
+  one.cluster = rail_cluster(2, 1);
+  one.pairs = {{{"node0/gpu0", "node1/gpu0"}, {"node1/gpu0", "node0/gpu0"}}};
+  one.plan.pull = pull;
+  return one;
 }
 
 struct BackendUnderTest {
@@ -89,6 +101,22 @@ inline std::vector<BackendUnderTest> backends_under_test() {
   const auto make_cuda_pair = make_cuda;
   const std::string no_cuda_pair = no_cuda;
 #endif
+#ifdef KVHAUL_HAS_VERBS
+  // Two nodes in one process, each with the ports of one side.
+  const auto make_verbs = [] { return verbs::make_backend({}); };
+  const std::string no_verbs = verbs::missing();
+  const std::string no_two_rails = !no_verbs.empty()                  ? no_verbs
+                                   : verbs::device_names().size() < 4 ? "fewer than 4 RDMA devices"
+                                                                      : "";
+#else
+  const auto make_verbs = [] { return std::unique_ptr<Backend>(); };
+  const std::string no_verbs = "built without libibverbs", no_two_rails = no_verbs;
+#endif
+  const auto two_rails_pulled = [] {
+    Surroundings pulled = two_rail_nodes();
+    pulled.plan.pull = true;
+    return pulled;
+  };
   const auto between = [](RouteKind kind, const char* source, const char* target,
                           bool pull = false) {
     return [=] { return one_node(kind, source, target, pull); };
@@ -114,6 +142,10 @@ inline std::vector<BackendUnderTest> backends_under_test() {
        ""},
       {"FaultsWithoutFaults", [] { return faults::make_faulty_backend(make_backend({}), {}); }, ""},
       {"Simgrid", make_simgrid, no_simgrid},
+      {"VerbsOneRail", make_verbs, no_verbs, [] { return one_rail_nodes(false); }},
+      {"VerbsOneRailPull", make_verbs, no_verbs, [] { return one_rail_nodes(true); }},
+      {"VerbsTwoRails", make_verbs, no_two_rails},
+      {"VerbsTwoRailsPull", make_verbs, no_two_rails, two_rails_pulled},
   };
 }
 

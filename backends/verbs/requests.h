@@ -1,0 +1,64 @@
+// Chunks as work requests of a queue pair: pieces that lie behind each other at the far end become
+// one request with several pieces of local memory.
+//
+// Memory is registered in slices, each with a key of its own, and a message has a largest size:
+// both cut. Nothing is allocated once the vectors have grown to the depth of a queue.
+#pragma once
+
+#include <cstdint>
+#include <infiniband/verbs.h>
+#include <vector>
+
+#include "core/backend.h"
+
+namespace kvhaul::verbs {
+
+/// A segment as one NIC knows it. Slice i holds the bytes from i x slice_bytes on.
+struct MemoryKeys {
+  std::uint64_t address = 0;
+  Bytes bytes = 0;
+  Bytes slice_bytes = 0;
+  std::vector<std::uint32_t> keys;  // local or remote ones
+
+  std::uint32_t key_at(Bytes offset) const { return keys[offset / slice_bytes]; }
+  Bytes left_in_slice(Bytes offset) const { return slice_bytes - offset % slice_bytes; }
+};
+
+struct RequestLimits {
+  std::uint32_t requests = 0;  // that the queue has room for
+  std::uint32_t pieces_of_request = 1;
+  Bytes message_bytes = 0;
+};
+
+/// How far into a chunk one has come.
+struct Cut {
+  std::uint32_t piece = 0;
+  Bytes offset = 0;  // into that piece
+};
+
+class RequestList {
+ public:
+  void clear() {
+    requests_.clear();
+    pieces_.clear();
+  }
+  std::size_t size() const { return requests_.size(); }
+  bool empty() const { return requests_.empty(); }
+  ibv_send_wr& operator[](std::size_t i) { return requests_[i]; }
+
+  /// Appends requests for what is left of a chunk, as many as the limits allow; true when none of
+  /// it is left. Where the local memory is the source it is written out, else it is read into.
+  bool add(const ChunkPost& chunk, bool local_is_source, const MemoryKeys& local,
+           const MemoryKeys& remote, const RequestLimits& limits, Cut& cut);
+
+  /// Ties the requests together for one ibv_post_send(); null when there are none. They stay where
+  /// they are until clear().
+  ibv_send_wr* link();
+
+ private:
+  std::vector<ibv_send_wr> requests_;
+  std::vector<ibv_sge> pieces_;
+  Bytes last_bytes_ = 0;  // of the last request
+};
+
+}  // namespace kvhaul::verbs

@@ -1,0 +1,124 @@
+// Chunks cut into work requests: every byte once, nothing across a slice, no message too large.
+#include "backends/verbs/requests.h"
+
+#include <algorithm>
+
+#include <gtest/gtest.h>
+
+#include "backends/verbs/status.h"
+#include "core/random.h"
+
+namespace kvhaul::verbs {
+namespace {
+
+MemoryKeys keys(std::uint64_t address, Bytes bytes, Bytes slice) {
+  MemoryKeys made{address, bytes, slice, {}};
+  for (Bytes at = 0; at < bytes; at += slice)
+    made.keys.push_back(static_cast<std::uint32_t>(1000 + at / slice));
+  return made;
+}
+
+ChunkPost chunk_of(const std::vector<Descriptor>& pieces) {
+  ChunkPost chunk;
+  chunk.piece_count = static_cast<std::uint32_t>(pieces.size());
+  chunk.piece = pieces[0];
+  chunk.pieces = pieces.data();
+  for (const Descriptor& piece : pieces) chunk.bytes += piece.length;
+  return chunk;
+}
+
+TEST(VerbsRequests, PiecesThatFollowEachOtherAtTheFarEndAreOneRequest) {
+  const MemoryKeys local = keys(0x10000, 1000, 1000), remote = keys(0x20000, 1000, 1000);
+  // Three in a row at the target, one apart.
+  const std::vector<Descriptor> pieces = {{500, 0, 10}, {100, 10, 20}, {300, 30, 5}, {0, 90, 7}};
+  RequestList list;
+  Cut cut;
+  ASSERT_TRUE(list.add(chunk_of(pieces), true, local, remote, {10, 16, 1 << 20}, cut));
+  ibv_send_wr* request = list.link();
+  ASSERT_EQ(list.size(), 2u);
+  EXPECT_EQ(request->opcode, IBV_WR_RDMA_WRITE);
+  EXPECT_EQ(request->num_sge, 3);
+  EXPECT_EQ(request->wr.rdma.remote_addr, 0x20000u);
+  EXPECT_EQ(request->sg_list[1].addr, 0x10000u + 100);
+  EXPECT_EQ(request->sg_list[1].length, 20u);
+  request = request->next;
+  EXPECT_EQ(request->num_sge, 1);
+  EXPECT_EQ(request->wr.rdma.remote_addr, 0x20000u + 90);
+  EXPECT_EQ(request->next, nullptr);
+}
+
+TEST(VerbsRequests, ReadsGoTheOtherWay) {
+  const MemoryKeys local = keys(0x10000, 1000, 1000), remote = keys(0x20000, 1000, 1000);
+  const std::vector<Descriptor> pieces = {{500, 40, 10}};
+  RequestList list;
+  Cut cut;
+  ASSERT_TRUE(list.add(chunk_of(pieces), false, local, remote, {10, 16, 1 << 20}, cut));
+  ibv_send_wr* const request = list.link();
+  EXPECT_EQ(request->opcode, IBV_WR_RDMA_READ);
+  EXPECT_EQ(request->wr.rdma.remote_addr, 0x20000u + 500);
+  EXPECT_EQ(request->sg_list[0].addr, 0x10000u + 40);
+}
+
+TEST(VerbsRequests, EveryByteOnceUnderAllLimits) {
+  Random random(11);
+  for (int round = 0; round < 300; ++round) {
+    const Bytes slice = random.between(64, 2000);
+    const MemoryKeys local = keys(1 << 20, 10'000, slice), remote = keys(1 << 24, 10'000, slice);
+    const RequestLimits limits = {static_cast<std::uint32_t>(random.between(1, 6)),
+                                  static_cast<std::uint32_t>(random.between(1, 4)),
+                                  random.between(16, 3000)};
+    std::vector<Descriptor> pieces;
+    for (Bytes at = 0; at < 9000;) {
+      const Bytes length = random.between(1, 900);
+      pieces.push_back({random.below(9000), at, length});
+      at += length + (random.chance(0.5) ? 0 : random.between(1, 50));
+    }
+    const ChunkPost chunk = chunk_of(pieces);
+    std::vector<int> times(10'000, 0);
+    std::vector<Bytes> from(10'000, 0);
+    Cut cut;
+    for (bool whole = false; !whole;) {
+      RequestList list;
+      whole = list.add(chunk, true, local, remote, limits, cut);
+      ASSERT_LE(list.size(), limits.requests);
+      ASSERT_FALSE(list.empty());
+      for (ibv_send_wr* request = list.link(); request != nullptr; request = request->next) {
+        ASSERT_LE(request->num_sge, static_cast<int>(limits.pieces_of_request));
+        Bytes at = request->wr.rdma.remote_addr - remote.address, bytes = 0;
+        EXPECT_EQ(request->wr.rdma.rkey, remote.key_at(at));
+        for (int i = 0; i < request->num_sge; ++i) {
+          const ibv_sge& piece = request->sg_list[i];
+          const Bytes here = piece.addr - local.address;
+          EXPECT_EQ(piece.lkey, local.key_at(here));
+          EXPECT_EQ(piece.lkey, local.key_at(here + piece.length - 1));
+          for (Bytes b = 0; b < piece.length; ++b) {
+            ++times[at + b];
+            from[at + b] = here + b;
+          }
+          at += piece.length;
+          bytes += piece.length;
+        }
+        EXPECT_LE(bytes, limits.message_bytes);
+        EXPECT_EQ(remote.key_at(at - 1), request->wr.rdma.rkey);
+      }
+    }
+    for (const Descriptor& piece : pieces)
+      for (Bytes b = 0; b < piece.length; ++b) {
+        EXPECT_EQ(from[piece.target_offset + b], piece.source_offset + b);
+        EXPECT_EQ(times[piece.target_offset + b]--, 1);
+      }
+    EXPECT_EQ(std::count(times.begin(), times.end(), 0), 10'000);
+  }
+}
+
+TEST(VerbsRequests, WhatAStatusMeans) {
+  EXPECT_EQ(outcome_of(IBV_WC_SUCCESS), Outcome::ok);
+  EXPECT_EQ(outcome_of(IBV_WC_RETRY_EXC_ERR), Outcome::path_failed);
+  EXPECT_EQ(outcome_of(IBV_WC_LOC_QP_OP_ERR), Outcome::path_failed);
+  EXPECT_EQ(outcome_of(IBV_WC_WR_FLUSH_ERR), Outcome::cancelled);
+  EXPECT_EQ(outcome_of(IBV_WC_REM_ACCESS_ERR), Outcome::invalid);
+  EXPECT_EQ(outcome_of(IBV_WC_RNR_RETRY_EXC_ERR), Outcome::retry);
+}
+
+}  // namespace
+}  // namespace kvhaul::verbs
