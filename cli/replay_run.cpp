@@ -330,7 +330,7 @@ Result<ReplayResult> run_replay(const ReplayRequest& request) {
                                      duration_text(now));
     };
   if (auto ran = runtime.run(replay); !ran) return ran.error();
-  if (replay.trace_error()) return *replay.trace_error();
+  if (const auto error = replay.error()) return *error;
   result.backend = backend->description();  // now it knows what went wrong on the way
   if (log) {
     if (auto closed = log->close(); !closed)
