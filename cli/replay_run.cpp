@@ -5,8 +5,11 @@
 #include <cmath>
 #include <ctime>
 #include <filesystem>
+#include <fstream>
+#include <set>
 #include <sys/resource.h>
 #include <thread>
+#include <unistd.h>
 
 #include "backends/emulated/emulated.h"
 #include "backends/emulated/memcpy_rate.h"
@@ -22,6 +25,9 @@
 #include "scenarios/fault_file.h"
 #include "scenarios/scenario.h"
 #include "scenarios/yaml_reader.h"
+#include "serving/gather.h"
+#include "serving/observations.h"
+#include "serving/replay.h"
 #include "traces/trace_filters.h"
 
 namespace kvhaul::cli {
@@ -123,6 +129,11 @@ void remove_empty(const std::string& directory) {
   fs::remove(directory, status);
 }
 
+std::string host_name() {
+  char name[256] = {};
+  return gethostname(name, sizeof name - 1) == 0 ? name : "";
+}
+
 std::string utc(std::time_t time) {
   char text[32];
   std::tm parts{};
@@ -149,6 +160,25 @@ std::string indented(const std::string& text) {
   return out;
 }
 
+void write_processes(OutputFile& file, const std::vector<RunProcess>& processes) {
+  const auto us = [](TimeNs ns) { return number_text(static_cast<double>(ns) / 1e3, 4); };
+  file.text("\nprocesses:");
+  for (const RunProcess& process : processes) {
+    file.text("\n  - {host: ").text(quoted(process.host));
+    file.text(", nodes: [").text(process.nodes).text("]");
+    if (process.lost)
+      file.text(", lost: true}");
+    else
+      file.text(", clock_offset_us: ")
+          .text(us(process.clock.offset_ns))
+          .text(", clock_uncertain_us: ")
+          .text(us(process.clock.uncertain_ns))
+          .text(",\n     backend: ")
+          .text(quoted(process.backend))
+          .text("}");
+  }
+}
+
 /// Everything needed to make the run again, and the only file that may hold times of day.
 Result<void> write_run_file(const ReplayRequest& request, const Scenario& scenario,
                             const std::optional<std::string>& fault_text,
@@ -167,7 +197,9 @@ Result<void> write_run_file(const ReplayRequest& request, const Scenario& scenar
   file->text("started: ").text(utc(started)).text("\nfinished: ").text(utc(std::time(nullptr)));
   file->text("\nwall_s: ").real(result.wall_s).text("\npeak_memory_mib: ");
   file->real(static_cast<double>(usage.ru_maxrss) / 1024).text("\nprocessors: ");
-  file->number(std::thread::hardware_concurrency()).text("\ntrace:\n  file: ");
+  file->number(std::thread::hardware_concurrency());
+  if (!result.processes.empty()) write_processes(*file, result.processes);
+  file->text("\ntrace:\n  file: ");
   file->text(quoted(fs::absolute(request.trace, status).string())).text("\n  bytes: ");
   const std::uintmax_t bytes = fs::file_size(request.trace, status);
   file->number(status ? 0 : bytes).text("\nscenario_file: ").text(quoted(scenario.file));
@@ -232,143 +264,378 @@ Result<void> check_policy(const std::optional<std::string>& policy) {
   return unknown_choice("--policy", *policy, names);
 }
 
-Result<ReplayResult> run_replay(const ReplayRequest& request) {
-  const std::time_t started = std::time(nullptr);
-  const Clock::time_point start = Clock::now();
-  if (auto ok = check_policy(request.policy); !ok) return ok.error();
-  const auto entry = find_backend(request.backend);
-  if (!entry) return entry.error();
-  auto loaded = load_scenario(request.scenario);
-  if (!loaded) return loaded.error();
-  Scenario& scenario = *loaded;
-  apply_overrides(request, **entry, scenario);
-  if ((*entry)->time == BackendTime::only_virtual && scenario.real_time)
-    return Error::bad_input("--time real: backend " + request.backend + " has only virtual time");
-  if ((*entry)->time == BackendTime::only_real && !scenario.real_time)
-    return Error::bad_input("--time virtual: backend " + request.backend + " has only real time");
-  const bool emulated = request.backend == "emulated";
-  const bool for_cuda = !request.devices.devices.empty() || !request.devices.held_by.empty() ||
-                        request.devices.busy_prefill;
-  if (for_cuda && request.backend != "cuda")
-    return Error::bad_input("--devices, --held and --busy-prefill are for the cuda backend");
-  if (!request.devices.nics.empty() && request.backend != "verbs")
-    return Error::bad_input("--nics is for the verbs backend");
-  if (scenario.throttle && !emulated)
-    return Error::bad_input("--throttle is for the emulated backend");
-  if (request.payload == false && scenario.real_time)
-    return Error::bad_input("--payload none needs --time virtual: real time always moves bytes");
-  if (scenario.throttle && !scenario.real_time)
-    return Error::bad_input("--throttle is for --time real: virtual time always follows the links");
+namespace {
 
-  std::optional<faults::FaultScript> script;
-  std::optional<std::string> fault_text;
-  if (request.faults) {
-    auto text = read_text_file(*request.faults);
-    if (!text) return text.error();
-    auto parsed = parse_fault_file(*text, *request.faults, scenario.cluster);
-    if (!parsed) return parsed.error();
-    fault_text = std::move(*text);
-    script = std::move(*parsed);
+/// One process of a replay, from what was asked for to the files.
+class ReplayRun {
+ public:
+  ReplayRun(const ReplayRequest& request, Exchange& exchange)
+      : request_(request), exchange_(exchange) {}
+
+  Result<ReplayResult> run() {
+    if (auto ok = read_request(); !ok) return ok.error();
+    if (several())
+      if (auto ok = compare(); !ok) return ok.error();
+    if (auto ok = open_backend(); !ok) return ok.error();
+    if (auto ok = open_outputs(); !ok) return ok.error();
+    const InterruptNotice interrupted(interrupt_text());
+    if (auto ok = replay(); !ok) return ok.error();
+    if (!leads()) return answer();
+    if (auto ok = gather(); !ok) return ok.error();
+    if (auto ok = write_results(); !ok) return ok.error();
+    for (std::uint32_t rank = 1; rank < exchange_.size(); ++rank)
+      if (!result_.processes[rank].lost)
+        (void)Questions(exchange_, rank).end(result_.complete ? complete : "some KV is missing");
+    return std::move(result_);
   }
-  BackendOptions backend_options = request.devices;
-  backend_options.real_time = scenario.real_time;
-  backend_options.payload = scenario.payload;
-  backend_options.throttle = scenario.throttle;
-  auto made = make_backend(request.backend, backend_options);
-  if (!made) return made.error();
-  auto directory = choose_directory(request, scenario);
-  if (!directory) return directory.error();
-  auto total = count_requests(request, scenario);
-  if (!total) return total.error();
-  auto trace = open(request, scenario);
-  if (!trace) return trace.error();
 
-  std::unique_ptr<Backend> backend = std::move(*made);
-  if (script) backend = faults::make_faulty_backend(std::move(backend), *script);
+ private:
+  static constexpr const char* complete = "complete";
 
-  auto plan = plan_channels(scenario.cluster, place_pairs(scenario.serving), scenario.routes);
-  if (!plan) return Error::bad_input(scenario.file + ": " + plan.error().message);
-  auto numbers = backend->open(scenario.cluster, plan->requests);
-  if (!numbers) return numbers.error();
-  std::vector<SchedulerSetup> setups =
-      make_setups(scenario.cluster, plan->requests, plan->tiers, *numbers, scenario.scheduler);
-  for (const SchedulerSetup& setup : setups)
-    if (auto ok = check_setup(setup); !ok)
-      return Error::bad_input(scenario.file + ": " + ok.error().message);
+  bool several() const { return exchange_.size() > 1; }
+  bool leads() const { return exchange_.rank() == 0; }
 
-  ReplayResult result;
-  result.directory = *directory;
-  std::unique_ptr<EventLogWriter> log;
-  // The log may go into the directory.
-  if (auto ready = make_directory(result.directory); !ready) return ready.error();
-  if (request.record) {
-    auto created = create_log_file(*request.record, setups);
-    if (!created) {
-      remove_empty(result.directory);
-      return created.error();
+  /// Everything that can be checked without the other processes.
+  Result<void> read_request() {
+    if (auto ok = check_policy(request_.policy); !ok) return ok.error();
+    const auto entry = find_backend(request_.backend);
+    if (!entry) return entry.error();
+    auto loaded = load_scenario(request_.scenario);
+    if (!loaded) return loaded.error();
+    scenario_ = std::move(*loaded);
+    apply_overrides(request_, **entry, scenario_);
+    if (auto ok = check_options(**entry); !ok) return ok.error();
+    if (request_.faults) {
+      auto text = read_text_file(*request_.faults);
+      if (!text) return text.error();
+      auto parsed = parse_fault_file(*text, *request_.faults, scenario_.cluster);
+      if (!parsed) return parsed.error();
+      fault_text_ = std::move(*text);
+      script_ = std::move(*parsed);
     }
-    log = std::move(*created);
-  }
-  const InterruptNotice interrupted(
-      "interrupted; " + result.directory + " is not a whole run" +
-      (request.record ? ", " + *request.record + " no whole log" : ""));
-  auto files = RunFiles::create(result.directory, scenario.serving, scenario.cluster,
-                                plan->requests, plan->tiers);
-  if (!files) return files.error();
-
-  Runtime runtime(*backend, std::move(setups), log.get());
-  Replay replay(scenario.serving, *trace->reader, *backend, **files);
-  if (auto ok = replay.prepare(runtime, scenario.cluster); !ok) return ok.error();
-  if (auto ok = backend->start(); !ok) return ok.error();
-  if (request.on_progress)
-    (*files)->on_progress = [&](TimeNs now, std::uint64_t done) {
-      const double share =
-          *total && **total > 0 ? static_cast<double>(done) / static_cast<double>(**total) : -1;
-      const double elapsed = std::chrono::duration<double>(Clock::now() - start).count();
-      request.on_progress(share, std::to_string(done) + " requests, " +
-                                     number_text(static_cast<double>(done) / elapsed) + "/s, at " +
-                                     duration_text(now));
-    };
-  if (auto ran = runtime.run(replay); !ran) return ran.error();
-  if (const auto error = replay.error()) return *error;
-  result.backend = backend->description();  // now it knows what went wrong on the way
-  if (log) {
-    if (auto closed = log->close(); !closed)
-      return Error{closed.error().kind, *request.record + ": " + closed.error().message};
+    if (several() || !request_.processes.node_ranks.empty()) {
+      auto dealt = deal_nodes(scenario_.serving, scenario_.cluster, exchange_.size(),
+                              request_.processes.node_ranks);
+      if (!dealt) return dealt.error();
+      rank_of_node_ = std::move(*dealt);
+    }
+    if (!several()) return {};
+    if (!(*entry)->several_processes)
+      return Error::bad_input("--backend " + request_.backend +
+                              " runs in one process; several need verbs");
+    return check_prefill_routing();
   }
 
-  RunLabels labels;
-  labels.scenario = scenario.name;
-  labels.model = scenario.serving.model.name;
-  labels.trace = fs::path(request.trace).filename().string();
-  labels.trace_format = trace_format_name(trace->reader->info().format);
-  labels.backend = request.backend;
-  labels.time = scenario.real_time ? "real" : "virtual";
-  labels.payload = scenario.payload ? "real" : "none";
-  labels.policy = scenario.scheduler.policy;
-  labels.streaming = streaming_name(scenario.serving.streaming);
-  labels.direction = scenario.serving.pull ? "pull" : "push";
-  labels.seed = scenario.serving.seed;
-  const TraceCounts counts = trace->reader->counts();
-  trace->notes.push_back(describe_counts(counts));
-  const bool rates_bind = !scenario.real_time || scenario.throttle;
-  auto finished = (*files)->finish(std::move(labels), replay, counts, std::move(trace->notes),
-                                   runtime.schedulers(), rates_bind);
-  if (!finished) return finished.error();
-  result.summary = std::move(*finished);
-  result.cluster = std::move(scenario.cluster);
-  result.complete = result.summary.requests.transfer_failed == 0;
-  if (emulated && scenario.real_time && !scenario.throttle)
-    compare_with_memcpy(result, emulated::copying_threads(plan->requests.size()));
-  if (auto wrote = write_summary(result.directory, result.summary, result.cluster); !wrote)
-    return wrote.error();
-  result.wall_s = std::chrono::duration<double>(Clock::now() - start).count();
-  if (auto wrote = write_run_file(request, scenario, fault_text, result, started); !wrote)
-    return wrote.error();
-  std::error_code status;
-  if (!fs::remove(result.directory + "/" + unfinished_mark, status))
-    return Error::failed(result.directory + "/" + unfinished_mark + " cannot be removed");
+  Result<void> check_options(const BackendEntry& entry) const {
+    if (entry.time == BackendTime::only_virtual && scenario_.real_time)
+      return Error::bad_input("--time real: backend " + request_.backend +
+                              " has only virtual time");
+    if (entry.time == BackendTime::only_real && !scenario_.real_time)
+      return Error::bad_input("--time virtual: backend " + request_.backend +
+                              " has only real time");
+    const bool for_cuda = !request_.devices.devices.empty() || !request_.devices.held_by.empty() ||
+                          request_.devices.busy_prefill;
+    if (for_cuda && request_.backend != "cuda")
+      return Error::bad_input("--devices, --held and --busy-prefill are for the cuda backend");
+    if (!request_.devices.nics.empty() && request_.backend != "verbs")
+      return Error::bad_input("--nics is for the verbs backend");
+    if (scenario_.throttle && !emulated())
+      return Error::bad_input("--throttle is for the emulated backend");
+    if (request_.payload == false && scenario_.real_time)
+      return Error::bad_input("--payload none needs --time virtual: real time always moves bytes");
+    if (scenario_.throttle && !scenario_.real_time)
+      return Error::bad_input(
+          "--throttle is for --time real: virtual time always follows the links");
+    return {};
+  }
+
+  /// Which prefixes are cached is known where the instance is.
+  Result<void> check_prefill_routing() const {
+    if (scenario_.serving.prefill_routing != PrefillRouting::most_cached) return {};
+    for (const std::vector<PlaceId>& places : scenario_.serving.prefill.instances)
+      for (const PlaceId place : places)
+        if (rank_of_node_[scenario_.cluster.places[place].node] != 0)
+          return Error::bad_input(
+              "prefill routing most_cached needs all prefill instances in process 0, which knows "
+              "their caches; expected least_loaded, round_robin, or other --node-ranks");
+    return {};
+  }
+
+  /// What must be the same in all processes.
+  Result<void> compare() {
+    auto trace = digest_of_file(request_.trace);
+    if (!trace) return trace.error();
+    const ReplayConfig& serving = scenario_.serving;
+    std::string ranks;
+    for (const std::uint32_t rank : rank_of_node_) ranks += std::to_string(rank) + ",";
+    return compare_processes(
+        exchange_,
+        {{"scenario", scenario_.text},
+         {"trace", *trace},
+         {"fault file", fault_text_.value_or("")},
+         {"--backend", request_.backend},
+         {"--policy", scenario_.scheduler.policy},
+         {"--streaming", std::string(streaming_name(serving.streaming))},
+         {"--direction", serving.pull ? "pull" : "push"},
+         {"--seed", std::to_string(serving.seed) + "," + std::to_string(scenario_.scheduler.seed)},
+         {"--speedup", number_text(request_.speedup, 15)},
+         {"--limit", std::to_string(request_.limit.value_or(0))},
+         {"--spread-batches", std::to_string(request_.spread_batches)},
+         {"--format", std::to_string(request_.format ? static_cast<int>(*request_.format) : -1)},
+         {"--record", request_.record ? "yes" : "no"},
+         {"--node-ranks", ranks}});
+  }
+
+  Result<void> open_backend() {
+    BackendOptions options = request_.devices;
+    options.real_time = scenario_.real_time;
+    options.payload = scenario_.payload;
+    options.throttle = scenario_.throttle;
+    options.exchange = several() ? &exchange_ : nullptr;
+    if (several()) options.rank_of_node = rank_of_node_;
+    auto made = make_backend(request_.backend, options);
+    if (!made) return made.error();
+    backend_ = std::move(*made);
+    if (leads()) {
+      auto directory = choose_directory(request_, scenario_);
+      if (!directory) return directory.error();
+      result_.directory = *directory;
+      auto total = count_requests(request_, scenario_);
+      if (!total) return total.error();
+      total_ = *total;
+    }
+    auto trace = open(request_, scenario_);
+    if (!trace) return trace.error();
+    trace_ = std::move(*trace);
+    if (script_) backend_ = faults::make_faulty_backend(std::move(backend_), *script_);
+    auto plan = plan_channels(scenario_.cluster, place_pairs(scenario_.serving), scenario_.routes);
+    if (!plan) return Error::bad_input(scenario_.file + ": " + plan.error().message);
+    plan_ = std::move(*plan);
+    auto numbers = backend_->open(scenario_.cluster, plan_.requests);
+    if (!numbers) return numbers.error();
+    setups_ =
+        make_setups(scenario_.cluster, plan_.requests, plan_.tiers, *numbers, scenario_.scheduler);
+    for (const SchedulerSetup& setup : setups_)
+      if (auto ok = check_setup(setup); !ok)
+        return Error::bad_input(scenario_.file + ": " + ok.error().message);
+    std::erase_if(setups_,
+                  [&](const SchedulerSetup& setup) { return !backend_->drives(setup.node); });
+    return {};
+  }
+
+  /// The files of the run; those of other processes than the first are temporary.
+  Result<void> open_outputs() {
+    if (leads()) {
+      // The log may go into the directory.
+      if (auto ready = make_directory(result_.directory); !ready) return ready.error();
+      if (request_.record) {
+        auto created = create_log_file(*request_.record, setups_);
+        if (!created) {
+          remove_empty(result_.directory);
+          return created.error();
+        }
+        log_ = std::move(*created);
+      }
+      auto files = RunFiles::create(result_.directory, scenario_.serving, scenario_.cluster,
+                                    plan_.requests, plan_.tiers);
+      if (!files) return files.error();
+      files_ = std::move(*files);
+    } else if (request_.record) {
+      auto spool = Spool::create();
+      if (!spool) return spool.error();
+      log_spool_ = std::move(*spool);
+      log_ = std::make_unique<EventLogWriter>(setups_, [this](std::span<const std::uint8_t> bytes) {
+        return log_spool_->write({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+      });
+    }
+    if (!several()) return {};
+    auto spool = Spool::create();
+    if (!spool) return spool.error();
+    spool_ = std::move(*spool);
+    observations_ = std::make_unique<ObservationWriter>(*spool_, files_.get());
+    return {};
+  }
+
+  std::string interrupt_text() const {
+    if (!leads()) return "interrupted";
+    return "interrupted; " + result_.directory + " is not a whole run" +
+           (request_.record ? ", " + *request_.record + " no whole log" : "");
+  }
+
+  Result<void> replay() {
+    Runtime runtime(*backend_, std::move(setups_), log_.get());
+    ReplayObserver& observer = several() ? static_cast<ReplayObserver&>(*observations_) : *files_;
+    Replay replay(scenario_.serving, *trace_.reader, *backend_, observer);
+    if (auto ok = replay.prepare(runtime, scenario_.cluster); !ok) return ok.error();
+    if (auto ok = backend_->start(); !ok) return ok.error();
+    if (request_.on_progress && files_)
+      files_->on_progress = [this](TimeNs now, std::uint64_t done) {
+        const double share =
+            total_ && *total_ > 0 ? static_cast<double>(done) / static_cast<double>(*total_) : -1;
+        const double elapsed = std::chrono::duration<double>(Clock::now() - start_).count();
+        request_.on_progress(share, std::to_string(done) + " requests, " +
+                                        number_text(static_cast<double>(done) / elapsed) +
+                                        "/s, at " + duration_text(now));
+      };
+    if (auto ran = runtime.run(replay); !ran) return ran.error();
+    if (const auto error = replay.error()) return *error;
+    report_ = {replay.counters(), counters_of(runtime.schedulers()),
+               backend_->description(),  // now it knows what went wrong on the way
+               host_name()};
+    for (const NodeId node : replay.lost_nodes()) lost_ranks_.insert(rank_of_node_[node]);
+    if (observations_) observations_->close();
+    if (!log_) return {};
+    if (auto closed = log_->close(); !closed)
+      return Error{closed.error().kind, *request_.record + ": " + closed.error().message};
+    return {};
+  }
+
+  TimeNs now() const { return backend_->now(); }
+
+  /// Not the first process: tells what it has, and hears what came of the run.
+  Result<ReplayResult> answer() {
+    auto verdict = answer_questions(
+        exchange_, report_, [this] { return now(); }, *spool_, log_spool_ ? &*log_spool_ : nullptr);
+    if (!verdict) return verdict.error();
+    result_.leads = false;
+    result_.complete = *verdict == complete;
+    return std::move(result_);
+  }
+
+  /// The first process: what the others have. Who is gone is left out, and the run is not whole.
+  Result<void> gather() {
+    result_.backend = report_.description;
+    if (!several()) return {};
+    result_.processes.resize(exchange_.size());
+    std::vector<std::uint32_t> ranks = {0};
+    std::vector<ObservationSource> sources = {[this] { return spool_->read(); }};
+    for (std::uint32_t rank = 0; rank < exchange_.size(); ++rank) {
+      RunProcess& process = result_.processes[rank];
+      for (NodeId node = 0; node < rank_of_node_.size(); ++node)
+        if (rank_of_node_[node] == rank)
+          process.nodes += (process.nodes.empty() ? "" : ", ") + scenario_.cluster.nodes[node].name;
+      if (rank == 0) {
+        process.host = report_.host;
+        process.backend = report_.description;
+        continue;
+      }
+      Questions questions(exchange_, rank);
+      auto report = questions.report();
+      auto clock = report ? questions.clock([this] { return now(); }) : report.error();
+      if (!clock || lost_ranks_.count(rank) != 0) {
+        process.lost = true;
+        continue;
+      }
+      add(report_.counters, report->counters);
+      add(report_.schedulers, report->schedulers);
+      process.host = report->host;
+      process.backend = report->description;
+      process.clock = *clock;
+      ranks.push_back(rank);
+      sources.push_back([this, rank] { return Questions(exchange_, rank).observations(); });
+    }
+    for (const std::size_t failed : merge_observations(sources, plan_.requests.size(), *files_)) {
+      if (failed == 0) return Error::failed("what this process has seen could not be read again");
+      result_.processes[ranks[failed]].lost = true;
+    }
+    return request_.record ? gather_logs() : Result<void>();
+  }
+
+  /// Behind the log of this process.
+  Result<void> gather_logs() {
+    std::ofstream file(*request_.record, std::ios::binary | std::ios::app);
+    for (std::uint32_t rank = 1; rank < exchange_.size(); ++rank) {
+      while (!result_.processes[rank].lost) {
+        auto bytes = Questions(exchange_, rank).log();
+        if (!bytes)
+          return Error{bytes.error().kind, *request_.record + ": " + bytes.error().message};
+        if (bytes->empty()) break;
+        file.write(bytes->data(), static_cast<std::streamsize>(bytes->size()));
+      }
+    }
+    file.close();
+    if (!file) return Error::failed(*request_.record + ": could not be written");
+    return {};
+  }
+
+  Result<void> write_results() {
+    RunLabels labels;
+    labels.scenario = scenario_.name;
+    labels.model = scenario_.serving.model.name;
+    labels.trace = fs::path(request_.trace).filename().string();
+    labels.trace_format = trace_format_name(trace_.reader->info().format);
+    labels.backend = request_.backend;
+    labels.time = scenario_.real_time ? "real" : "virtual";
+    labels.payload = scenario_.payload ? "real" : "none";
+    labels.policy = scenario_.scheduler.policy;
+    labels.streaming = streaming_name(scenario_.serving.streaming);
+    labels.direction = scenario_.serving.pull ? "pull" : "push";
+    labels.seed = scenario_.serving.seed;
+    const TraceCounts counts = trace_.reader->counts();
+    trace_.notes.push_back(describe_counts(counts));
+    const bool rates_bind = !scenario_.real_time || scenario_.throttle;
+    auto finished = files_->finish(std::move(labels), report_.counters, report_.schedulers, counts,
+                                   std::move(trace_.notes), rates_bind);
+    if (!finished) return finished.error();
+    result_.summary = std::move(*finished);
+    result_.cluster = std::move(scenario_.cluster);
+    result_.complete = result_.summary.requests.transfer_failed == 0 &&
+                       std::none_of(result_.processes.begin(), result_.processes.end(),
+                                    [](const RunProcess& process) { return process.lost; });
+    if (emulated() && scenario_.real_time && !scenario_.throttle)
+      compare_with_memcpy(result_, emulated::copying_threads(plan_.requests.size()));
+    if (auto wrote = write_summary(result_.directory, result_.summary, result_.cluster); !wrote)
+      return wrote.error();
+    result_.wall_s = std::chrono::duration<double>(Clock::now() - start_).count();
+    if (auto wrote = write_run_file(request_, scenario_, fault_text_, result_, started_); !wrote)
+      return wrote.error();
+    std::error_code status;
+    if (!fs::remove(result_.directory + "/" + unfinished_mark, status))
+      return Error::failed(result_.directory + "/" + unfinished_mark + " cannot be removed");
+    return {};
+  }
+
+  bool emulated() const { return request_.backend == "emulated"; }
+
+  const ReplayRequest& request_;
+  Exchange& exchange_;
+  std::time_t started_ = std::time(nullptr);
+  Clock::time_point start_ = Clock::now();
+  Scenario scenario_;
+  std::optional<std::string> fault_text_;
+  std::optional<faults::FaultScript> script_;
+  std::vector<std::uint32_t> rank_of_node_;
+  OpenedTrace trace_;
+  std::optional<std::uint64_t> total_;
+  ChannelPlan plan_;
+  std::unique_ptr<Backend> backend_;
+  std::vector<SchedulerSetup> setups_;
+  std::optional<Spool> log_spool_, spool_;
+  std::unique_ptr<EventLogWriter> log_;
+  std::unique_ptr<RunFiles> files_;
+  std::unique_ptr<ObservationWriter> observations_;
+  ProcessReport report_;
+  std::set<std::uint32_t> lost_ranks_;
+  ReplayResult result_;
+};
+
+}  // namespace
+
+Result<ReplayResult> run_replay(const ReplayRequest& request) {
+  const auto entry = find_backend(request.backend);
+  auto exchange = join_processes(request.processes, entry && (*entry)->several_processes);
+  if (!exchange) return exchange.error();
+  auto result = ReplayRun(request, **exchange).run();
+  if (!result) (*exchange)->abandon(result.error());
   return result;
+}
+
+std::string incomplete_text(const ReplayResult& result) {
+  std::string text = std::to_string(result.summary.requests.transfer_failed) +
+                     " requests did not get all of their KV";
+  for (std::size_t rank = 0; rank < result.processes.size(); ++rank)
+    if (result.processes[rank].lost) text += "; process " + std::to_string(rank) + " was lost";
+  return text;
 }
 
 std::string replay_table(const ReplayResult& result) {
