@@ -428,19 +428,16 @@ class ReplayRun {
     if (leads()) {
       // The log may go into the directory.
       if (auto ready = make_directory(result_.directory); !ready) return ready.error();
-      if (request_.record) {
-        auto created = create_log_file(*request_.record, setups_);
-        if (!created) {
+      if (request_.record)
+        if (auto created = create_log(); !created) {
           remove_empty(result_.directory);
-          return created.error();
+          return created;
         }
-        log_ = std::move(*created);
-      }
       auto files = RunFiles::create(result_.directory, scenario_.serving, scenario_.cluster,
                                     plan_.requests, plan_.tiers);
       if (!files) return files.error();
       files_ = std::move(*files);
-    } else if (request_.record) {
+    } else if (request_.record && !setups_.empty()) {
       auto spool = Spool::create();
       if (!spool) return spool.error();
       log_spool_ = std::move(*spool);
@@ -453,6 +450,18 @@ class ReplayRun {
     if (!spool) return spool.error();
     spool_ = std::move(*spool);
     observations_ = std::make_unique<ObservationWriter>(*spool_, files_.get());
+    return {};
+  }
+
+  Result<void> create_log() {
+    if (setups_.empty()) {  // in pull, prefill posts nothing; the others' logs come behind it
+      auto file = OutputFile::create(*request_.record);
+      if (!file) return file.error();
+      return file->close();
+    }
+    auto created = create_log_file(*request_.record, setups_);
+    if (!created) return created.error();
+    log_ = std::move(*created);
     return {};
   }
 
