@@ -154,12 +154,11 @@ CommandResult run_replay(const Arguments& arguments) {
   auto result = run_replay(*request);
   bar.reset();
   if (!result) return result.error();
-  if (!result->leads) return result->complete ? 0 : 1;
-  if (options.flag("json"))
+  if (result->leads && options.flag("json"))
     std::cout << summary_json(result->summary, result->cluster);
-  else if (!quiet)
+  else if (result->leads && !quiet)
     std::cout << replay_table(*result);
-  if (!result->complete) print_error(incomplete_text(*result));
+  if (!result->complete) print_error(result->missing);
   return result->complete ? 0 : 1;
 }
 

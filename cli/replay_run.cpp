@@ -2,13 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <set>
-#include <sys/resource.h>
-#include <thread>
 #include <unistd.h>
 
 #include "backends/emulated/emulated.h"
@@ -17,8 +14,7 @@
 #include "cli/backends.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
-#include "cli/terminal.h"
-#include "cli/version.h"
+#include "cli/run_yaml.h"
 #include "core/policy/all.h"
 #include "core/runtime.h"
 #include "core/unit_text.h"
@@ -134,80 +130,6 @@ std::string host_name() {
   return gethostname(name, sizeof name - 1) == 0 ? name : "";
 }
 
-std::string utc(std::time_t time) {
-  char text[32];
-  std::tm parts{};
-  gmtime_r(&time, &parts);
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
-}
-
-std::string quoted(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    out += c == '\n' ? ' ' : c;
-  }
-  return out + "\"";
-}
-
-std::string indented(const std::string& text) {
-  std::string out = "  ";
-  for (const char c : text) {
-    out += c;
-    if (c == '\n') out += "  ";
-  }
-  return out;
-}
-
-void write_processes(OutputFile& file, const std::vector<RunProcess>& processes) {
-  const auto us = [](TimeNs ns) { return number_text(static_cast<double>(ns) / 1e3, 4); };
-  file.text("\nprocesses:");
-  for (const RunProcess& process : processes) {
-    file.text("\n  - {host: ").text(quoted(process.host));
-    file.text(", nodes: [").text(process.nodes).text("]");
-    if (process.lost)
-      file.text(", lost: true}");
-    else
-      file.text(", clock_offset_us: ")
-          .text(us(process.clock.offset_ns))
-          .text(", clock_uncertain_us: ")
-          .text(us(process.clock.uncertain_ns))
-          .text(",\n     backend: ")
-          .text(quoted(process.backend))
-          .text("}");
-  }
-}
-
-/// Everything needed to make the run again, and the only file that may hold times of day.
-Result<void> write_run_file(const ReplayRequest& request, const Scenario& scenario,
-                            const std::optional<std::string>& fault_text,
-                            const ReplayResult& result, std::time_t started) {
-  auto file = OutputFile::create(result.directory + "/run.yaml");
-  if (!file) return file.error();
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  std::string line;
-  for (const std::string& argument : request.command_line)
-    line += (line.empty() ? "" : ", ") + quoted(argument);
-  std::error_code status;
-  file->text("kvhaul: ").text(version).text("\ncommand: [kvhaul, ").text(line).text("]\n");
-  file->text("directory: ").text(quoted(fs::current_path(status).string())).text("\n");
-  file->text("backend: ").text(quoted(result.backend)).text("\n");
-  file->text("started: ").text(utc(started)).text("\nfinished: ").text(utc(std::time(nullptr)));
-  file->text("\nwall_s: ").real(result.wall_s).text("\npeak_memory_mib: ");
-  file->real(static_cast<double>(usage.ru_maxrss) / 1024).text("\nprocessors: ");
-  file->number(std::thread::hardware_concurrency());
-  if (!result.processes.empty()) write_processes(*file, result.processes);
-  file->text("\ntrace:\n  file: ");
-  file->text(quoted(fs::absolute(request.trace, status).string())).text("\n  bytes: ");
-  const std::uintmax_t bytes = fs::file_size(request.trace, status);
-  file->number(status ? 0 : bytes).text("\nscenario_file: ").text(quoted(scenario.file));
-  file->text("\nscenario: |\n").text(indented(scenario.text)).text("\n");
-  if (fault_text) file->text("faults: |\n").text(indented(*fault_text)).text("\n");
-  return file->close();
-}
-
 void apply_overrides(const ReplayRequest& request, const BackendEntry& backend,
                      Scenario& scenario) {
   // What the scenario says of time and payload is for the emulated backend.
@@ -244,16 +166,6 @@ void compare_with_memcpy(ReplayResult& result, unsigned threads) {
   s.notes.emplace_back("moved_by_memcpy", number_text(moved / plain, 3));
 }
 
-/// Milliseconds with four digits; nothing finer than a microsecond is worth reading.
-std::string ms_text(double ns) {
-  if (ns > 0 && ns < 1000) return "<0.001";
-  return number_text(std::round(ns / 1000) / 1000, 4);
-}
-
-std::string count_text(double count) {
-  return count < 1e6 ? number_text(count) : number_text(count / 1e6) + " million";
-}
-
 }  // namespace
 
 Result<void> check_policy(const std::optional<std::string>& policy) {
@@ -284,14 +196,11 @@ class ReplayRun {
     if (auto ok = gather(); !ok) return ok.error();
     if (auto ok = write_results(); !ok) return ok.error();
     for (std::uint32_t rank = 1; rank < exchange_.size(); ++rank)
-      if (!result_.processes[rank].lost)
-        (void)Questions(exchange_, rank).end(result_.complete ? complete : "some KV is missing");
+      if (!result_.processes[rank].lost) (void)Questions(exchange_, rank).end(result_.missing);
     return std::move(result_);
   }
 
  private:
-  static constexpr const char* complete = "complete";
-
   bool several() const { return exchange_.size() > 1; }
   bool leads() const { return exchange_.rank() == 0; }
 
@@ -507,7 +416,8 @@ class ReplayRun {
         exchange_, report_, [this] { return now(); }, *spool_, log_spool_ ? &*log_spool_ : nullptr);
     if (!verdict) return verdict.error();
     result_.leads = false;
-    result_.complete = *verdict == complete;
+    result_.missing = *verdict;
+    result_.complete = result_.missing.empty();
     return std::move(result_);
   }
 
@@ -588,9 +498,8 @@ class ReplayRun {
     if (!finished) return finished.error();
     result_.summary = std::move(*finished);
     result_.cluster = std::move(scenario_.cluster);
-    result_.complete = result_.summary.requests.transfer_failed == 0 &&
-                       std::none_of(result_.processes.begin(), result_.processes.end(),
-                                    [](const RunProcess& process) { return process.lost; });
+    result_.missing = what_is_missing();
+    result_.complete = result_.missing.empty();
     if (emulated() && scenario_.real_time && !scenario_.throttle)
       compare_with_memcpy(result_, emulated::copying_threads(plan_.requests.size()));
     if (auto wrote = write_summary(result_.directory, result_.summary, result_.cluster); !wrote)
@@ -602,6 +511,16 @@ class ReplayRun {
     if (!fs::remove(result_.directory + "/" + unfinished_mark, status))
       return Error::failed(result_.directory + "/" + unfinished_mark + " cannot be removed");
     return {};
+  }
+
+  std::string what_is_missing() const {
+    std::string text;
+    if (const std::uint64_t failed = result_.summary.requests.transfer_failed; failed != 0)
+      text = std::to_string(failed) + " requests did not get all of their KV";
+    for (std::size_t rank = 0; rank < result_.processes.size(); ++rank)
+      if (result_.processes[rank].lost)
+        text += (text.empty() ? "process " : "; process ") + std::to_string(rank) + " was lost";
+    return text;
   }
 
   bool emulated() const { return request_.backend == "emulated"; }
@@ -637,93 +556,6 @@ Result<ReplayResult> run_replay(const ReplayRequest& request) {
   auto result = ReplayRun(request, **exchange).run();
   if (!result) (*exchange)->abandon(result.error());
   return result;
-}
-
-std::string incomplete_text(const ReplayResult& result) {
-  std::string text = std::to_string(result.summary.requests.transfer_failed) +
-                     " requests did not get all of their KV";
-  for (std::size_t rank = 0; rank < result.processes.size(); ++rank)
-    if (result.processes[rank].lost) text += "; process " + std::to_string(rank) + " was lost";
-  return text;
-}
-
-std::string replay_table(const ReplayResult& result) {
-  const RunSummary& s = result.summary;
-  std::string out = s.labels.scenario + ": " + s.labels.model + ", " + s.labels.trace + "\n" +
-                    result.backend + "; policy " + s.labels.policy + ", streaming " +
-                    s.labels.streaming + ", " + s.labels.direction + "\n\n";
-  TextTable times({"ms", "mean", "p50", "p90", "p99", "max"});
-  const auto add = [&](const char* name, const Histogram& h) {
-    if (h.count() == 0) return times.add({name, "-", "-", "-", "-", "-"});
-    times.add({name, ms_text(h.mean()), ms_text(h.percentile(0.5)), ms_text(h.percentile(0.9)),
-               ms_text(h.percentile(0.99)), ms_text(static_cast<double>(h.most()))});
-  };
-  add("time to first token", s.ttft_ns);
-  add("  queue", s.queue_ns);
-  add("  prefill", s.prefill_ns);
-  add("  exposed transfer", s.exposed_ns);
-  add("inter-token latency", s.itl_ns);
-  add("one KV transfer", s.transfer_ns);
-  out += times.text() + "\n";
-
-  out += "requests    " + std::to_string(s.requests.completed) + " completed";
-  if (s.requests.transfer_failed)
-    out += ", " + std::to_string(s.requests.transfer_failed) + " lost their KV";
-  if (s.requests.too_large)
-    out += ", " + std::to_string(s.requests.too_large) + " too large for an instance";
-  if (s.requests.failed_in_trace)
-    out += ", " + std::to_string(s.requests.failed_in_trace) + " without output in the trace";
-  out += " in " + duration_text(s.duration_ns) + "\n";
-  for (const std::string& note : s.trace_notes) out += "            " + note + "\n";
-  if (s.requests.registration_ns > 0)
-    out += "            before that, KV memory is registered in " +
-           duration_text(s.requests.registration_ns) + "\n";
-  if (s.requests.cached_tokens)
-    out += "            " +
-           number_text(100.0 * static_cast<double>(s.requests.cached_tokens) /
-                       static_cast<double>(s.requests.input_tokens)) +
-           "% of input tokens came from the prefix cache\n";
-  if (s.has_slo && s.requests.completed)
-    out += "SLO         " +
-           number_text(100.0 * static_cast<double>(s.slo_attained) /
-                           static_cast<double>(s.requests.completed),
-                       4) +
-           "% attained\n";
-  out += "KV moved    " + bytes_text(s.delivered_bytes) + " in " + std::to_string(s.transfers) +
-         " transfers, " + std::to_string(s.scheduler.chunks_posted) + " chunks; " +
-         std::to_string(s.pieces) + " pieces\n";
-  if (s.scheduler.chunks_resent || s.scheduler.quarantines)
-    out += "faults      " + std::to_string(s.scheduler.chunks_resent) + " chunks (" +
-           bytes_text(s.resent_bytes) + ") sent again, " + std::to_string(s.scheduler.timeouts) +
-           " timed out; " + std::to_string(s.scheduler.quarantines) + " quarantines, " +
-           std::to_string(s.scheduler.readmissions) + " taken back\n";
-  if (s.requests.checked_transfers)
-    out += "payload     " + std::to_string(s.requests.checked_transfers) + " checksums compared, " +
-           std::to_string(s.requests.damaged_transfers) + " wrong" +
-           (s.requests.damaged_transfers ? " and sent again" : "") + "\n";
-  for (const RunSummary::RouteUse& use : s.routes)
-    out += std::string(use.tier == 0 ? "route       " : "FALLBACK    ") + use.kind + "  " +
-           bytes_text(use.bytes) + "\n";
-  for (std::size_t i = 0; i < std::min<std::size_t>(3, s.links.size()); ++i) {
-    const LinkUse& use = s.links[i];
-    out += std::string(i == 0 ? "busiest     " : "            ") +
-           result.cluster.links[use.link].name + "  " + number_text(100 * use.utilisation) +
-           "% of " + rate_text(result.cluster.links[use.link].bytes_per_s) + ", saturated " +
-           number_text(100 * use.saturated_share) + "% of the time\n";
-  }
-  for (const auto& [name, value] : s.notes) {
-    if (name == "moved_gbytes_per_s") out += "copy rate   " + value + " GB/s while copying";
-    if (name == "plain_memcpy_gbytes_per_s") out += ", plain memcpy loop " + value + " GB/s";
-    if (name == "moved_by_memcpy") out += ", ratio " + value + "\n";
-  }
-  out += "\nreplayed in " + number_text(result.wall_s) + " s";
-  if (s.labels.time == "virtual")
-    out += " (" + count_text(static_cast<double>(s.requests.requests) / result.wall_s) +
-           " requests/s, " +
-           count_text(static_cast<double>(s.scheduler.chunks_posted) / result.wall_s) +
-           " chunks/s)";
-  out += "; files in " + result.directory + "/\n";
-  return out;
 }
 
 }  // namespace kvhaul::cli

@@ -56,7 +56,8 @@ struct ReplayResult {
   std::string directory;
   std::string backend;  // Backend::description()
   double wall_s = 0;
-  bool complete = true;               // every replayed request got all its KV
+  bool complete = true;               // every replayed request got all its KV, none was lost
+  std::string missing;                // what not, in words; the same in all processes
   std::vector<RunProcess> processes;  // by rank; empty: one
 };
 
@@ -65,9 +66,6 @@ Result<void> check_policy(const std::optional<std::string>& policy);
 
 /// Checks everything that can be checked, makes the directory, then runs.
 Result<ReplayResult> run_replay(const ReplayRequest& request);
-
-/// What is missing in a run that is not complete.
-std::string incomplete_text(const ReplayResult& result);
 
 /// The table that people look at first; at most 80 columns wide.
 std::string replay_table(const ReplayResult& result);
