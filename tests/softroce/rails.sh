@@ -14,6 +14,9 @@ make_rails() { # COUNT
         echo "${setting#*=}" > "/proc/sys/net/ipv4/conf/$v/${setting%=*}"
       done
     done
+    # A flow stays on one processor: spread over two, its packets would overtake each other.
+    echo 1 > "/sys/class/net/a$i/queues/rx-0/rps_cpus"
+    echo 2 > "/sys/class/net/b$i/queues/rx-0/rps_cpus"
     ip addr add "192.168.7$i.1/24" dev "a$i"
     ip addr add "192.168.7$i.2/24" dev "b$i"
     tell_neighbours "$i"
@@ -32,4 +35,14 @@ shape() { # RAIL RATE, both ways: shape 0 160mbit
   for v in "a$1" "b$1"; do
     tc qdisc replace dev "$v" root tbf rate "$2" burst 256k limit 4m
   done
+}
+
+lose_all() { # RAIL: what side a sends; shape() ends it
+  tc qdisc replace dev "a$1" root netem loss 100%
+}
+
+bring_up() { # RAIL
+  ip link set "a$1" up
+  ip link set "b$1" up
+  tell_neighbours "$1"
 }
