@@ -380,9 +380,9 @@ class VerbsBackend final : public Backend {
     return {};
   }
 
-  /// The port that the user wants for a NIC, or the next one found here.
-  Result<PortName> port_name_of(const Nic& nic, std::uint32_t nth_of_ours,
-                                std::span<const std::string> found) const {
+  /// The port that the user wants for a NIC, or the one found here that is its by number: whether a
+  /// channel uses those before it makes no difference.
+  Result<PortName> port_name_of(const Nic& nic, std::span<const std::string> found) const {
     const std::string& name = cluster_->nics[nic.number].name;
     if (!options_.nics.empty()) {
       if (nic.number >= options_.nics.size())
@@ -393,6 +393,9 @@ class VerbsBackend final : public Backend {
       if (!parsed) return Error::bad_input("--nics: " + parsed.error().message);
       return parsed;
     }
+    const auto nth_of_ours = static_cast<std::size_t>(
+        std::count_if(cluster_->nics.begin(), cluster_->nics.begin() + nic.number,
+                      [&](const kvhaul::Nic& before) { return drives(before.node); }));
     if (nth_of_ours < found.size()) return PortName{found[nth_of_ours], 1, {}};
     std::string list;
     for (const std::string& device : found) list += (list.empty() ? "" : ", ") + device;
@@ -409,9 +412,9 @@ class VerbsBackend final : public Backend {
       if (nics_[n].rank == rank()) ours.push_back(n);
     std::sort(ours.begin(), ours.end(),
               [&](auto a, auto b) { return nics_[a].number < nics_[b].number; });
-    for (std::uint32_t i = 0; i < ours.size(); ++i) {
-      Nic& nic = nics_[ours[i]];
-      auto name = port_name_of(nic, i, found);
+    for (const std::uint32_t our : ours) {
+      Nic& nic = nics_[our];
+      auto name = port_name_of(nic, found);
       if (!name) return name.error();
       for (nic.port = 0; nic.port < ports_.size(); ++nic.port)
         if (ports_[nic.port].port->name == *name) break;
@@ -422,7 +425,7 @@ class VerbsBackend final : public Backend {
                        cluster_->nics[nic.number].name + ": " + opened.error().message};
         ports_.push_back({std::move(*opened), {}, 0, {}});
       }
-      ports_[nic.port].nics.push_back(ours[i]);
+      ports_[nic.port].nics.push_back(our);
     }
     if (ports_.size() > 254) return Error::bad_input("more than 254 ports in one process");
     return {};

@@ -30,10 +30,10 @@ tell_neighbours() { # RAIL; again after it was down
   ip neigh replace "192.168.7$1.1" lladdr "$(cat "/sys/class/net/a$1/address")" dev "b$1" nud permanent
 }
 
-shape() { # RAIL RATE, both ways: shape 0 160mbit
+shape() { # RAIL RATE [BURST], both ways: shape 0 160mbit
   local v
   for v in "a$1" "b$1"; do
-    tc qdisc replace dev "$v" root tbf rate "$2" burst 256k limit 4m
+    tc qdisc replace dev "$v" root tbf rate "$2" burst "${3:-64k}" limit 4m
   done
 }
 
