@@ -118,8 +118,9 @@ struct VerifyReport {
 };
 
 /// Reads a log from start to end and replays it. Several logs behind each other, one of each
-/// process of a run, are one: their schedulers know nothing of each other. Errors (bad_input) are about the file: not a log,
-/// another version, truncated, damaged; they name the byte. A difference in decisions is no error.
+/// process of a run, are one: their schedulers know nothing of each other. Errors (bad_input) are
+/// about the file: not a log, another version, truncated, damaged; they name the byte. A difference
+/// in decisions is no error.
 Result<VerifyReport> verify_log(const std::string& path);
 /// The same for bytes in memory; `name` stands for the file in errors.
 Result<VerifyReport> verify_log(std::span<const std::uint8_t> bytes, const std::string& name);

@@ -14,6 +14,9 @@ make_rails() { # COUNT
         echo "${setting#*=}" > "/proc/sys/net/ipv4/conf/$v/${setting%=*}"
       done
     done
+    # A flow stays on one processor: spread over two, its packets would overtake each other.
+    echo 1 > "/sys/class/net/a$i/queues/rx-0/rps_cpus"
+    echo 2 > "/sys/class/net/b$i/queues/rx-0/rps_cpus"
     ip addr add "192.168.7$i.1/24" dev "a$i"
     ip addr add "192.168.7$i.2/24" dev "b$i"
     tell_neighbours "$i"
@@ -27,33 +30,19 @@ tell_neighbours() { # RAIL; again after it was down
   ip neigh replace "192.168.7$1.1" lladdr "$(cat "/sys/class/net/a$1/address")" dev "b$1" nud permanent
 }
 
-shape() { # RAIL RATE, both ways: shape 0 160mbit
+shape() { # RAIL RATE [BURST], both ways: shape 0 160mbit
   local v
   for v in "a$1" "b$1"; do
-    tc qdisc replace dev "$v" root tbf rate "$2" burst 256k limit 4m
+    tc qdisc replace dev "$v" root tbf rate "$2" burst "${3:-64k}" limit 4m
   done
 }
 
-# One leaf: COUNT devices rxn0, rxn1, ... whose packets meet in a bridge, each reaching all others.
-make_leaf() { # COUNT
-  local i k setting
-  echo 0 > /proc/sys/net/ipv4/conf/all/rp_filter
-  ip link add leaf type bridge
-  ip link set leaf mtu 9000 up
-  for ((i = 0; i < $1; ++i)); do
-    ip link add "n$i" type veth peer name "leaf$i"
-    ip link set "leaf$i" mtu 9000 master leaf up
-    ip link set "n$i" mtu 9000 up
-    for setting in rp_filter=0 accept_local=1 arp_ignore=1 arp_announce=2; do
-      echo "${setting#*=}" > "/proc/sys/net/ipv4/conf/n$i/${setting%=*}"
-    done
-    ip addr add "192.168.80.$((i + 1))/24" dev "n$i"
-  done
-  for ((i = 0; i < $1; ++i)); do
-    for ((k = 0; k < $1; ++k)); do
-      ((i == k)) || ip neigh replace "192.168.80.$((k + 1))" \
-        lladdr "$(cat "/sys/class/net/n$k/address")" dev "n$i" nud permanent
-    done
-    rdma link add "rxn$i" type rxe netdev "n$i"
-  done
+lose_all() { # RAIL: what side a sends; shape() ends it
+  tc qdisc replace dev "a$1" root netem loss 100%
+}
+
+bring_up() { # RAIL
+  ip link set "a$1" up
+  ip link set "b$1" up
+  tell_neighbours "$1"
 }

@@ -1,7 +1,7 @@
 # In the guest: four processes make one replay over four RDMA devices, met through a file and started
 # by mpirun; then what must not work, and what others do when one of them is killed. /out keeps the
 # runs and their logs, which are verified outside.
-. /rails.sh
+. /leaf.sh
 make_leaf 4
 devices=rxn0,rxn1,rxn2,rxn3
 failures=0
