@@ -10,7 +10,8 @@
 namespace kvhaul {
 namespace {
 
-/// What the last messages of a run get lost on, so long a process stays to say them again.
+/// A process stays for so long after the end: the last words of a run may be lost, too, and are
+/// then said and answered again.
 constexpr TimeNs stay_after_end_ns = 300 * ms_ns;
 
 }  // namespace
