@@ -442,9 +442,11 @@ class Door {
       if (!peers_[rank]) missing += (missing.empty() ? "" : ", ") + std::to_string(rank);
     std::string text =
         "process " + missing + " did not come within " + duration_text(meeting_.join_within_ns);
-    if (sent_away_ != 0)
+    if (sent_away_ == 1)
+      text += "; one was refused because it did not know the secret of the run";
+    else if (sent_away_ > 1)
       text += "; " + std::to_string(sent_away_) +
-              " connections were refused because they did not know the secret of the run";
+              " were refused because they did not know the secret of the run";
     return Error::bad_input(text);
   }
 

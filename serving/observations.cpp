@@ -50,10 +50,14 @@ class Numbers {
   bool whole_ = true;
 };
 
-void append(std::string& out, char kind, const std::string& numbers) {
-  out += static_cast<char>(numbers.size() + 1);
+/// Begins a record; end_record() writes its length.
+std::size_t begin_record(std::string& out, char kind) {
+  out += '\0';
   out += kind;
-  out += numbers;
+  return out.size();
+}
+void end_record(std::string& out, std::size_t begin) {
+  out[begin - 2] = static_cast<char>(out.size() - begin + 1);
 }
 
 struct Observation {
@@ -161,36 +165,34 @@ void ObservationWriter::progress(TimeNs now, std::uint64_t requests_done) {
 }
 
 void ObservationWriter::transfer_done(const TransferEnd& end) {
-  std::string numbers;
-  put(numbers, static_cast<std::uint64_t>(end.outcome));
-  put(numbers, static_cast<std::uint64_t>(end.gather));
-  put(numbers, end.fallback_tier);
-  put(numbers, end.chunks);
-  put(numbers, end.pieces);
-  put(numbers, end.resent_chunks);
-  put(numbers, end.bytes);
-  put(numbers, end.resent_bytes);
-  put_difference(numbers, end.reported_ns, 0);
-  put_difference(numbers, end.submitted_ns, end.reported_ns);
-  put_difference(numbers, end.posted_ns, end.submitted_ns);
-  put_difference(numbers, end.started_ns, end.posted_ns);
-  put_difference(numbers, end.done_ns, end.started_ns);
-  append(buffer_, transfer_record, numbers);
+  const std::size_t begin = begin_record(buffer_, transfer_record);
+  put(buffer_, static_cast<std::uint64_t>(end.outcome));
+  put(buffer_, static_cast<std::uint64_t>(end.gather));
+  put(buffer_, end.fallback_tier);
+  put(buffer_, end.chunks);
+  put(buffer_, end.pieces);
+  put(buffer_, end.resent_chunks);
+  put(buffer_, end.bytes);
+  put(buffer_, end.resent_bytes);
+  put_difference(buffer_, end.reported_ns, 0);
+  put_difference(buffer_, end.submitted_ns, end.reported_ns);
+  put_difference(buffer_, end.posted_ns, end.submitted_ns);
+  put_difference(buffer_, end.started_ns, end.posted_ns);
+  put_difference(buffer_, end.done_ns, end.started_ns);
+  end_record(buffer_, begin);
   if (buffer_.size() >= flush_bytes) flush();
 }
 
 void ObservationWriter::chunks_ended(std::span<const Completion> completions) {
   for (const Completion& chunk : completions) {
-    const std::size_t begin = buffer_.size();
-    buffer_ += '\0';
-    buffer_ += chunk_record;
+    const std::size_t begin = begin_record(buffer_, chunk_record);
     put(buffer_, chunk.channel);
     put(buffer_, static_cast<std::uint64_t>(chunk.outcome));
     put(buffer_, chunk.bytes);
     put_difference(buffer_, chunk.done_ns, 0);
     put_difference(buffer_, chunk.started_ns, chunk.done_ns);
     put_difference(buffer_, chunk.posted_ns, chunk.started_ns);
-    buffer_[begin] = static_cast<char>(buffer_.size() - begin - 1);
+    end_record(buffer_, begin);
   }
   if (buffer_.size() >= flush_bytes) flush();
 }

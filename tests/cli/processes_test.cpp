@@ -74,7 +74,7 @@ TEST_F(Processes, TheSecretDecidesWhoMayCome) {
   const std::string meet = "-s dgx-h100-pair --join-within 3 --rendezvous 127.0.0.1:" +
                            std::to_string(20'000 + getpid() % 10'000) + " ";
   const auto ran = both(meet, "--secret secret", "--secret wrong");
-  expect(ran[0], 2, "process 1 did not come within 3 s; 1 connections were refused");
+  expect(ran[0], 2, "process 1 did not come within 3 s; one was refused");
   expect(ran[1], 2, "process 0 refuses this one: it does not know the secret of the run");
   for (const Ran& one : ran)
     for (const char* secret : {"0123456789abcdef", "fedcba9876543210"})

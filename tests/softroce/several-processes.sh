@@ -87,7 +87,7 @@ start secret --join-within 10
 finish secret
 expect secret 2 3 "it does not know the secret of the run"
 for rank in 0 1 2; do
-  expect secret 2 $rank "process 3 did not come within 10 s; 1 connections were refused"
+  expect secret 2 $rank "process 3 did not come within 10 s; one was refused"
 done
 grep -q -e 0123456789abcdef -e fedcba9876543210 /tmp/secret.* && fail "a secret in the output"
 
