@@ -60,6 +60,8 @@ if [[ -x /usr/bin/mpirun ]]; then
     kvhaul replay -t /trace.csv -b verbs -s /four-nodes.yaml --nics "$devices" \
     -n 12 --speedup 4 -o /out/mpi --record /out/mpi.log || fail "mpirun: exit $?"
   whole mpi
+else
+  echo "-- no mpirun here, or kvhaul was built without it"
 fi
 
 # ---- What must not work ----------------------------------------------------------------------
