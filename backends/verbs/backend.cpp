@@ -45,6 +45,8 @@ constexpr TimeNs cancelled_chunk_ends_within_ns = 50 * ms_ns;
 constexpr TimeNs close_within_ns = 100 * ms_ns;
 constexpr TimeNs open_again_after_ns = 100 * ms_ns;
 constexpr TimeNs answer_to_open_within_ns = 1 * s_ns;
+/// Where the path is dead and the device keeps silent about it.
+constexpr TimeNs trial_ends_within_ns = 2 * s_ns;
 constexpr TimeNs look_at_ports_every_ns = 1 * ms_ns;
 /// wait() asks the queues for so long before it sleeps; sleeping is exact to about as much.
 constexpr TimeNs awake_for_ns = 50 * us_ns;
@@ -95,11 +97,14 @@ struct Work {
   std::uint32_t next = no_id;
   std::uint32_t last_request = 0;
   bool handed_whole = false;
+  bool cancelled = false;                // while it flies
   Outcome outcome = Outcome::cancelled;  // while its channel is closing
 };
 
 struct Channel {
-  enum class State : std::uint8_t { open, closing, shut, opening };
+  //        breaks          far end is back      connected       an empty write has landed
+  //   open -------> closing -------> shut, opening -------> trial -------------------> open
+  enum class State : std::uint8_t { open, closing, shut, opening, trial };
 
   std::uint32_t own_nic = 0, far_nic = 0;  // of the owner, and of the other end
   NodeId owner = 0, other = 0;
@@ -113,9 +118,11 @@ struct Channel {
   // The owner's.
   State state = State::open;
   bool said_down = false;
+  bool trial_failed = false;  // since it was open
   std::uint32_t generation = 0;
-  TimeNs due_ns = never_ns;  // of the state
-  TimeNs cancel_due_ns = never_ns;
+  TimeNs due_ns = never_ns;         // of the state
+  std::uint32_t cancelled = 0;      // of those that fly
+  TimeNs cancel_due_ns = never_ns;  // they have to have ended
   TicketQueue waiting, flying;
   bool cutting = false;  // the last one that flies is not handed over whole
   Cut cut;
@@ -169,7 +176,8 @@ class VerbsBackend final : public Backend {
     }
     text += "; registered " + bytes_text(memory_.registered_bytes()) + " in " +
             duration_text(memory_.registered_in_ns());
-    if (breaks_ != 0) text += "; queue pairs connected again " + std::to_string(breaks_) + " times";
+    for (const auto& [why, count] : breaks_)
+      text += "; queue pairs broken by " + why + ": " + std::to_string(count);
     return text;
   }
   bool moves_bytes() const override { return true; }
@@ -237,7 +245,9 @@ class VerbsBackend final : public Backend {
         continue;
       }
       const std::uint32_t number = new_work();
-      work_[number] = {chunk, now, now, no_id, 0, false, Outcome::cancelled};
+      work_[number] = {};
+      work_[number].chunk = chunk;
+      work_[number].posted_ns = work_[number].handed_ns = now;
       channel.waiting.push(work_, number);
     }
     feed(id);
@@ -251,8 +261,10 @@ class VerbsBackend final : public Backend {
       return;
     }
     for (std::uint32_t n = channel.flying.first; n != no_id; n = work_[n].next)
-      if (is_it(work_[n]) && channel.cancel_due_ns == never_ns) {
-        channel.cancel_due_ns = now() + cancelled_chunk_ends_within_ns;
+      if (is_it(work_[n]) && !work_[n].cancelled) {
+        work_[n].cancelled = true;
+        if (channel.cancelled++ == 0)
+          channel.cancel_due_ns = now() + cancelled_chunk_ends_within_ns;
         attention_.insert(id);
       }
   }
@@ -368,9 +380,9 @@ class VerbsBackend final : public Backend {
     return {};
   }
 
-  /// The port that the user wants for a NIC, or the next one found here.
-  Result<PortName> port_name_of(const Nic& nic, std::uint32_t nth_of_ours,
-                                std::span<const std::string> found) const {
+  /// The port that the user wants for a NIC, or the one found here that is its by number: whether a
+  /// channel uses those before it makes no difference.
+  Result<PortName> port_name_of(const Nic& nic, std::span<const std::string> found) const {
     const std::string& name = cluster_->nics[nic.number].name;
     if (!options_.nics.empty()) {
       if (nic.number >= options_.nics.size())
@@ -381,6 +393,9 @@ class VerbsBackend final : public Backend {
       if (!parsed) return Error::bad_input("--nics: " + parsed.error().message);
       return parsed;
     }
+    const auto nth_of_ours = static_cast<std::size_t>(
+        std::count_if(cluster_->nics.begin(), cluster_->nics.begin() + nic.number,
+                      [&](const kvhaul::Nic& before) { return drives(before.node); }));
     if (nth_of_ours < found.size()) return PortName{found[nth_of_ours], 1, {}};
     std::string list;
     for (const std::string& device : found) list += (list.empty() ? "" : ", ") + device;
@@ -397,9 +412,9 @@ class VerbsBackend final : public Backend {
       if (nics_[n].rank == rank()) ours.push_back(n);
     std::sort(ours.begin(), ours.end(),
               [&](auto a, auto b) { return nics_[a].number < nics_[b].number; });
-    for (std::uint32_t i = 0; i < ours.size(); ++i) {
-      Nic& nic = nics_[ours[i]];
-      auto name = port_name_of(nic, i, found);
+    for (const std::uint32_t our : ours) {
+      Nic& nic = nics_[our];
+      auto name = port_name_of(nic, found);
       if (!name) return name.error();
       for (nic.port = 0; nic.port < ports_.size(); ++nic.port)
         if (ports_[nic.port].port->name == *name) break;
@@ -410,7 +425,7 @@ class VerbsBackend final : public Backend {
                        cluster_->nics[nic.number].name + ": " + opened.error().message};
         ports_.push_back({std::move(*opened), {}, 0, {}});
       }
-      ports_[nic.port].nics.push_back(ours[i]);
+      ports_[nic.port].nics.push_back(our);
     }
     if (ports_.size() > 254) return Error::bad_input("more than 254 ports in one process");
     return {};
@@ -606,14 +621,16 @@ class VerbsBackend final : public Backend {
     found_.completions.push_back(
         {id, outcome, work.chunk.chunk, work.posted_ns, started, done, work.chunk.bytes});
     if (outcome == Outcome::ok) channel.last_done_ns = done;
+    if (work.cancelled && --channel.cancelled == 0) channel.cancel_due_ns = never_ns;
     free_work_.push_back(number);
     --in_use_;
   }
 
-  /// Hands over what the queue pair has room for.
+  /// Hands over what the queue pair has room for. While it may have to be broken for the sake of
+  /// cancelled chunks it is given no others.
   void feed(ChannelId id) {
     Channel& channel = channels_[id];
-    if (channel.state != Channel::State::open) return;
+    if (channel.state != Channel::State::open || channel.cancelled != 0) return;
     const std::uint32_t depth = channel.pair.sizes().requests;
     std::uint32_t room =
         depth - static_cast<std::uint32_t>(requests_between(channel.ended, channel.handed));
@@ -646,7 +663,7 @@ class VerbsBackend final : public Backend {
       channel.cutting = false;
       chunk_ends_.push_back({static_cast<std::uint32_t>(requests_.size() - 1), work.chunk.bytes});
     }
-    if (!hand_over(channel, id)) break_channel(id, Outcome::path_failed);
+    if (!hand_over(channel, id)) break_channel(id, Outcome::path_failed, "a post that was refused");
   }
 
   bool hand_over(Channel& channel, ChannelId id) {
@@ -676,11 +693,15 @@ class VerbsBackend final : public Backend {
   void completed(const ibv_wc& completion) {
     const auto id = static_cast<ChannelId>((completion.wr_id >> 24) & request_mask);
     Channel& channel = channels_[id];
-    if (channel.state != Channel::State::open ||
-        ((completion.wr_id >> 48) & 0xff) != (channel.generation & 0xff))
-      return;  // of a connection that is gone
-    const auto request = static_cast<std::uint32_t>(completion.wr_id & request_mask);
     const bool ok = completion.status == IBV_WC_SUCCESS;
+    if (((completion.wr_id >> 48) & 0xff) != (channel.generation & 0xff))
+      return;  // of a connection that is gone
+    if (channel.state == Channel::State::trial) {
+      ok ? end_trial(id) : break_channel(id, Outcome::path_failed, "a trial that failed");
+      return;
+    }
+    if (channel.state != Channel::State::open) return;
+    const auto request = static_cast<std::uint32_t>(completion.wr_id & request_mask);
     // Those before it went well, in order.
     while (channel.flying.first != no_id) {
       const Work& work = work_[channel.flying.first];
@@ -689,7 +710,12 @@ class VerbsBackend final : public Backend {
       end(id, channel.flying.pop(work_), Outcome::ok);
     }
     if (!ok) {
-      break_channel(id, outcome_of(completion.status));
+      const Outcome outcome = outcome_of(completion.status);
+      const char* const why = ibv_wc_status_str(completion.status);
+      if (outcome == Outcome::path_failed)
+        take_down(id, why);
+      else
+        break_channel(id, outcome, why);
       return;
     }
     const std::int32_t further = requests_between(channel.ended, request) + 1;
@@ -700,11 +726,12 @@ class VerbsBackend final : public Backend {
   // ---- Breaking and mending -----------------------------------------------------------------
 
   /// The chunk under way that is oldest met with `outcome`; those behind it were not its fault.
-  void break_channel(ChannelId id, Outcome outcome) {
+  void break_channel(ChannelId id, Outcome outcome, const char* why) {
     Channel& channel = channels_[id];
     if (channel.state == Channel::State::opening) channel.state = Channel::State::shut;
-    if (channel.state != Channel::State::open) return;
-    ++breaks_;
+    if (channel.state != Channel::State::open && channel.state != Channel::State::trial) return;
+    if (channel.state == Channel::State::open) ++breaks_[why];
+    channel.trial_failed = channel.state == Channel::State::trial;
     channel.state = Channel::State::closing;
     channel.cancel_due_ns = never_ns;
     ++channel.generation;
@@ -727,7 +754,12 @@ class VerbsBackend final : public Backend {
       const std::uint32_t number = channel.flying.pop(work_);
       end(id, number, work_[number].outcome);
     }
-    open_again(id);
+    if (channel.trial_failed) {
+      channel.due_ns = now() + open_again_after_ns;
+      attention_.insert(id);
+    } else {
+      open_again(id);
+    }
   }
 
   void open_again(ChannelId id) {
@@ -787,13 +819,35 @@ class VerbsBackend final : public Backend {
       channel.due_ns = now() + open_again_after_ns;
       return;
     }
+    begin_trial(word.channel);
+  }
+
+  /// Connecting says nothing about the path. A write of no bytes does, and touches no memory.
+  void begin_trial(ChannelId id) {
+    Channel& channel = channels_[id];
+    channel.state = Channel::State::trial;
+    channel.due_ns = now() + trial_ends_within_ns;
+    channel.handed = 1;
+    ibv_send_wr request = {};
+    request.wr_id = request_id(id, channel.generation, 0);
+    request.opcode = IBV_WR_RDMA_WRITE;
+    request.send_flags = IBV_SEND_SIGNALED;
+    ibv_send_wr* bad = nullptr;
+    if (ibv_post_send(channel.pair.get(), &request, &bad) != 0)
+      break_channel(id, Outcome::path_failed, "a trial that failed");
+  }
+
+  void end_trial(ChannelId id) {
+    Channel& channel = channels_[id];
     channel.state = Channel::State::open;
     channel.due_ns = never_ns;
+    channel.ended = 1;
+    channel.trial_failed = false;
     if (channel.said_down) {
       channel.said_down = false;
-      found_.changes.push_back({word.channel, true});
+      found_.changes.push_back({id, true});
     }
-    feed(word.channel);
+    feed(id);
   }
 
   void nic_changed(std::uint32_t number, bool up) {
@@ -812,15 +866,15 @@ class VerbsBackend final : public Backend {
       if (up)
         open_again(c);
       else
-        take_down(c);
+        take_down(c, "a port that went down");
     }
   }
 
-  void take_down(ChannelId id) {
+  void take_down(ChannelId id, const char* why) {
     Channel& channel = channels_[id];
     if (!channel.said_down) found_.changes.push_back({id, false});
     channel.said_down = true;
-    break_channel(id, Outcome::path_failed);
+    break_channel(id, Outcome::path_failed, why);
     while (channel.waiting.first != no_id)
       end(id, channel.waiting.pop(work_), Outcome::path_failed);
   }
@@ -832,9 +886,14 @@ class VerbsBackend final : public Backend {
     for (ChannelId c = 0; c < channels_.size(); ++c) {
       Channel& channel = channels_[c];
       if (!channel.owned || rank_of(channel.other) != lost) continue;
-      take_down(c);
+      take_down(c, "the loss of its process");
       if (channel.state == Channel::State::closing) finish_closing(c);
     }
+    // It may live, out of reach, and must not write here when it comes back.
+    for (Channel& channel : channels_)
+      if (channel.answered && rank_of(channel.owner) == lost &&
+          channel.answering.get() != nullptr && !channel.answering.reset())
+        channel.answering = {};
     std::erase_if(links_, [&](const auto& entry) { return rank_of(entry.first.second) == lost; });
   }
 
@@ -993,12 +1052,15 @@ class VerbsBackend final : public Backend {
       Channel& channel = channels_[id];
       if (now >= channel.cancel_due_ns) {
         channel.cancel_due_ns = never_ns;
-        if (channel.flying.first != no_id) break_channel(id, Outcome::cancelled);
+        if (channel.flying.first != no_id)
+          break_channel(id, Outcome::cancelled, "cancelled chunks");
       }
       if (now >= channel.due_ns) {
-        if (channel.state == Channel::State::closing)
+        if (channel.state == Channel::State::closing) {
           finish_closing(id);
-        else {
+        } else if (channel.state == Channel::State::trial) {
+          break_channel(id, Outcome::path_failed, "a trial that failed");
+        } else {
           if (channel.state == Channel::State::opening) channel.state = Channel::State::shut;
           open_again(id);
         }
@@ -1081,7 +1143,7 @@ class VerbsBackend final : public Backend {
   std::set<std::uint32_t> remote_ranks_, lost_ranks_;
   std::uint32_t datagram_key_ = 0;
   std::uint64_t packets_drawn_ = 0;
-  std::uint64_t breaks_ = 0;
+  std::map<std::string, std::uint64_t> breaks_;  // of queue pairs, by what broke them
 
   std::vector<Work> work_;
   std::vector<std::uint32_t> free_work_;

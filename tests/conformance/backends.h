@@ -119,14 +119,20 @@ inline std::vector<BackendUnderTest> backends_under_test() {
   const int gpus = 0;
 #endif
 #ifdef KVHAUL_HAS_VERBS
-  // Two nodes in one process, each with the ports of one side.
+  // Two nodes in one process. By name the first half of the devices is those of one side; a rail
+  // joins the first of each half.
   const auto make_verbs = [] { return verbs::make_backend({}); };
+  const auto make_verbs_one_rail = [] {
+    const std::vector<std::string> devices = verbs::device_names();
+    return verbs::make_backend({.nics = {devices.front(), devices[devices.size() / 2]}});
+  };
   const std::string no_verbs = verbs::missing();
   const std::string no_two_rails = !no_verbs.empty()                  ? no_verbs
                                    : verbs::device_names().size() < 4 ? "fewer than 4 RDMA devices"
                                                                       : "";
 #else
   const auto make_verbs = [] { return std::unique_ptr<Backend>(); };
+  const auto make_verbs_one_rail = make_verbs;
   const std::string no_verbs = "built without libibverbs", no_two_rails = no_verbs;
 #endif
   const auto two_rails_pulled = [] {
@@ -154,8 +160,8 @@ inline std::vector<BackendUnderTest> backends_under_test() {
        ""},
       {"FaultsWithoutFaults", [] { return faults::make_faulty_backend(make_backend({}), {}); }, ""},
       {"Simgrid", make_simgrid, no_simgrid},
-      {"VerbsOneRail", make_verbs, no_verbs, [] { return one_rail_nodes(false); }},
-      {"VerbsOneRailPull", make_verbs, no_verbs, [] { return one_rail_nodes(true); }},
+      {"VerbsOneRail", make_verbs_one_rail, no_verbs, [] { return one_rail_nodes(false); }},
+      {"VerbsOneRailPull", make_verbs_one_rail, no_verbs, [] { return one_rail_nodes(true); }},
       {"VerbsTwoRails", make_verbs, no_two_rails},
       {"VerbsTwoRailsPull", make_verbs, no_two_rails, two_rails_pulled},
   };
