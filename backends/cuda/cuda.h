@@ -2,7 +2,7 @@
 //
 //   backend.cpp     the contract (core/backend.h) over all below
 //   copy_lane.h     a queue of copies: between GPUs, or between a GPU and pinned host memory
-//   staged_lane.h   GPU to pinned ring (ring.h) to GPU, both halves overlapped
+//   staged_lane.h   GPU to pinned ring (../ring.h) to GPU, both halves overlapped
 //   kernel_lane.h   a kernel that stays and loads and stores the other GPU's memory
 //   handed_over.h   no copy: which parts of a segment live elsewhere
 //   job.h           what a lane is given: chunks (../tickets.h) that go together
