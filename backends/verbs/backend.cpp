@@ -18,6 +18,7 @@
 #include "backends/verbs/memory.h"
 #include "backends/verbs/message_link.h"
 #include "backends/verbs/queue_pair.h"
+#include "backends/verbs/registration.h"
 #include "backends/verbs/requests.h"
 #include "backends/verbs/staging.h"
 #include "backends/verbs/status.h"
@@ -895,7 +896,7 @@ class VerbsBackend final : public Backend {
     const auto begun = channel.staging->near_end.begin(memory_.address(part.segment), part);
     note(begun);
     if (begun)
-      staging_.insert(id);
+      watch_staging(id);
     else
       lose(id);
     return static_cast<bool>(begun);
@@ -917,17 +918,22 @@ class VerbsBackend final : public Backend {
       const auto begun = channel.staging->far_end.begin(memory_.address(part.segment), part);
       note(begun);
       if (begun) {
-        staging_.insert(part.channel);
+        watch_staging(part.channel);
         return;
       }
     }
     tell(channel.other, channel.owner, Say::staged, {part.channel, part.generation, 0, 0});
   }
 
+  void watch_staging(ChannelId id) {
+    if (std::exchange(channels_[id].staging->watched, true)) return;
+    staging_.push_back(id);
+  }
+
   /// Copies that have been done at the ends of this process.
   void look_at_staging() {
-    for (auto at = staging_.begin(); at != staging_.end();) {
-      const ChannelId id = *at++;
+    for (std::size_t i = 0; i < staging_.size();) {  // it may grow meanwhile
+      const ChannelId id = staging_[i];
       Channel& channel = channels_[id];
       Staging& staging = *channel.staging;
       for (const bool near : {true, false}) {
@@ -949,7 +955,13 @@ class VerbsBackend final : public Backend {
           if (word.ok == 0) break;
         }
       }
-      if (!staging.near_end.busy() && !staging.far_end.busy()) staging_.erase(id);
+      staging.watched = staging.near_end.busy() || staging.far_end.busy();
+      if (staging.watched) {
+        ++i;
+      } else {
+        staging_[i] = staging_.back();
+        staging_.pop_back();
+      }
     }
   }
 
@@ -1393,8 +1405,8 @@ class VerbsBackend final : public Backend {
   std::vector<Work> work_;
   std::vector<std::uint32_t> free_work_;
   std::size_t in_use_ = 0;
-  std::set<ChannelId> attention_;  // channels with a time to keep
-  std::set<ChannelId> staging_;    // channels with copies under way
+  std::set<ChannelId> attention_;   // channels with a time to keep
+  std::vector<ChannelId> staging_;  // channels with copies under way
   BackendEvents found_;
   TimeNs next_look_ns_ = 0;
   RequestList requests_;              // scratch of feed()
@@ -1405,7 +1417,12 @@ class VerbsBackend final : public Backend {
 }  // namespace
 
 std::string missing() {
-  return device_names().empty() ? "no RDMA device here (/sys/class/infiniband has none)" : "";
+  if (!device_names().empty()) return "";
+  const std::string in_kernel = rdma_device_missing();
+  return in_kernel.empty()
+             ? "libibverbs knows none of the devices in /sys/class/infiniband; Debian "
+               "has their drivers in ibverbs-providers"
+             : in_kernel;
 }
 
 std::unique_ptr<Backend> make_backend(const Options& options) {

@@ -78,6 +78,7 @@ class StagingEnd {
 
 struct Staging {
   bool near = false, far = false;  // which ends are staged
+  bool watched = false;            // one of them has copies under way
   StagingEnd near_end, far_end;    // of this process
   MemoryKeys far_keys;             // of the far end's buffer
 

@@ -10,7 +10,11 @@
 #include "backends/device_memory.h"
 #include "backends/verbs/registration.h"
 #include "core/checksum.h"
+#include "tests/support/setups.h"
 #include "tests/support/two_gpus.h"
+#ifdef KVHAUL_HAS_VERBS
+#include "backends/verbs/verbs.h"
+#endif
 
 namespace kvhaul::test {
 namespace {
@@ -164,6 +168,27 @@ TEST_F(DmaBufExport, WhatIsMissingForRegistration) {
 #endif
   for (const std::string& what : missing) std::printf("missing: %s\n", what.c_str());
   EXPECT_TRUE(exported) << exported.error().message;
+#ifdef KVHAUL_HAS_VERBS
+  // The backend goes as far, and says the same.
+  const Cluster cluster = rail_cluster(2, 1);
+  const std::vector<std::pair<PlaceId, PlaceId>> places = {
+      {*cluster.find_place("node0/gpu0"), *cluster.find_place("node1/gpu0")}};
+  const auto plan = plan_channels(cluster, places, plan_of(RouteKind::rdma));
+  ASSERT_TRUE(plan) << plan.error().message;
+  const auto backend = verbs::make_backend({.devices = cuda::make_memory_source({0, 0})});
+  const auto opened = backend->open(cluster, plan->requests);
+  if (verbs::missing().empty()) {
+    ASSERT_TRUE(opened) << opened.error().message;
+    for (const auto& place : {places[0].first, places[0].second})
+      EXPECT_TRUE(backend->register_segment(place, 4 * MiB));
+    std::printf("%s\n", backend->description().c_str());
+  } else {
+    ASSERT_FALSE(opened);
+    EXPECT_EQ(opened.error().kind, ErrorKind::missing);
+    EXPECT_NE(opened.error().message.find("RDMA device"), std::string::npos);
+    std::printf("%s\n", opened.error().message.c_str());
+  }
+#endif
 }
 
 }  // namespace
