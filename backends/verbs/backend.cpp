@@ -1307,7 +1307,8 @@ class VerbsBackend final : public Backend {
       Channel& channel = channels_[id];
       if (now >= channel.cancel_due_ns) {
         channel.cancel_due_ns = never_ns;
-        if (channel.flying.first != no_id) break_channel(id, Outcome::cancelled);
+        if (!channel.flying.empty() || (channel.staging && channel.staging->count != 0))
+          break_channel(id, Outcome::cancelled);
       }
       if (now >= channel.due_ns) {
         if (channel.state == Channel::State::closing)

@@ -145,7 +145,7 @@ void take_part(std::uint32_t rank, Exchange& exchange, bool pull, bool staged_he
   const Surroundings setup(pull);
   Options options;
   const auto names = device_names();
-  options.nics = {names[0], names[1]};
+  options.nics = {names.front(), names[names.size() / 2]};
   options.exchange = &exchange;
   options.rank_of_node = {0, 1};
   if (staged_here) options.devices = std::make_shared<HostDevices>();
@@ -250,7 +250,8 @@ class DeviceMemoryWays : public ::testing::Test {
     surroundings_.emplace(false, rails);
     const Surroundings& setup = *surroundings_;
     Options options;
-    for (const std::string& name : {device_names()[0], device_names()[1]})
+    const auto names = device_names();
+    for (const std::string& name : {names.front(), names[names.size() / 2]})
       options.nics.insert(options.nics.end(), rails, name);
     options.devices = std::make_shared<HostDevices>(std::move(device_options));
     backend_ = make_backend(options);
