@@ -23,6 +23,7 @@
 #endif
 #ifdef KVHAUL_HAS_VERBS
 #include "backends/verbs/verbs.h"
+#include "tests/support/host_device_memory.h"
 #endif
 
 namespace kvhaul::test {
@@ -63,6 +64,15 @@ inline Surroundings one_rail_nodes(bool pull) {
   one.cluster = rail_cluster(2, 1);
   one.pairs = {{{"node0/gpu0", "node1/gpu0"}, {"node1/gpu0", "node0/gpu0"}}};
   one.plan.pull = pull;
+  return one;
+}
+
+/// The same through host memory at both ends, as the route says.
+inline Surroundings one_staged_rail(bool pull) {
+  Surroundings one = one_rail_nodes(pull);
+  one.plan.order = {RouteKind::rdma_staged};
+  one.plan.costs[static_cast<std::size_t>(RouteKind::rdma_staged)] =
+      one.plan.costs[static_cast<std::size_t>(RouteKind::rdma)];
   return one;
 }
 
@@ -130,9 +140,18 @@ inline std::vector<BackendUnderTest> backends_under_test() {
   const std::string no_two_rails = !no_verbs.empty()                  ? no_verbs
                                    : verbs::device_names().size() < 4 ? "fewer than 4 RDMA devices"
                                                                       : "";
+  // Device memory that no NIC can register, and such as it can by its address.
+  const auto make_verbs_devices = [] {
+    return verbs::make_backend({.devices = std::make_shared<HostDevices>()});
+  };
+  const auto make_verbs_peer_memory = [] {
+    return verbs::make_backend(
+        {.devices = std::make_shared<HostDevices>(HostDeviceOptions{.peer_memory = ""})});
+  };
 #else
   const auto make_verbs = [] { return std::unique_ptr<Backend>(); };
   const auto make_verbs_one_rail = make_verbs;
+  const auto make_verbs_devices = make_verbs, make_verbs_peer_memory = make_verbs;
   const std::string no_verbs = "built without libibverbs", no_two_rails = no_verbs;
 #endif
   const auto two_rails_pulled = [] {
@@ -162,6 +181,11 @@ inline std::vector<BackendUnderTest> backends_under_test() {
       {"Simgrid", make_simgrid, no_simgrid},
       {"VerbsOneRail", make_verbs_one_rail, no_verbs, [] { return one_rail_nodes(false); }},
       {"VerbsOneRailPull", make_verbs_one_rail, no_verbs, [] { return one_rail_nodes(true); }},
+      {"VerbsStaged", make_verbs, no_verbs, [] { return one_staged_rail(false); }},
+      {"VerbsStagedPull", make_verbs, no_verbs, [] { return one_staged_rail(true); }},
+      {"VerbsDevices", make_verbs_devices, no_verbs, [] { return one_rail_nodes(false); }},
+      {"VerbsDevicesPull", make_verbs_devices, no_verbs, [] { return one_rail_nodes(true); }},
+      {"VerbsPeerMemory", make_verbs_peer_memory, no_verbs, [] { return one_rail_nodes(false); }},
       {"VerbsTwoRails", make_verbs, no_two_rails},
       {"VerbsTwoRailsPull", make_verbs, no_two_rails, two_rails_pulled},
   };
