@@ -62,7 +62,10 @@ constexpr std::unique_ptr<Backend> (*make_cuda)(const BackendOptions&) = nullptr
 #ifdef KVHAUL_HAS_VERBS
 constexpr auto verbs_missing = verbs::missing;
 std::unique_ptr<Backend> make_verbs(const BackendOptions& options) {
-  return verbs::make_backend({.nics = options.nics, .devices = gpu_memory(options)});
+  return verbs::make_backend({.nics = options.nics,
+                              .exchange = options.exchange,
+                              .rank_of_node = options.rank_of_node,
+                              .devices = gpu_memory(options)});
 }
 #else
 std::string verbs_missing() {
@@ -80,7 +83,7 @@ constexpr BackendEntry all[] = {
     {"cuda", "GPUs of this machine through CUDA, in real time", BackendTime::only_real,
      cuda_missing, make_cuda},
     {"verbs", "RDMA over InfiniBand and RoCE through libibverbs, in real time",
-     BackendTime::only_real, verbs_missing, make_verbs},
+     BackendTime::only_real, verbs_missing, make_verbs, true},
 };
 
 }  // namespace

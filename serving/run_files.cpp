@@ -173,12 +173,13 @@ void RunFiles::sample(const RequestResult& result, const std::vector<TransferRow
   std::erase_if(samples_, [&](const Sampled& s) { return s.result.request % sample_every_ != 0; });
 }
 
-Result<RunSummary> RunFiles::finish(RunLabels labels, const Replay& replay,
-                                    const TraceCounts& trace, std::vector<std::string> trace_notes,
-                                    std::span<const Scheduler> schedulers, bool rates_bind) {
+Result<RunSummary> RunFiles::finish(RunLabels labels, const ReplayCounters& requests,
+                                    const SchedulerCounters& schedulers, const TraceCounts& trace,
+                                    std::vector<std::string> trace_notes, bool rates_bind) {
   RunSummary& s = summary_;
   s.labels = std::move(labels);
-  s.requests = replay.counters();
+  s.requests = requests;
+  s.scheduler = schedulers;
   s.trace = trace;
   s.trace_notes = std::move(trace_notes);
   s.has_slo = config_.slo_ttft_ns != never_ns || config_.slo_itl_ns != never_ns;
@@ -187,16 +188,6 @@ Result<RunSummary> RunFiles::finish(RunLabels labels, const Replay& replay,
   s.wire_busy_ns = meter_.busy_ns();
   s.landed_chunks = meter_.landed_chunks();
   s.landed_bytes = meter_.landed_bytes();
-  for (const Scheduler& scheduler : schedulers) {
-    const SchedulerCounters& from = scheduler.counters();
-    s.scheduler.chunks_posted += from.chunks_posted;
-    s.scheduler.chunks_resent += from.chunks_resent;
-    s.scheduler.timeouts += from.timeouts;
-    s.scheduler.errors += from.errors;
-    s.scheduler.quarantines += from.quarantines;
-    s.scheduler.readmissions += from.readmissions;
-    s.scheduler.unexpected += from.unexpected;
-  }
   std::map<std::pair<std::uint32_t, std::string>, Bytes> routes;
   for (ChannelId c = 0; c < channel_requests_.size(); ++c)
     routes[{tiers_[c], std::string(route_kind_name(channel_requests_[c].route.kind))}] +=

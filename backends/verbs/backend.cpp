@@ -639,12 +639,7 @@ class VerbsBackend final : public Backend {
     if (!all) return all.error();
     for (const std::string& text : *all)
       if (!learn(text)) return Error::failed("another process described ends that do not fit");
-    for (const std::uint32_t other : remote_ranks_)
-      for (NodeId node = 0; node < cluster_->nodes.size(); ++node)
-        if (rank_of(node) == other) {
-          link(first_node(), node);
-          break;
-        }
+    for (const std::uint32_t other : remote_ranks_) link(first_node(), first_node_of(other));
     return {};
   }
 
@@ -1208,10 +1203,12 @@ class VerbsBackend final : public Backend {
 
   // ---- Messages -----------------------------------------------------------------------------
 
+  /// Of the nodes with a NIC in use, which alone can be talked to.
   NodeId first_node_of(std::uint32_t rank) const {
-    for (NodeId node = 0; node < cluster_->nodes.size(); ++node)
-      if (rank_of(node) == rank) return node;
-    return 0;
+    NodeId first = no_id;
+    for (const Nic& nic : nics_)
+      if (nic.rank == rank) first = std::min(first, cluster_->nics[nic.number].node);
+    return first == no_id ? 0 : first;
   }
   NodeId first_node() const { return first_node_of(rank()); }
 
