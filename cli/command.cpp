@@ -21,6 +21,7 @@ std::span<const Command> commands() {
       {"compare", "where runs differ and why: figures side by side, and transfer by transfer",
        run_compare},
       {"sweep", "a grid over scenario values and options: many replays and their table", run_sweep},
+      {"report", "write the report of a run directory anew", run_report},
       {"route", "all routes between two places, hop by hop, and why one is chosen", run_route},
       {"topo", "what this machine has (GPUs, NICs, NUMA hosts, links), as a scenario file",
        run_topo},

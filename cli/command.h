@@ -79,6 +79,7 @@ Error unknown_choice(std::string_view option, std::string_view found,
 CommandResult run_replay(const Arguments& arguments);
 CommandResult run_compare(const Arguments& arguments);
 CommandResult run_calibrate(const Arguments& arguments);
+CommandResult run_report(const Arguments& arguments);
 CommandResult run_route(const Arguments& arguments);
 CommandResult run_sweep(const Arguments& arguments);
 CommandResult run_topo(const Arguments& arguments);

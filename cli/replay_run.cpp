@@ -14,6 +14,7 @@
 #include "cli/backends.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
+#include "cli/run_report.h"
 #include "cli/terminal.h"
 #include "cli/version.h"
 #include "core/policy/all.h"
@@ -365,6 +366,17 @@ Result<ReplayResult> run_replay(const ReplayRequest& request) {
   result.wall_s = std::chrono::duration<double>(Clock::now() - start).count();
   if (auto wrote = write_run_file(request, scenario, fault_text, result, started); !wrote)
     return wrote.error();
+  const report::RunContext context{
+      result.directory,
+      result.cluster,
+      scenario.serving,
+      *plan,
+      script ? described_faults(*script) : std::vector<report::RunContext::Fault>(),
+      replay_command(request.command_line),
+      scenario.file,
+      scenario.text,
+      fault_text.value_or("")};
+  if (auto wrote = write_run_report(context); !wrote) return wrote.error();
   std::error_code status;
   if (!fs::remove(result.directory + "/" + unfinished_mark, status))
     return Error::failed(result.directory + "/" + unfinished_mark + " cannot be removed");

@@ -1,6 +1,7 @@
 #include "serving/run_files.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include <nlohmann/json.hpp>
@@ -50,6 +51,16 @@ std::string gather_names(std::uint8_t gathers) {
 
 double per_second(double amount, TimeNs time_ns) {
   return time_ns > 0 ? amount / (static_cast<double>(time_ns) * 1e-9) : 0;
+}
+
+/// Sizes in buckets a quarter of a power of two wide, so that few of them hold every size.
+std::size_t size_bucket(Bytes bytes) {
+  if (bytes < 4) return bytes;
+  const auto power = static_cast<unsigned>(std::bit_width(bytes)) - 1;
+  return 4 * (power - 1) + ((bytes >> (power - 2)) & 3);
+}
+Bytes size_bucket_low(std::size_t bucket) {
+  return bucket < 4 ? bucket : Bytes{4 + bucket % 4} << (bucket / 4 - 1);
 }
 
 }  // namespace
@@ -153,6 +164,10 @@ void RunFiles::transfer_done(const TransferEnd& end) {
   summary_.delivered_bytes += end.bytes;
   summary_.transfer_bytes.add(static_cast<std::int64_t>(end.bytes));
   summary_.transfer_ns.add(end.reported_ns - end.submitted_ns);
+  const std::size_t bucket = size_bucket(end.bytes);
+  if (bucket >= summary_.sizes.size()) summary_.sizes.resize(bucket + 1);
+  summary_.sizes[bucket].bytes += end.bytes;
+  summary_.sizes[bucket].time_ns.add(end.reported_ns - end.submitted_ns);
   summary_.wait_ns.add(end.posted_ns - end.submitted_ns);
   summary_.post_ns.add(end.started_ns - end.posted_ns);
   summary_.wire_ns.add(end.done_ns - end.started_ns);
@@ -409,6 +424,20 @@ std::string summary_json(const RunSummary& s, const Cluster& cluster) {
   transfers["post_ms"] = percentiles(s.post_ns, 1e6);
   transfers["wire_ms"] = percentiles(s.wire_ns, 1e6);
   transfers["detect_ms"] = percentiles(s.detect_ns, 1e6);
+  transfers["by_size"] = Json::array();
+  for (std::size_t b = 0; b < s.sizes.size(); ++b) {
+    const Histogram& time = s.sizes[b].time_ns;
+    if (time.count() == 0) continue;
+    const auto mean = static_cast<double>(s.sizes[b].bytes) / static_cast<double>(time.count());
+    transfers["by_size"].push_back({{"from_bytes", size_bucket_low(b)},
+                                    {"count", time.count()},
+                                    {"mean_bytes", rounded(mean)},
+                                    {"min_ms", rounded(static_cast<double>(time.least()) / 1e6)},
+                                    {"p50_ms", rounded(time.percentile(0.5) / 1e6)},
+                                    {"p90_ms", rounded(time.percentile(0.9) / 1e6)},
+                                    {"p99_ms", rounded(time.percentile(0.99) / 1e6)},
+                                    {"max_ms", rounded(static_cast<double>(time.most()) / 1e6)}});
+  }
   transfers["wire_busy_s"] = rounded(static_cast<double>(s.wire_busy_ns) / 1e9);
   transfers["gbytes_per_s_while_busy"] =
       rounded(per_second(static_cast<double>(s.landed_bytes), s.wire_busy_ns) / 1e9);

@@ -45,6 +45,12 @@ struct RunSummary {
   std::uint64_t transfers = 0;
   std::uint64_t transfers_by_outcome[transfer_outcome_count] = {};
   Histogram transfer_ns, wait_ns, post_ns, wire_ns, detect_ns, transfer_bytes;
+  /// Delivered transfers by their size; buckets are a quarter of a power of two wide.
+  struct SizeBucket {
+    Bytes bytes = 0;  // of all of them
+    Histogram time_ns;
+  };
+  std::vector<SizeBucket> sizes;
   std::uint64_t pieces = 0;
   std::uint64_t packed_transfers = 0;
   std::uint64_t fallback_transfers = 0;
