@@ -372,7 +372,7 @@ Result<ReplayResult> run_replay(const ReplayRequest& request) {
       scenario.serving,
       *plan,
       script ? described_faults(*script) : std::vector<report::RunContext::Fault>(),
-      replay_command(request.command_line),
+      command_text(request.command_line),
       scenario.file,
       scenario.text,
       fault_text.value_or("")};

@@ -91,7 +91,7 @@ Result<RunFile> parse_run_file(const std::string& text, const std::string& file)
 
 }  // namespace
 
-std::string replay_command(const Arguments& command_line) {
+std::string command_text(const Arguments& command_line) {
   std::string out = "kvhaul";
   for (std::size_t i = 0; i < command_line.size(); ++i) {
     const std::string& word = command_line[i];
@@ -152,7 +152,7 @@ Result<nlohmann::ordered_json> read_report_data(const std::string& directory) {
     if (!script) return script.error();
     context.faults = described_faults(*script);
   }
-  context.command = replay_command(file_says.command);
+  context.command = command_text(file_says.command);
   context.scenario_file = file_says.scenario_file;
   context.scenario_text = file_says.scenario;
   context.fault_text = file_says.faults;

@@ -16,8 +16,8 @@ namespace kvhaul::cli {
 
 inline constexpr const char* report_file = "report.html";
 
-/// The command that makes the run again, without what only says where it goes.
-std::string replay_command(const Arguments& command_line);
+/// The command that makes a run or a sweep again, without what only says where it goes.
+std::string command_text(const Arguments& command_line);
 
 std::vector<report::RunContext::Fault> described_faults(const faults::FaultScript& script);
 

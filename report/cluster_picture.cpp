@@ -57,7 +57,7 @@ class Picture {
       y += 26;
     }
     height_ = y - 26;
-    return lines_ + boxes_;
+    return lines_ + bar_boxes_ + over_bars_ + boxes_;
   }
   int width() const { return width_; }
   int height() const { return height_; }
@@ -67,13 +67,18 @@ class Picture {
     return "x=\"" + std::to_string(box.x) + "\" y=\"" + std::to_string(box.y) + "\" width=\"" +
            std::to_string(box.width) + "\" height=\"" + std::to_string(box.height) + "\"";
   }
-  void add_box(const Box& box, const std::string& kind, const std::string& label, bool end,
-               const std::string& title, LinkId link = no_id) {
-    boxes_ += "<g class=\"box " + kind + (end ? " end" : "") + "\"><title>" + html_text(title) +
-              "</title><rect " + at(box) + " rx=\"3\"" + link_attributes(link) + "/><text x=\"" +
-              std::to_string(box.middle()) + "\" y=\"" +
-              std::to_string(box.y + box.height / 2 + 4) + "\">" + html_text(label) +
-              "</text></g>\n";
+  std::string rect_text(const Box& box, const std::string& title, LinkId link) const {
+    return "<title>" + html_text(title) + "</title><rect " + at(box) + " rx=\"3\"" +
+           link_attributes(link) + "/>";
+  }
+  static std::string label_text(const Box& box, const std::string& label) {
+    return "<text x=\"" + std::to_string(box.middle()) + "\" y=\"" +
+           std::to_string(box.y + box.height / 2 + 4) + "\">" + html_text(label) + "</text>";
+  }
+  void add_box(const Box& box, const std::string& label, bool end, const std::string& title,
+               LinkId link = no_id) {
+    boxes_ += std::string("<g class=\"box") + (end ? " end" : "") + "\">" +
+              rect_text(box, title, link) + label_text(box, label) + "</g>\n";
   }
   std::string link_attributes(LinkId link) const {
     if (link == no_id) return "";
@@ -83,7 +88,7 @@ class Picture {
                                  : "") +
            "\" data-link=\"" + html_text(cluster_.links[link].name) + "\"";
   }
-  void add_line(LinkId link, int x1, int y1, int x2, int y2) {
+  void add_line(std::string& layer, LinkId link, int x1, int y1, int x2, int y2) {
     if (link == no_id) return;
     const Link& what = cluster_.links[link];
     const auto line = [&](const std::string& attributes) {
@@ -91,13 +96,13 @@ class Picture {
              std::to_string(y1) + "\" x2=\"" + std::to_string(x2) + "\" y2=\"" +
              std::to_string(y2) + "\"";
     };
-    lines_ += line(link_attributes(link)) + "><title>" + html_text(what.name) + ", " +
-              rate_text(what.bytes_per_s) + "</title></line>\n";
+    layer += line(link_attributes(link)) + "><title>" + html_text(what.name) + ", " +
+             rate_text(what.bytes_per_s) + "</title></line>\n";
   }
   /// Two directions side by side between two heights.
-  void add_pair(LinkId out, LinkId in, int x, int y1, int y2) {
-    add_line(out, x - 4, y1, x - 4, y2);
-    add_line(in, x + 4, y1, x + 4, y2);
+  void add_pair(std::string& layer, LinkId out, LinkId in, int x, int y1, int y2) {
+    add_line(layer, out, x - 4, y1, x - 4, y2);
+    add_line(layer, in, x + 4, y1, x + 4, y2);
   }
 
   void add_node(NodeId id, int top, bool mirrored) {
@@ -148,33 +153,35 @@ class Picture {
 
     for (std::size_t h = 0; h < hosts.size(); ++h) {
       const std::string name = cluster_.places[node.hosts[h]].name;
-      add_box(hosts[h], "host", "CPU " + std::to_string(h) + " and memory", is_end(node.hosts[h]),
+      add_box(hosts[h], "CPU " + std::to_string(h) + " and memory", is_end(node.hosts[h]),
               name + ", memory " + rate_text(cluster_.links[node.dram[h]].bytes_per_s),
               node.dram[h]);
       if (h + 1 < hosts.size()) {
         const int y = hosts[h].y + host_height / 2;
-        add_line(node.socket[h][h + 1], hosts[h].x + hosts[h].width, y - 4, hosts[h + 1].x, y - 4);
-        add_line(node.socket[h + 1][h], hosts[h].x + hosts[h].width, y + 4, hosts[h + 1].x, y + 4);
+        add_line(lines_, node.socket[h][h + 1], hosts[h].x + hosts[h].width, y - 4, hosts[h + 1].x,
+                 y - 4);
+        add_line(lines_, node.socket[h + 1][h], hosts[h].x + hosts[h].width, y + 4, hosts[h + 1].x,
+                 y + 4);
       }
     }
     for (const auto& [s, box] : switches) {
       const PcieSwitch& what = node.pcie_switches[s];
-      add_box(box, "switch", "PCIe", false, what.name);
+      add_box(box, "PCIe", false, what.name);
       const int x = host_x(what.host, box.middle());
-      add_pair(what.out, what.in, x, outer(box), inner(hosts[what.host]));
+      add_pair(lines_, what.out, what.in, x, outer(box), inner(hosts[what.host]));
     }
     const auto road_up = [&](const Box& box, std::optional<std::uint32_t> pcie_switch,
                              std::uint32_t host, LinkId out, LinkId in) {
       if (pcie_switch)
-        add_pair(out, in, box.middle(), outer(box), inner(switches[*pcie_switch]));
+        add_pair(lines_, out, in, box.middle(), outer(box), inner(switches[*pcie_switch]));
       else
-        add_pair(out, in, host_x(host, box.middle()), outer(box), inner(hosts[host]));
+        add_pair(lines_, out, in, host_x(host, box.middle()), outer(box), inner(hosts[host]));
     };
     for (std::size_t i = 0; i < node.gpus.size(); ++i) {
       const Gpu& gpu = node.gpus[i];
       const int x = margin + static_cast<int>(column_of_gpu(i)) * column_width;
       const Box box{x + 4, devices, 40, box_height};
-      add_box(box, "gpu", std::string("G").append(std::to_string(i)), is_end(gpu.place),
+      add_box(box, std::string("G").append(std::to_string(i)), is_end(gpu.place),
               cluster_.places[gpu.place].name);
       road_up(box, gpu.pcie_switch, gpu.host, gpu.host_out, gpu.host_in);
       down_.push_back({id, box.middle(), inner(box), gpu.nvlink_out, gpu.nvlink_in, true});
@@ -183,7 +190,7 @@ class Picture {
       const Nic& nic = cluster_.nics[node.nics[i]];
       const int x = margin + static_cast<int>(column_of_nic(i)) * column_width;
       const Box box{x + 48, devices, 40, box_height};
-      add_box(box, "nic", std::string("N").append(std::to_string(i)), false, nic.name);
+      add_box(box, std::string("N").append(std::to_string(i)), false, nic.name);
       road_up(box, nic.pcie_switch, nic.host, nic.pcie_out, nic.pcie_in);
       down_.push_back({id, box.middle(), inner(box), nic.tx, nic.rx, false});
     }
@@ -197,16 +204,17 @@ class Picture {
     const auto has_nvlink = [](const Node& n) {
       return !n.gpus.empty() && n.gpus[0].nvlink_out != no_id;
     };
-    const auto bar = [&](const std::string& label, const std::string& kind, LinkId link) {
+    const auto bar = [&](const std::string& label) {
       y += bar_gap;
       const Box box{margin, y, width_ - 2 * margin, bar_height};
-      add_box(box, kind, label, false, label, link);
+      bar_boxes_ += "<g class=\"box\">" + rect_text(box, label, no_id) + "</g>\n";
+      boxes_ += "<g class=\"box\">" + label_text(box, label) + "</g>\n";
       y += bar_height;
       return box;
     };
     bars_.clear();
     if (has_nvlink(node)) {
-      const Box box = bar(joined ? "NVLink switches" : "NVLink of " + node.name, "nvlink", no_id);
+      const Box box = bar(joined ? "NVLink switches" : "NVLink of " + node.name);
       bars_[{nodes_[first], true}] = box;
       if (joined) bars_[{nodes_[first + 1], true}] = box;
     }
@@ -215,16 +223,14 @@ class Picture {
                                  (cluster_.leaves.size() == 1 ? " leaf switch" : " leaf switches");
       const Box box =
           bar("fabric: " + leaves +
-                  (cluster_.spines > 0 ? std::string(", ").append(std::to_string(cluster_.spines)) +
-                                             (cluster_.spines == 1 ? " spine" : " spines")
-                                       : ""),
-              "fabric", no_id);
+              (cluster_.spines > 0 ? std::string(", ").append(std::to_string(cluster_.spines)) +
+                                         (cluster_.spines == 1 ? " spine" : " spines")
+                                   : ""));
       bars_[{nodes_[first], false}] = box;
       if (two) bars_[{nodes_[first + 1], false}] = box;
     }
     if (two && !joined && has_nvlink(cluster_.nodes[nodes_[first + 1]]))
-      bars_[{nodes_[first + 1], true}] =
-          bar("NVLink of " + cluster_.nodes[nodes_[first + 1]].name, "nvlink", no_id);
+      bars_[{nodes_[first + 1], true}] = bar("NVLink of " + cluster_.nodes[nodes_[first + 1]].name);
     y += bar_gap;
     connect(nodes_[first]);
     return y;
@@ -238,7 +244,8 @@ class Picture {
       if (bar == bars_.end()) continue;
       d.drawn = true;
       const Box& b = bar->second;
-      add_pair(d.out, d.in, d.x, d.y, d.y < b.y ? b.y : b.y + b.height);
+      add_pair(d.nvlink ? lines_ : over_bars_, d.out, d.in, d.x, d.y,
+               d.y < b.y ? b.y : b.y + b.height);
     }
   }
 
@@ -259,7 +266,8 @@ class Picture {
   int width_ = 0, height_ = 0;
   std::vector<Down> down_;
   std::map<std::pair<NodeId, bool>, Box> bars_;  // by node and whether it is NVLink
-  std::string lines_, boxes_;
+  // Layers, from the bottom up: what crosses a bar without ending there lies over it.
+  std::string lines_, bar_boxes_, over_bars_, boxes_;
 };
 
 std::string opened(int width, int height, const std::string& label) {
@@ -274,7 +282,8 @@ constexpr const char* file_style =
     "@media (prefers-color-scheme:dark){svg{--paper:#14181f;--ink:#e6eaf0;--soft:#9aa6b5;"
     "--box:#232a35;--edge:#465264;--on:#fb923c}}\n"
     ".paper{fill:var(--paper)}text{font:12px system-ui,sans-serif;fill:var(--ink)}\n"
-    ".box text{text-anchor:middle}.box rect{fill:var(--box);stroke:var(--edge)}\n"
+    ".box text{text-anchor:middle;paint-order:stroke;stroke:var(--box);stroke-width:5px}.box "
+    "rect{fill:var(--box);stroke:var(--edge)}\n"
     ".node,.title{font-weight:600}.title{font-size:15px}.lines{fill:var(--soft)}\n"
     "line{stroke:var(--edge);stroke-width:2}line.off{stroke-opacity:.45}\n"
     "line.on{stroke:var(--on);stroke-width:5}rect.on,.end rect{stroke:var(--on);stroke-width:3}\n"

@@ -57,7 +57,7 @@ const contents = [];
 function section(id, title, ...children) {
   contents.push([id, title]);
   return el('section', {id, 'aria-labelledby': id + '-title'}, el('h2', {id: id + '-title'}, title),
-    ...children);
+    ...children.filter(child => child !== null));
 }
 const note = text => el('p', {class: 'note'}, text);
 
@@ -197,7 +197,7 @@ function axes(svg, {x, y, left, right, top, bottom, x_format, y_format, x_title,
   svg.append('g').attr('class', 'axis').attr('transform', `translate(${left} 0)`).call(beside)
     .select('.domain').remove();
   if (y_title) svg.append('text').attr('x', 0).attr('y', top - 10).text(y_title);
-  if (x_title) svg.append('text').attr('x', right).attr('y', bottom + 34).attr('text-anchor', 'end')
+  if (x_title) svg.append('text').attr('x', right).attr('y', bottom + 40).attr('text-anchor', 'end')
     .text(x_title);
   return g;
 }

@@ -17,13 +17,13 @@ function ttft_chart(data) {
   const name = band => number(100 * band.from) + '–' + number(100 * band.to);
   const total = band => band.queue_ms + band.prefill_ms + band.exposed_ms;
   return chart({
-    id: 'ttft', title: 'Time to first token by percentile', height: 320,
+    id: 'ttft', title: 'Time to first token by percentile', hide_title: true, height: 330,
     note: 'Requests in the order of their time to first token, taken together from one percentile ' +
       'to the next; a bar is the mean of its requests, split into its three parts.',
     keys: [{name: 'queue', colour: 'queue'}, {name: 'prefill', colour: 'prefill'},
       {name: 'exposed transfer', colour: 'exposed'}],
     draw(svg, width, height) {
-      const left = 52, right = width - 8, top = 24, bottom = height - 42;
+      const left = 52, right = width - 8, top = 24, bottom = height - 48;
       const x = d3.scaleBand().domain(bands.map(name)).range([left, right]).padding(0.22);
       const y = d3.scaleLinear().domain([0, d3.max(bands, total) || 1]).nice().range([bottom, top]);
       axes(svg, {x, y, left, right, top, bottom, y_ticks: 5, y_title: 'ms',
@@ -77,7 +77,7 @@ function size_chart(runs) {
     .map(run => (many ? run.name + ': ' : '') + `${run.ideal.route} at ` +
       `${number(run.ideal.rate_gbytes_per_s)} GB/s`).join('; ');
   return chart({
-    id: 'sizes', title: 'Transfer time against size', height: 340,
+    id: 'sizes', title: 'Transfer time against size', hide_title: true, height: 350,
     note: 'From submission to report, by size in buckets a quarter of a power of two wide: the ' +
       'median, and from there to p99.' + (ideal ? ' Ideal: one chunk alone on an idle route (' +
         ideal + ').' : ''),
@@ -88,7 +88,7 @@ function size_chart(runs) {
         svg.append('text').attr('x', 8).attr('y', 30).text('Nothing was transferred.');
         return [];
       }
-      const left = 64, right = width - 12, top = 24, bottom = height - 42;
+      const left = 64, right = width - 12, top = 24, bottom = height - 48;
       const sizes = d3.extent(rows, r => r.mean_bytes);
       const times = [d3.min(rows, r => Math.min(r.p50_ms || Infinity, r.ideal_ms || Infinity)),
         d3.max(rows, r => Math.max(r.p99_ms, r.ideal_ms || 0))];
@@ -138,22 +138,23 @@ function size_chart(runs) {
   });
 }
 
-function heat_chart(data) {
-  const {rows, bins, bin_s} = data.heat;
-  const most = Math.max(1e-9, ...rows.flatMap(row => row.values));
+function heat_chart(data, {id, title, most, rows: shown} = {}) {
+  const {bins, bin_s} = data.heat;
+  const rows = data.heat.rows.slice(0, shown);
+  most = most || Math.max(1e-9, ...rows.flatMap(row => row.values));
   const time = run_time(data.summary.duration_s);
   const top = 8, row_height = 16;
   return chart({
-    id: 'heat', title: 'Utilisation over time', hide_title: true,
-    height: () => rows.length * row_height + top + 44,
+    id: id || 'heat', title: title || 'Utilisation over time', hide_title: !title,
+    height: () => rows.length * row_height + top + 48,
     draw(svg, width, height) {
-      const left = Math.min(190, width * 0.36), right = width - 12, bottom = height - 44;
+      const left = Math.min(190, width * 0.36), right = width - 12, bottom = height - 48;
       const x = d3.scaleLinear().domain([0, data.summary.duration_s / time.unit])
         .range([left, right]);
       const y = d3.scaleBand().domain(d3.range(rows.length)).range([top, bottom]).paddingInner(0.08);
       svg.append('g').attr('class', 'axis').attr('transform', `translate(0 ${bottom})`)
         .call(d3.axisBottom(x).ticks(Math.max(2, width / 110)).tickSizeOuter(0));
-      svg.append('text').attr('x', right).attr('y', bottom + 34).attr('text-anchor', 'end')
+      svg.append('text').attr('x', right).attr('y', bottom + 40).attr('text-anchor', 'end')
         .text(`time, ${time.name}`);
       const points = [];
       rows.forEach((row, r) => {
@@ -235,28 +236,31 @@ function time_chart(data) {
     {name: 'exposed transfer, p50 and p99', lines: [t.exposed_p50_ms, t.exposed_p99_ms],
       colour: 'exposed', text: v => ms(v)},
     {name: 'chunks sent again', bars: t.resent_chunks, raw: t.resent_chunks, colour: 'fault',
-      text: v => number(v)},
+      counts: true, text: v => number(v)},
     ...(has(t.failed_transfers) ? [{name: 'transfers failed', bars: t.failed_transfers,
-      raw: t.failed_transfers, colour: 'fault', text: v => number(v)}] : []),
+      raw: t.failed_transfers, colour: 'fault', counts: true, text: v => number(v)}] : []),
     ...(has(t.damaged_transfers) ? [{name: 'transfers damaged and made again',
-      bars: t.damaged_transfers, raw: t.damaged_transfers, colour: 'fault',
+      bars: t.damaged_transfers, raw: t.damaged_transfers, colour: 'fault', counts: true,
       text: v => number(v)}] : [])];
+  const end_s = t.bin_s * count;
+  const faults = data.faults.filter(fault => fault.from_s < end_s);
   const panel_height = 84, gap = 30;
   return chart({
     id: 'time', title: 'Requests, transfers and faults over time', hide_title: true,
-    height: panels.length * (panel_height + gap) + 40 + data.faults.length * 16,
+    height: panels.length * (panel_height + gap) + 48 + faults.length * 16,
     draw(svg, width, height) {
       const left = 64, right = width - 12;
       const x = d3.scaleLinear().domain([0, t.bin_s * count / time.unit]).range([left, right]);
       const points = [];
-      const faults_top = 14 + data.faults.length * 16;
+      const faults_top = 14 + faults.length * 16;
       panels.forEach((panel, p) => {
         const top = faults_top + p * (panel_height + gap) + gap - 8, bottom = top + panel_height;
         const values = (panel.lines ? panel.lines.flat() : panel.bars).filter(v => v !== null);
         const y = d3.scaleLinear().domain([0, d3.max(values) || 1]).nice(3).range([bottom, top]);
         svg.append('g').attr('class', 'axis').attr('transform', `translate(${left} 0)`)
           .call(d3.axisLeft(y).ticks(3).tickSize(-(right - left)).tickPadding(6)
-            .tickFormat(v => panel.lines ? ms(v) : number(v))).select('.domain').remove();
+            .tickFormat(v => panel.lines ? ms(v) : panel.counts && v % 1 ? '' : number(v)))
+          .select('.domain').remove();
         svg.append('text').attr('class', 'label').attr('x', left).attr('y', top - 8)
           .text(panel.name);
         const middle = b => x((b + 0.5) * t.bin_s / time.unit);
@@ -291,20 +295,24 @@ function time_chart(data) {
               : panel.text(panel.lines[0][b]) + ', ' + panel.text(panel.lines[1][b]))});
         }
       });
-      const bottom = height - 40;
+      const bottom = height - 48;
       svg.append('g').attr('class', 'axis').attr('transform', `translate(0 ${bottom + 4})`)
         .call(d3.axisBottom(x).ticks(Math.max(2, width / 110)).tickSizeOuter(0));
-      svg.append('text').attr('x', right).attr('y', bottom + 38).attr('text-anchor', 'end')
+      svg.append('text').attr('x', right).attr('y', bottom + 44).attr('text-anchor', 'end')
         .text(`time, ${time.name}`);
-      data.faults.forEach((fault, f) => {
-        const end = Math.min(fault.until_s === null ? Infinity : fault.until_s, t.bin_s * count);
-        const from = x(fault.from_s / time.unit), to = Math.max(from + 1.5, x(end / time.unit));
-        svg.append('rect').datum(fault).attr('class', 'fault').attr('x', from).attr('y', 4)
-          .attr('width', to - from).attr('height', bottom - 4).style('fill', 'var(--fault)')
-          .style('fill-opacity', 0.13);
+      faults.forEach((fault, f) => {
+        const until = Math.min(fault.until_s === null ? Infinity : fault.until_s, end_s);
+        const from = x(fault.from_s / time.unit), to = Math.max(from + 2, x(until / time.unit));
+        svg.append('rect').datum(fault).attr('class', 'fault').attr('x', from).attr('y', 18 + f * 16)
+          .attr('width', to - from).attr('height', 3).style('fill', 'var(--fault)');
+        // What holds all the time would shade everything.
+        if (until - fault.from_s < 0.9 * end_s)
+          svg.append('rect').attr('x', from).attr('y', 18 + f * 16).attr('width', to - from)
+            .attr('height', bottom - 18 - f * 16).style('fill', 'var(--fault)')
+            .style('fill-opacity', 0.12);
         const late = from > (left + right) / 2;
-        svg.append('text').attr('class', 'label').attr('x', late ? to : from + 3)
-          .attr('text-anchor', late ? 'end' : 'start').attr('y', 16 + f * 16).text(fault.text);
+        svg.append('text').attr('class', 'label').attr('x', late ? to : from)
+          .attr('text-anchor', late ? 'end' : 'start').attr('y', 14 + f * 16).text(fault.text);
       });
       return points;
     },
@@ -323,6 +331,8 @@ function time_chart(data) {
 
 function time_section(data) {
   const channels = data.summary.channels;
+  const late = data.faults.filter(f => f.from_s >= data.time.bin_s * data.time.requests.length)
+    .length;
   return section('time', 'Faults and retries over time',
     note(`Requests by their arrival, chunks sent again by when the KV they belong to was first ` +
       `submitted, in bins of ${seconds(data.time.bin_s)}. In the whole run: ` +
@@ -330,7 +340,9 @@ function time_section(data) {
       `${number(channels.timeouts)} timed out, ${number(channels.errors)} ended with an error, ` +
       `${number(channels.quarantines)} quarantines of a channel, ` +
       `${number(channels.readmissions)} taken back. ` + (data.faults.length > 0
-        ? 'Shaded: the faults that were played.' : 'No fault was played.')),
+        ? 'Shaded: the faults that were played' + (late > 0
+          ? `; ${late} of them would have begun after the end of the run.` : '.')
+        : 'No fault was played.')),
     time_chart(data));
 }
 
@@ -423,7 +435,7 @@ function run_page(data, main) {
   main.append(
     section('latency', 'Time to first token', ttft_chart(data), el('h3', {}, 'All latencies'),
       times_table(s)),
-    section('transfers', 'Transfers', size_chart([{name: 'run', colour: 'prefill',
+    section('transfers', 'Transfer time against size', size_chart([{name: 'run', colour: 'prefill',
       sizes: s.transfers.by_size || [], ideal: data.ideal}])),
     heat_section(data), links_section(data), time_section(data), routes_section(data));
   const cluster = cluster_section(data);
