@@ -14,8 +14,6 @@ namespace {
 // Pixels of the picture's own grid.
 constexpr int column_width = 92, margin = 12, box_height = 30, host_height = 34;
 constexpr int layer_gap = 34;
-// Of a node's layers, from the outside in: host, switch, devices.
-constexpr int node_height = host_height + 2 * box_height + 2 * layer_gap;
 constexpr int bar_height = 18, bar_gap = 30;
 
 struct Box {
@@ -33,8 +31,11 @@ class Picture {
       ends_ = {route->source, route->target};
     }
     dimmed_ = route != nullptr;
+    // Of a node's layers, from the outside in: host, switch where there is any, devices.
+    node_height_ = host_height + layer_gap + box_height;
     for (const NodeId n : nodes) {
       const Node& node = cluster.nodes[n];
+      if (!node.pcie_switches.empty()) node_height_ = host_height + 2 * layer_gap + 2 * box_height;
       columns_ = std::max({columns_, node.gpus.size(), node.nics.size(), node.hosts.size()});
     }
     width_ = static_cast<int>(columns_) * column_width + 2 * margin;
@@ -46,13 +47,13 @@ class Picture {
     for (std::size_t i = 0; i < nodes_.size(); i += 2) {
       const bool two = i + 1 < nodes_.size();
       add_node(nodes_[i], y, false);
-      y += node_height;
+      y += node_height_;
       const bool joined = two && cluster_.nodes[nodes_[i]].nvlink_domain ==
                                      cluster_.nodes[nodes_[i + 1]].nvlink_domain;
       y = add_between(i, two, joined, y);
       if (two) {
         add_node(nodes_[i + 1], y, true);
-        y += node_height + 18;
+        y += node_height_ + 18;
       }
       y += 26;
     }
@@ -108,7 +109,7 @@ class Picture {
   void add_node(NodeId id, int top, bool mirrored) {
     const Node& node = cluster_.nodes[id];
     const auto place = [&](int from_outside, int height) {
-      return mirrored ? top + node_height - from_outside - height : top + from_outside;
+      return mirrored ? top + node_height_ - from_outside - height : top + from_outside;
     };
     // A line ends at the side of a box that faces inwards or outwards.
     const auto inner = [&](const Box& b) { return mirrored ? b.y : b.y + b.height; };
@@ -116,7 +117,7 @@ class Picture {
     const auto is_end = [&](PlaceId p) { return p == ends_[0] || p == ends_[1]; };
 
     boxes_ += "<text class=\"node\" x=\"" + std::to_string(margin) + "\" y=\"" +
-              std::to_string(mirrored ? top + node_height + 14 : top - 6) + "\">" +
+              std::to_string(mirrored ? top + node_height_ + 14 : top - 6) + "\">" +
               html_text(node.name + (node.type.empty() ? "" : ", " + node.type)) + "</text>\n";
 
     const std::size_t gpus = std::max<std::size_t>(node.gpus.size(), 1);
@@ -146,7 +147,7 @@ class Picture {
       switches[s] = {from + 10, place(host_height + layer_gap, box_height), to - from - 20,
                      box_height};
     }
-    const int devices = place(host_height + box_height + 2 * layer_gap, box_height);
+    const int devices = place(node_height_ - box_height, box_height);
     const auto host_x = [&](std::uint32_t h, int x) {
       return std::clamp(x, hosts[h].x + 10, hosts[h].x + hosts[h].width - 10);
     };
@@ -244,8 +245,7 @@ class Picture {
       if (bar == bars_.end()) continue;
       d.drawn = true;
       const Box& b = bar->second;
-      add_pair(d.nvlink ? lines_ : over_bars_, d.out, d.in, d.x, d.y,
-               d.y < b.y ? b.y : b.y + b.height);
+      add_pair(over_bars_, d.out, d.in, d.x, d.y, d.y < b.y ? b.y : b.y + b.height);
     }
   }
 
@@ -263,7 +263,7 @@ class Picture {
   std::array<PlaceId, 2> ends_ = {no_id, no_id};
   bool dimmed_ = false;
   std::size_t columns_ = 1;
-  int width_ = 0, height_ = 0;
+  int width_ = 0, height_ = 0, node_height_ = 0;
   std::vector<Down> down_;
   std::map<std::pair<NodeId, bool>, Box> bars_;  // by node and whether it is NVLink
   // Layers, from the bottom up: what crosses a bar without ending there lies over it.
@@ -271,9 +271,10 @@ class Picture {
 };
 
 std::string opened(int width, int height, const std::string& label) {
-  return "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"picture\" role=\"img\" viewBox=\"0 0 " +
-         std::to_string(width) + " " + std::to_string(height) + "\" aria-label=\"" +
-         html_text(label) + "\">\n";
+  return "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"picture\" role=\"img\" "
+         "style=\"--width:" +
+         std::to_string(width) + "\" viewBox=\"0 0 " + std::to_string(width) + " " +
+         std::to_string(height) + "\" aria-label=\"" + html_text(label) + "\">\n";
 }
 
 constexpr const char* file_style =

@@ -311,22 +311,36 @@ Json ideal_json(const RunContext& run, const Json& sizes) {
   return json;
 }
 
-/// The nodes whose links carried most, so that a large cluster has a picture, too.
+/// The busiest nodes of each side, so that a large cluster has a picture, too.
 Json picture_json(const RunContext& run, const Json& links) {
   std::map<std::string, double> bytes_of_node;
   for (const Json& link : links) {
     const std::string name = link.at("link").get<std::string>();
     bytes_of_node[name.substr(0, name.find('/'))] += link.at("bytes").get<double>();
   }
+  std::size_t active = 0;
+  for (const Node& node : run.cluster.nodes) active += bytes_of_node.count(node.name);
+  const auto busiest = [&](const RoleConfig& role) {
+    std::set<NodeId> of_role;
+    for (const auto& instance : role.instances)
+      for (const PlaceId place : instance) of_role.insert(run.cluster.places[place].node);
+    std::vector<NodeId> sorted(of_role.begin(), of_role.end());
+    std::erase_if(sorted,
+                  [&](NodeId n) { return bytes_of_node.count(run.cluster.nodes[n].name) == 0; });
+    std::stable_sort(sorted.begin(), sorted.end(), [&](NodeId a, NodeId b) {
+      return bytes_of_node[run.cluster.nodes[a].name] > bytes_of_node[run.cluster.nodes[b].name];
+    });
+    return sorted;
+  };
+  // Those that face each other in the picture are a sender and a receiver.
+  const std::vector<NodeId> senders = busiest(run.serving.prefill);
+  const std::vector<NodeId> receivers = busiest(run.serving.decode);
   std::vector<NodeId> nodes;
-  for (NodeId n = 0; n < run.cluster.nodes.size(); ++n)
-    if (bytes_of_node.count(run.cluster.nodes[n].name) != 0) nodes.push_back(n);
-  const std::size_t active = nodes.size();
-  std::stable_sort(nodes.begin(), nodes.end(), [&](NodeId a, NodeId b) {
-    return bytes_of_node[run.cluster.nodes[a].name] > bytes_of_node[run.cluster.nodes[b].name];
-  });
-  nodes.resize(std::min(nodes.size(), nodes_pictured));
-  std::sort(nodes.begin(), nodes.end());
+  for (std::size_t i = 0; i < std::max(senders.size(), receivers.size()); ++i)
+    for (const auto* side : {&senders, &receivers})
+      if (i < side->size() && nodes.size() < nodes_pictured &&
+          std::find(nodes.begin(), nodes.end(), (*side)[i]) == nodes.end())
+        nodes.push_back((*side)[i]);
   Json json;
   json["nodes"] = run.cluster.nodes.size();
   json["active_nodes"] = active;

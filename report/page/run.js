@@ -230,7 +230,7 @@ function time_chart(data) {
   const has = values => values.some(value => value > 0);
   const panels = [
     {name: 'requests arriving, per s', bars: t.requests.map(v => v / t.bin_s), raw: t.requests,
-      colour: 'queue', text: v => number(v) + '/s'},
+      colour: 'queue', text: v => number(v)},
     {name: 'time to first token, p50 and p99', lines: [t.ttft_p50_ms, t.ttft_p99_ms],
       colour: 'prefill', text: v => ms(v)},
     {name: 'exposed transfer, p50 and p99', lines: [t.exposed_p50_ms, t.exposed_p99_ms],
@@ -308,7 +308,7 @@ function time_chart(data) {
         // What holds all the time would shade everything.
         if (until - fault.from_s < 0.9 * end_s)
           svg.append('rect').attr('x', from).attr('y', 18 + f * 16).attr('width', to - from)
-            .attr('height', bottom - 18 - f * 16).style('fill', 'var(--fault)')
+            .attr('height', bottom + 4 - 18 - f * 16).style('fill', 'var(--fault)')
             .style('fill-opacity', 0.12);
         const late = from > (left + right) / 2;
         svg.append('text').attr('class', 'label').attr('x', late ? to : from)
@@ -376,8 +376,8 @@ function cluster_section(data) {
     if (title) title.textContent += `: ${percent(load)} used`;
   });
   const rule = picture.shown_nodes < picture.active_nodes
-    ? ` Shown: the ${picture.shown_nodes} of ${picture.active_nodes} nodes in use whose links ` +
-      'carried most.' : picture.active_nodes < picture.nodes
+    ? ` Shown: ${picture.shown_nodes} of ${picture.active_nodes} nodes in use, the busiest of each ` +
+      'side.' : picture.active_nodes < picture.nodes
       ? ` Shown: the ${picture.active_nodes} of ${picture.nodes} nodes whose links carried ` +
         'anything.' : '';
   figure.append(plot);
