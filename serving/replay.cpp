@@ -402,6 +402,7 @@ void Replay::start_prefill(TimeNs at, TimeNs now, std::uint32_t index) {
 
   // What is cached is readable at once; it is the first chunk and takes no time.
   instance.chunk = result.cached_tokens != 0 ? 1 : 0;
+  result.chunk_ended_ns.assign(instance.chunk, at);
   instance.layer = 0;
   instance.chunk_start_ns = at;
   TimeNs end = at;
@@ -460,6 +461,7 @@ void Replay::prefill_step(TimeNs at, TimeNs now, std::uint32_t index) {
   const bool chunk_done = ++instance.layer == config_.model.layers;
   const bool last_chunk = instance.chunk + 1 == request.chunk_ends.size();
   const bool prefill_done = chunk_done && last_chunk;
+  if (chunk_done) request.result.chunk_ended_ns.push_back(at);
   if (prefill_done) {
     request.prefilled = true;
     request.result.prefill_end_ns = at;

@@ -19,7 +19,9 @@
 #include "serving/chunk_sample.h"
 #include "serving/link_meter.h"
 #include "serving/output_file.h"
+#include "serving/queue_meter.h"
 #include "serving/replay.h"
+#include "serving/timeline.h"
 
 namespace kvhaul {
 
@@ -107,15 +109,11 @@ class RunFiles final : public ReplayObserver {
   void sample(const RequestResult& result, const std::vector<TransferRow>& rows);
   Result<void> check_rates(bool rates_bind) const;
   Result<void> write_links(const RunSummary& summary) const;
-  Result<void> write_timeline(const RunSummary& summary) const;
+  Timeline timeline(const RunSummary& summary) const;
 
   /// The timeline keeps every n-th request, n a power of two, so that no more than this many are in
   /// it; the rule stands in the file.
   static constexpr std::size_t sampled_requests_max = 512;
-  struct Sampled {
-    RequestResult result;
-    std::vector<TransferRow> rows;
-  };
 
   std::string directory_;
   const ReplayConfig& config_;
@@ -127,9 +125,10 @@ class RunFiles final : public ReplayObserver {
   OutputFile transfers_file_;
   LinkMeter meter_;
   ChunkSample chunks_;
+  QueueMeter waiting_, posted_;  // bytes of transfers: until posted, and from then to landing
   RunSummary summary_;
   std::uint64_t sample_every_ = 1;
-  std::vector<Sampled> samples_;
+  std::vector<TimelineRequest> samples_;
   std::uint64_t next_progress_ = 0;
 };
 
