@@ -247,10 +247,11 @@ Result<ReplayResult> run_replay(const ReplayRequest& request) {
   if ((*entry)->time == BackendTime::only_real && !scenario.real_time)
     return Error::bad_input("--time virtual: backend " + request.backend + " has only real time");
   const bool emulated = request.backend == "emulated";
-  const bool for_cuda = !request.devices.devices.empty() || !request.devices.held_by.empty() ||
-                        request.devices.busy_prefill;
+  if (!request.devices.devices.empty() && request.backend != "cuda" && request.backend != "verbs")
+    return Error::bad_input("--devices is for the backends cuda and verbs");
+  const bool for_cuda = !request.devices.held_by.empty() || request.devices.busy_prefill;
   if (for_cuda && request.backend != "cuda")
-    return Error::bad_input("--devices, --held and --busy-prefill are for the cuda backend");
+    return Error::bad_input("--held and --busy-prefill are for the cuda backend");
   if (!request.devices.nics.empty() && request.backend != "verbs")
     return Error::bad_input("--nics is for the verbs backend");
   if (scenario.throttle && !emulated)
