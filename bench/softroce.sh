@@ -20,7 +20,7 @@ files=("$build/bench/verbs_bench" "$build/tests/verbs_tests" "$build/kvhaul"
   "$(command -v ib_write_bw)" "$(command -v ucx_perftest)"
   "$root/scenarios/softroce-two-rails.yaml:/scenario.yaml" "$root/traces/samples/chat-200.csv:/trace.csv")
 for plugin in /usr/lib/x86_64-linux-gnu/ucx/*.so*; do files+=("$plugin:$plugin"); done
-"$root/tests/softroce/guest" -t 580 -m 3072 -o "$out" "$root/bench/softroce_guest.sh" "${files[@]}"
+"$root/tests/softroce/guest" -t 900 -m 3072 -o "$out" "$root/bench/softroce_guest.sh" "${files[@]}"
 
 # By name (the first COLUMNS-1 words of a line): median, least and most of each number.
 summary() { # FILE NAME_WORDS COLUMN UNIT
@@ -52,6 +52,6 @@ summary "$out/rails.txt" 1 5 "share of the first rail"
 echo "== lost rails and processes"
 cat "$out/lost.txt"
 echo "== real run and simulation"
-"$build/kvhaul" replay -t "$root/traces/samples/chat-200.csv" -n 16 --speedup 0.15 \
+"$build/kvhaul" replay -t "$root/traces/samples/chat-200.csv" -n 30 --speedup 0.15 \
   -s "$root/scenarios/softroce-two-rails.yaml" -b simgrid -o "$out/sim" -q
 "$build/kvhaul" compare "$out/real" "$out/sim"

@@ -12,7 +12,11 @@ namespace po = boost::program_options;
 
 namespace {
 constexpr unsigned help_columns = 80;
-}
+// Where --help goes while all_help() asks every command for it.
+thread_local std::vector<CommandHelp>* collected = nullptr;
+
+constexpr std::string_view trace_actions[] = {"describe", "convert", "cut", "scale", "generate"};
+}  // namespace
 
 std::span<const Command> commands() {
   static constexpr Command all[] = {
@@ -21,16 +25,20 @@ std::span<const Command> commands() {
       {"compare", "where runs differ and why: figures side by side, and transfer by transfer",
        run_compare},
       {"sweep", "a grid over scenario values and options: many replays and their table", run_sweep},
+      {"report", "write the report of a run directory anew", run_report},
       {"route", "all routes between two places, hop by hop, and why one is chosen", run_route},
       {"topo", "what this machine has (GPUs, NICs, NUMA hosts, links), as a scenario file",
        run_topo},
       {"calibrate", "measure what a scenario's routes cost here, and write it into the scenario",
        run_calibrate},
-      {"trace", "describe, convert, cut, scale or generate request traces", run_trace},
+      {"trace", "describe, convert, cut, scale or generate request traces", run_trace,
+       trace_actions},
       {"verify", "feed a recorded event log back and check that decisions are identical",
        run_verify},
       {"hold", "hold GPU memory for a replay in another process", run_hold},
       {"list", "scenarios, models, policies, backends and trace formats available here", run_list},
+      {"completion", "completion of commands and options for bash and zsh", run_completion},
+      {"man", "the man page", run_man},
   };
   return all;
 }
@@ -46,7 +54,10 @@ Options::Options(std::string command, std::string usage, std::string what)
 Result<bool> Options::parse(const Arguments& arguments) {
   for (const std::string& argument : arguments)
     if (argument == "--help" || argument == "-h") {
-      print_help();
+      if (collected != nullptr)
+        collected->push_back(help());
+      else
+        print_help();
       return false;
     }
   try {
@@ -108,6 +119,32 @@ void Options::print_help() const {
   for (const auto& [line, what] : examples_)
     std::cout << "  " << line << "\n      " << what << "\n";
   std::cout.flush();
+}
+
+CommandHelp Options::help() const {
+  CommandHelp help{command_, usage_, what_, {}, examples_};
+  for (const auto& option : declared_.options()) {
+    std::string letter =
+        option->canonical_display_name(po::command_line_style::allow_dash_for_short);
+    letter = letter.starts_with("-") && !letter.starts_with("--") ? letter.substr(1) : "";
+    help.options.push_back(
+        {option->long_name(), letter, option->description(), option->semantic()->max_tokens() > 0});
+  }
+  return help;
+}
+
+std::vector<CommandHelp> all_help() {
+  std::vector<CommandHelp> all;
+  collected = &all;
+  for (const Command& command : commands()) {
+    if (command.actions.empty()) {
+      check(bool(command.run({"--help"})), "every command has help");
+    }
+    for (const std::string_view action : command.actions)
+      check(bool(command.run({std::string(action), "--help"})), "every action has help");
+  }
+  collected = nullptr;
+  return all;
 }
 
 Error unknown_choice(std::string_view option, std::string_view found,

@@ -26,10 +26,27 @@ struct Command {
   std::string_view name;
   std::string_view summary;
   CommandResult (*run)(const Arguments& arguments);
+  std::span<const std::string_view> actions = {};  // its first argument, where it has options by it
 };
 
 /// The commands in the order of `kvhaul --help`.
 std::span<const Command> commands();
+
+/// What --help of a command shows, as data.
+struct CommandHelp {
+  struct Option {
+    std::string name;
+    std::string letter;  // empty: it has none
+    std::string text;
+    bool takes_value = false;
+  };
+  std::string name;  // "trace generate": with its action
+  std::string usage, what;
+  std::vector<Option> options;
+  std::vector<std::pair<std::string, std::string>> examples;  // command line, and what it is for
+};
+/// Of all commands, in their order.
+std::vector<CommandHelp> all_help();
 
 /// Options of one command.
 class Options {
@@ -63,6 +80,7 @@ class Options {
   Result<double> number(const char* name, double least, double most) const;
 
   void print_help() const;
+  CommandHelp help() const;
 
  private:
   std::string command_, usage_, what_;
@@ -77,8 +95,11 @@ Error unknown_choice(std::string_view option, std::string_view found,
                      std::span<const std::string> names);
 
 CommandResult run_replay(const Arguments& arguments);
+CommandResult run_completion(const Arguments& arguments);
 CommandResult run_compare(const Arguments& arguments);
 CommandResult run_calibrate(const Arguments& arguments);
+CommandResult run_man(const Arguments& arguments);
+CommandResult run_report(const Arguments& arguments);
 CommandResult run_route(const Arguments& arguments);
 CommandResult run_sweep(const Arguments& arguments);
 CommandResult run_topo(const Arguments& arguments);

@@ -20,9 +20,12 @@ Options declare() {
   options.add()                                                                               //
       ("run", po::value<std::vector<Text>>(), "a run directory; the first is compared with")  //
       ("json", po::bool_switch(), "print JSON instead of the tables")                         //
-      ("csv", po::value<Text>(), "write the table of figures there, too");
+      ("csv", po::value<Text>(), "write the table of figures there, too")                     //
+      ("report", po::value<Text>(), "write a report with charts there: one HTML file");
   options.positional("run", -1);
   options.example("kvhaul compare runs/least_finish runs/round_robin", "what the policy changed");
+  options.example("kvhaul compare runs/nvl72 runs/dgx --report nvl72-dgx.html",
+                  "one file to look at and to send");
   options.example("kvhaul compare runs/measured runs/simulated --json",
                   "how far a simulation is from the run it stands for");
   return options;
@@ -66,6 +69,8 @@ CommandResult run_compare(const Arguments& arguments) {
     file->text(compare_csv(*runs));
     if (auto closed = file->close(); !closed) return closed.error();
   }
+  if (const auto path = options.maybe_text("report"))
+    if (auto wrote = write_compare_report(*path, *runs); !wrote) return wrote.error();
   std::cout << (options.flag("json") ? compare_json(*runs) : compare_text(*runs));
   return 0;
 }

@@ -17,6 +17,8 @@ Json spread_json(const ErrorSpread& error) {
           {"signed_median", error.signed_median}};
 }
 
+}  // namespace
+
 Json pairs_json(const TransferPairs& pairs) {
   if (!pairs.obstacle.empty()) return {{"none_because", pairs.obstacle}};
   Json json;
@@ -45,8 +47,6 @@ Json pairs_json(const TransferPairs& pairs) {
                      {"error", spread_json(pairs.formula->error)}};
   return json;
 }
-
-}  // namespace
 
 std::string compare_json(const std::vector<ComparedRun>& runs) {
   Json json;

@@ -1,9 +1,11 @@
-// Runs side by side: as a table for people, as JSON and as CSV. docs/compare.md describes all
-// three.
+// Runs side by side: as a table for people, as JSON, as CSV and as a report. docs/compare.md
+// describes them.
 #pragma once
 
 #include <string>
 #include <vector>
+
+#include <nlohmann/json_fwd.hpp>
 
 #include "cli/run_directory.h"
 #include "cli/transfer_pairs.h"
@@ -23,5 +25,10 @@ struct ComparedRun {
 std::string compare_text(const std::vector<ComparedRun>& runs);
 std::string compare_json(const std::vector<ComparedRun>& runs);
 std::string compare_csv(const std::vector<ComparedRun>& runs);
+
+/// `transfer_pairs` of compare_json().
+nlohmann::ordered_json pairs_json(const TransferPairs& pairs);
+/// A report (docs/report.md); reads what else it needs from the run directories.
+Result<void> write_compare_report(const std::string& path, const std::vector<ComparedRun>& runs);
 
 }  // namespace kvhaul::cli

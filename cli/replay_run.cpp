@@ -14,6 +14,7 @@
 #include "cli/backends.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
+#include "cli/run_report.h"
 #include "cli/run_yaml.h"
 #include "core/policy/all.h"
 #include "core/runtime.h"
@@ -509,6 +510,17 @@ class ReplayRun {
     result_.wall_s = std::chrono::duration<double>(Clock::now() - start_).count();
     if (auto wrote = write_run_file(request_, scenario_, fault_text_, result_, started_); !wrote)
       return wrote.error();
+    const report::RunContext context{
+        result_.directory,
+        result_.cluster,
+        scenario_.serving,
+        plan_,
+        script_ ? described_faults(*script_) : std::vector<report::RunContext::Fault>(),
+        command_text(request_.command_line),
+        scenario_.file,
+        scenario_.text,
+        fault_text_.value_or("")};
+    if (auto wrote = write_run_report(context); !wrote) return wrote.error();
     std::error_code status;
     if (!fs::remove(result_.directory + "/" + unfinished_mark, status))
       return Error::failed(result_.directory + "/" + unfinished_mark + " cannot be removed");

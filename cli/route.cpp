@@ -1,12 +1,16 @@
 // kvhaul route: all roads between two places, hop by hop, and why one is chosen.
 #include <algorithm>
+#include <cmath>
 #include <iostream>
 
 #include "cli/command.h"
+#include "cli/route_drawing.h"
 #include "cli/terminal.h"
 #include "core/channel_plan.h"
 #include "core/unit_text.h"
+#include "report/cluster_picture.h"
 #include "scenarios/scenario.h"
+#include "serving/output_file.h"
 
 namespace kvhaul::cli {
 namespace po = boost::program_options;
@@ -74,10 +78,40 @@ void print_route(const Cluster& cluster, const Route& route, const RouteCosts& c
   }
   std::cout << "    " << route.reason << "\n    " << use_text(tier) << "\n";
   if (!hops) return;
-  std::cout << "    " << cluster.places[route.source].name << "\n";
-  for (const std::string& line : describe_hops(cluster, route))
-    std::cout << "      -> " << line << "\n";
-  std::cout << "    " << cluster.places[route.target].name << "\n";
+  std::cout << "    " << cpu_text(cluster, route) << "\n";
+  for (const std::string& line : draw_route(cluster, route, size))
+    std::cout << "    " << line << "\n";
+}
+
+/// What stands under the picture of a route.
+std::vector<std::string> picture_lines(const Cluster& cluster, const std::vector<Route>& routes,
+                                       const Route& route, const RouteCosts& costs, Bytes size,
+                                       const std::optional<std::uint32_t>& tier) {
+  std::vector<std::string> lines;
+  lines.push_back(route.name + ": " + duration_text(unloaded_ns(route, costs, size)) + " for " +
+                  bytes_text(size) + " at " + rate_text(route.bytes_per_s) + "; " +
+                  cpu_text(cluster, route));
+  lines.push_back(route.reason);
+  lines.push_back(use_text(tier));
+  for (std::size_t h = 0; h < route.hops.size(); ++h) {
+    const Link& link = cluster.links[route.hops[h]];
+    lines.push_back(
+        std::to_string(h + 1) + "  " + link.name + ", " + rate_text(link.bytes_per_s) + ", " +
+        duration_text(std::llround(static_cast<double>(size) / link.bytes_per_s * 1e9)) +
+        (route.hops[h] == route.bottleneck ? ", the narrowest" : ""));
+  }
+  const auto usable =
+      std::count_if(routes.begin(), routes.end(), [](const Route& r) { return r.usable; });
+  lines.push_back("Usable: " + std::to_string(usable) + " of " + std::to_string(routes.size()) +
+                  " candidates; kvhaul route --all says why each is or is not.");
+  return lines;
+}
+
+Result<void> write_picture(const std::string& path, const std::string& svg) {
+  auto file = OutputFile::create(path);
+  if (!file) return file.error();
+  file->text(svg);
+  return file->close();
 }
 
 }  // namespace
@@ -85,19 +119,22 @@ void print_route(const Cluster& cluster, const Route& route, const RouteCosts& c
 CommandResult run_route(const Arguments& arguments) {
   Options options(
       "route", "FROM TO [options]",
-      "Prints all routes between two places of a scenario's cluster: the time a transfer\n"
-      "takes on the idle route, the narrowest link, every hop, and why a route is or is\n"
-      "not used.");
+      "Draws all routes between two places of a scenario's cluster: the time a transfer\n"
+      "takes on the idle route, every hop with its rate and time, whether the CPU is\n"
+      "bypassed, and why a route is or is not used.");
   options.add()                                                               //
       ("from", po::value<std::string>(), "a place: node0/gpu3, node0/host1")  //
       ("to", po::value<std::string>(), "another place")                       //
       ("scenario,s", po::value<std::string>()->default_value("dgx-h100-pair"),
        "a scenario file or name")                                                               //
       ("size", po::value<std::string>()->default_value("1 GiB"), "the size to give times for")  //
-      ("all", po::bool_switch(), "every route by itself, with its hops");
+      ("all", po::bool_switch(), "every route by itself, with its hops")                        //
+      ("svg", po::value<std::string>(), "write a picture of the first route there");
   options.positional("from", 1);
   options.positional("to", 1);
   options.example("kvhaul route node0/gpu0 node1/gpu0", "between two DGX H100");
+  options.example("kvhaul route node0/gpu0 node1/gpu0 --size 40GiB --svg road.svg",
+                  "with a picture for a browser or a document");
   options.example("kvhaul route node0/gpu0 node0/gpu5 -s hgx-h100 --size '4 MiB'", "inside an HGX");
   auto go_on = options.parse(arguments);
   if (!go_on) return go_on.error();
@@ -164,6 +201,19 @@ CommandResult run_route(const Arguments& arguments) {
     if (names.size() > 1)
       std::cout << " (" << names.size() << " routes, such as " << names.front() << ")";
     std::cout << "\n";
+  }
+  if (const auto path = options.maybe_text("svg")) {
+    if (groups.empty()) return Error::failed("--svg: there is no usable route to draw");
+    const Route& route = *groups.front().second.front();
+    const auto lines = picture_lines(cluster, routes, route,
+                                     scenario->routes.costs[static_cast<std::size_t>(route.kind)],
+                                     *size, plan ? tier_of(*plan, route) : std::nullopt);
+    const std::string title =
+        cluster.places[*from].name + " to " + cluster.places[*to].name + ", " + scenario->name;
+    if (auto wrote = write_picture(*path, report::route_picture(cluster, route, title, lines));
+        !wrote)
+      return wrote.error();
+    std::cout << "\npicture of " << route.name << ": " << printable(*path) << "\n";
   }
   if (!all && groups.size() + refused.size() < routes.size())
     std::cout << "\n--all lists every route by itself\n";

@@ -8,7 +8,9 @@
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/replay_run.h"
+#include "cli/run_report.h"
 #include "cli/sweep_grid.h"
+#include "cli/sweep_page.h"
 #include "cli/sweep_table.h"
 #include "cli/terminal.h"
 #include "processes/mpi_exchange.h"
@@ -33,7 +35,7 @@ Options declare() {
       "Replays a trace at every point of a grid: each --set gives a key and its values, and\n"
       "every combination is run, each in a process of its own. Keys are paths into the\n"
       "scenario, or @scenario, @policy, @speedup, @streaming, @backend. Prints a table and\n"
-      "writes DIR/sweep.csv and a run directory per point (docs/sweep.md).");
+      "writes DIR/sweep.csv, DIR/report.html and a run directory per point (docs/sweep.md).");
   options.add()                                            //
       ("trace,t", po::value<Text>(), "the request trace")  //
       ("scenario,s", po::value<Text>()->default_value("laptop"),
@@ -205,7 +207,7 @@ std::optional<Error> error_of(const Result<T>& result) {
   return result ? std::nullopt : std::optional(result.error());
 }
 
-CommandResult run(const Options& options, Exchange& ranks) {
+CommandResult run(const Options& options, const Arguments& arguments, Exchange& ranks) {
   auto sweep = read(options, started_by_mpi());
   if (auto ok = agree(ranks, error_of(sweep)); !ok) return ok.error();
   const auto made = ranks.rank() == 0 ? make_folders(*sweep) : Result<void>();
@@ -227,10 +229,17 @@ CommandResult run(const Options& options, Exchange& ranks) {
   const std::string csv = sweep->out + "/sweep.csv";
   if (auto ok = write_file(csv, sweep_csv(sweep->keys, sweep->points, rows)); !ok)
     return ok.error();
+  Arguments command = arguments;
+  command.insert(command.begin(), "sweep");
+  if (auto ok =
+          write_sweep_report(sweep->out + "/" + report_file, command_text(command) + " --out DIR",
+                             sweep->keys, sweep->points, rows);
+      !ok)
+    return ok.error();
   if (!options.flag("quiet"))
     std::cout << sweep_text(sweep->keys, sweep->points, rows) << "\nfiles in "
               << printable(sweep->out) << "/; the table with all figures is " << printable(csv)
-              << "\n";
+              << ",\nits picture " << printable(sweep->out + "/" + report_file) << "\n";
   const auto failed = std::count_if(rows.begin(), rows.end(),
                                     [](const SweepRow& row) { return row.outcome != "ok"; });
   if (failed > 0)
@@ -247,7 +256,9 @@ CommandResult run_sweep(const Arguments& arguments) {
   if (!ranks) return ranks.error();
   Options options = declare();
   const auto go_on = options.parse(arguments);
-  CommandResult result = !go_on ? CommandResult(go_on.error()) : *go_on ? run(options, **ranks) : 0;
+  CommandResult result = !go_on   ? CommandResult(go_on.error())
+                         : *go_on ? run(options, arguments, **ranks)
+                                  : 0;
   // What went wrong anywhere is said once, and decides the exit code of the job.
   if ((*ranks)->rank() != 0) return 0;
   return result;

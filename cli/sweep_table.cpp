@@ -84,19 +84,6 @@ std::size_t widest_line(const std::string& text) {
   return widest;
 }
 
-/// What tells keys apart in a table: their last parts, or all of them where those are the same.
-std::vector<std::string> key_names(const std::vector<SweepKey>& keys) {
-  std::vector<std::string> names;
-  for (const SweepKey& key : keys)
-    names.push_back(key.path.substr(key.path.find_last_of(".@") + 1));
-  for (std::size_t i = 0; i < keys.size(); ++i)
-    if (std::count(names.begin(), names.end(), names[i]) > 1) {
-      for (std::size_t j = 0; j < keys.size(); ++j) names[j] = keys[j].path;
-      break;
-    }
-  return names;
-}
-
 std::string shown(std::size_t column, const SweepRow& row) {
   if (row.figures.size() != column_count || row.figures[column].empty()) return "-";
   const std::string& text = row.figures[column];
@@ -112,7 +99,7 @@ std::string table_text(const std::vector<SweepKey>& keys, const std::vector<Swee
   const bool all_ok = std::all_of(rows.begin(), rows.end(),
                                   [](const SweepRow& row) { return row.outcome == "ok"; });
   std::vector<std::string> header = {"#"};
-  for (const std::string& name : key_names(keys)) header.push_back(name);
+  for (const std::string& name : sweep_key_names(keys)) header.push_back(name);
   if (!all_ok) header.emplace_back("outcome");
   for (const std::size_t figure : figures) header.emplace_back(columns[figure].shown_as);
   TextTable table(std::move(header));
@@ -127,6 +114,24 @@ std::string table_text(const std::vector<SweepKey>& keys, const std::vector<Swee
 }
 
 }  // namespace
+
+std::vector<std::string> sweep_figure_names() {
+  std::vector<std::string> names;
+  for (const Column& column : columns) names.emplace_back(column.name);
+  return names;
+}
+
+std::vector<std::string> sweep_key_names(const std::vector<SweepKey>& keys) {
+  std::vector<std::string> names;
+  for (const SweepKey& key : keys)
+    names.push_back(key.path.substr(key.path.find_last_of(".@") + 1));
+  for (std::size_t i = 0; i < keys.size(); ++i)
+    if (std::count(names.begin(), names.end(), names[i]) > 1) {
+      for (std::size_t j = 0; j < keys.size(); ++j) names[j] = keys[j].path;
+      break;
+    }
+  return names;
+}
 
 SweepRow sweep_row(std::size_t point, const ChildEnd& end, const std::string& directory) {
   SweepRow row;

@@ -26,6 +26,11 @@ SweepRow failed_row(std::size_t point, const std::string& error);
 std::string rows_text(const std::vector<SweepRow>& rows);
 std::vector<SweepRow> rows_of(const std::string& text);
 
+/// The columns of sweep.csv that are figures, in their order.
+std::vector<std::string> sweep_figure_names();
+/// What tells keys apart: their last parts, or all of them where those are the same.
+std::vector<std::string> sweep_key_names(const std::vector<SweepKey>& keys);
+
 // Rows and points have the same order.
 std::string sweep_csv(const std::vector<SweepKey>& keys, const std::vector<SweepPoint>& points,
                       const std::vector<SweepRow>& rows);

@@ -36,6 +36,11 @@ std::string printable(const std::string& text) {
 
 bool is_terminal(std::FILE* file) { return isatty(fileno(file)) == 1; }
 
+std::string toned(Tone tone, const std::string& text) {
+  if (!colour_wanted(stdout)) return text;
+  return (tone == Tone::strong ? "\033[1m" : "\033[33m") + text + "\033[0m";
+}
+
 void print_error(const std::string& message) { print_line("\033[31m", "", message); }
 void print_warning(const std::string& message) { print_line("\033[33m", " note:", message); }
 

@@ -14,6 +14,10 @@ bool is_terminal(std::FILE* file);
 /// Control characters, of a file's name or out of a damaged file, must not reach the terminal.
 std::string printable(const std::string& text);
 
+/// Text for standard output, set off where that is a terminal. What it says must be clear without.
+enum class Tone { strong, warning };
+std::string toned(Tone tone, const std::string& text);
+
 /// "kvhaul: MESSAGE" on standard error.
 void print_error(const std::string& message);
 void print_warning(const std::string& message);

@@ -20,6 +20,8 @@ ErrorSpread spread_of(std::vector<double> differences) {
   if (differences.empty()) return spread;
   std::sort(differences.begin(), differences.end());
   spread.signed_median = at_rank(differences, 0.5);
+  for (int percent = 0; percent <= 100; ++percent)
+    spread.quantiles.push_back(at_rank(differences, percent / 100.0));
   for (double& difference : differences) difference = std::fabs(difference);
   std::sort(differences.begin(), differences.end());
   spread.median = at_rank(differences, 0.5);

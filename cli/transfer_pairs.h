@@ -14,6 +14,8 @@ struct ErrorSpread {
   double signed_median = 0;
   // Without their signs:
   double median = 0, p95 = 0, max = 0;
+  /// Their distribution: item p is the difference, with its sign, that p percent do not exceed.
+  std::vector<double> quantiles;
 };
 
 struct TransferPair {

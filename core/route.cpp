@@ -413,14 +413,4 @@ TimeNs unloaded_ns(const Route& route, const RouteCosts& costs, Bytes bytes) {
   return before_wire + route.stages * stage;
 }
 
-std::vector<std::string> describe_hops(const Cluster& cluster, const Route& route) {
-  std::vector<std::string> lines;
-  for (const LinkId id : route.hops) {
-    const Link& link = cluster.links[id];
-    lines.push_back(link.name + "  " + rate_text(link.bytes_per_s) +
-                    (id == route.bottleneck ? "  <- bottleneck" : ""));
-  }
-  return lines;
-}
-
 }  // namespace kvhaul

@@ -114,7 +114,4 @@ std::vector<Route> find_routes(const Cluster& cluster, PlaceId source, PlaceId t
 /// The time one chunk of that many bytes needs on the idle route (the formula of RouteCosts).
 TimeNs unloaded_ns(const Route& route, const RouteCosts& costs, Bytes bytes);
 
-/// "node0/gpu0 -> [pcie 55.1 GB/s] -> node0/nic0/tx ...": the hops in words, one per line.
-std::vector<std::string> describe_hops(const Cluster& cluster, const Route& route);
-
 }  // namespace kvhaul

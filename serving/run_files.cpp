@@ -1,6 +1,7 @@
 #include "serving/run_files.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include <nlohmann/json.hpp>
@@ -50,6 +51,16 @@ std::string gather_names(std::uint8_t gathers) {
 
 double per_second(double amount, TimeNs time_ns) {
   return time_ns > 0 ? amount / (static_cast<double>(time_ns) * 1e-9) : 0;
+}
+
+/// Sizes in buckets a quarter of a power of two wide, so that few of them hold every size.
+std::size_t size_bucket(Bytes bytes) {
+  if (bytes < 4) return bytes;
+  const auto power = static_cast<unsigned>(std::bit_width(bytes)) - 1;
+  return 4 * (power - 1) + ((bytes >> (power - 2)) & 3);
+}
+Bytes size_bucket_low(std::size_t bucket) {
+  return bucket < 4 ? bucket : Bytes{4 + bucket % 4} << (bucket / 4 - 1);
 }
 
 }  // namespace
@@ -149,10 +160,16 @@ void RunFiles::transfer_done(const TransferEnd& end) {
   summary_.packed_transfers += end.gather == Gather::pack ? 1 : 0;
   summary_.fallback_transfers += end.fallback_tier != 0 ? 1 : 0;
   summary_.resent_bytes += end.resent_bytes;
+  waiting_.add(end.submitted_ns, end.posted_ns, end.bytes);
+  posted_.add(end.posted_ns, end.done_ns, end.bytes);
   if (end.outcome != TransferOutcome::delivered) return;
   summary_.delivered_bytes += end.bytes;
   summary_.transfer_bytes.add(static_cast<std::int64_t>(end.bytes));
   summary_.transfer_ns.add(end.reported_ns - end.submitted_ns);
+  const std::size_t bucket = size_bucket(end.bytes);
+  if (bucket >= summary_.sizes.size()) summary_.sizes.resize(bucket + 1);
+  summary_.sizes[bucket].bytes += end.bytes;
+  summary_.sizes[bucket].time_ns.add(end.reported_ns - end.submitted_ns);
   summary_.wait_ns.add(end.posted_ns - end.submitted_ns);
   summary_.post_ns.add(end.started_ns - end.posted_ns);
   summary_.wire_ns.add(end.done_ns - end.started_ns);
@@ -170,7 +187,8 @@ void RunFiles::sample(const RequestResult& result, const std::vector<TransferRow
   samples_.push_back({result, rows});
   if (samples_.size() <= sampled_requests_max) return;
   sample_every_ *= 2;
-  std::erase_if(samples_, [&](const Sampled& s) { return s.result.request % sample_every_ != 0; });
+  std::erase_if(samples_,
+                [&](const TimelineRequest& s) { return s.result.request % sample_every_ != 0; });
 }
 
 Result<RunSummary> RunFiles::finish(RunLabels labels, const ReplayCounters& requests,
@@ -199,7 +217,10 @@ Result<RunSummary> RunFiles::finish(RunLabels labels, const ReplayCounters& requ
   if (auto done = requests_file_.close(); !done) return done.error();
   if (auto done = transfers_file_.close(); !done) return done.error();
   if (auto done = write_links(s); !done) return done.error();
-  if (auto done = write_timeline(s); !done) return done.error();
+  if (auto done =
+          write_timeline(directory_ + "/timeline.json", timeline(s), cluster_, channel_requests_);
+      !done)
+    return done.error();
   return std::move(summary_);
 }
 
@@ -241,97 +262,22 @@ Result<void> RunFiles::write_links(const RunSummary& summary) const {
 }
 
 /// Chrome's trace event format, as Perfetto reads it: microseconds, one process per kind of track.
-Result<void> RunFiles::write_timeline(const RunSummary& summary) const {
-  auto file = OutputFile::create(directory_ + "/timeline.json");
-  if (!file) return file.error();
-  const auto us = [](TimeNs time) { return number_text(static_cast<double>(time) / 1e3, 15); };
-  file->text("{\"displayTimeUnit\":\"ms\",\"otherData\":{\"rule\":\"every ").number(sample_every_);
-  file->text(sample_every_ == 1 ? "st" : "th");
-  file->text(" completed request, at most 512 of them; link load in bins of ");
-  file->text(us(meter_.bin_ns())).text(" us; the first ").number(ChunkSample::chunks_of_bin);
-  file->text(" chunks that landed in each ").text(us(chunks_.bin_ns()));
-  file->text(" us; of links the 32 most used\"},\n\"traceEvents\":[\n");
-  file->text(
-      "{\"ph\":\"M\",\"pid\":1,\"name\":\"process_name\",\"args\":{\"name\":\"requests\"}},\n");
-  file->text(
-      "{\"ph\":\"M\",\"pid\":2,\"name\":\"process_name\",\"args\":{\"name\":\"link load\"}},\n");
-  file->text(
-      "{\"ph\":\"M\",\"pid\":3,\"name\":\"process_name\",\"args\":{\"name\":\"chunks on "
-      "links\"}}");
-  const auto slice = [&](const Sampled& s, std::string_view name, TimeNs from, TimeNs to,
-                         std::string_view arguments) {
-    file->text(",\n{\"ph\":\"X\",\"pid\":1,\"tid\":").number(s.result.request).text(",\"name\":\"");
-    file->text(name).text("\",\"ts\":").text(us(from)).text(",\"dur\":").text(us(to - from));
-    file->text(",\"args\":{").text(arguments).text("}}");
-  };
-  for (const Sampled& s : samples_) {
-    const RequestResult& r = s.result;
-    slice(s, "queue", r.arrival_ns, r.prefill_start_ns, "");
-    slice(s, "prefill", r.prefill_start_ns, r.prefill_end_ns,
-          "\"input_tokens\":" + std::to_string(r.input_tokens) +
-              ",\"cached_tokens\":" + std::to_string(r.cached_tokens));
-    slice(s, "exposed transfer", r.prefill_end_ns, r.landed_ns, "");
-    slice(s, "decode", r.landed_ns, r.finished_ns,
-          "\"output_tokens\":" + std::to_string(r.output_tokens));
-    for (const TransferRow& row : s.rows) {
-      const std::string id = std::to_string(r.request) + "." + std::to_string(row.prefill_chunk) +
-                             "." + std::to_string(row.tier);
-      const auto async = [&](std::string_view phase, TimeNs at) {
-        file->text(",\n{\"ph\":\"").text(phase).text("\",\"cat\":\"kv\",\"pid\":1,\"tid\":");
-        file->number(r.request).text(",\"id\":\"").text(id).text("\",\"name\":\"chunk ");
-        file->number(row.prefill_chunk).text(" KV\",\"ts\":").text(us(at)).text(",\"args\":{");
-        if (phase == "b")
-          file->text("\"route\":\"")
-              .text(tier_kinds_[std::min<std::uint8_t>(row.tier, 7)])
-              .text("\",\"bytes\":")
-              .number(row.bytes)
-              .text(",\"chunks\":")
-              .number(row.chunks);
-        file->text("}}");
-      };
-      async("b", row.first_submitted_ns);
-      async("e", row.last_reported_ns);
-    }
-  }
-  constexpr std::size_t links_shown = 32;  // the most used ones; all are in links.csv
-  std::vector<bool> shown(cluster_.links.size());
-  for (std::size_t i = 0; i < std::min(links_shown, summary.links.size()); ++i) {
-    const LinkUse& use = summary.links[i];
-    const Link& link = cluster_.links[use.link];
-    for (std::size_t b = 0; b < use.bin_bytes.size(); ++b) {
-      const double rate = use.bin_bytes[b] / (static_cast<double>(meter_.bin_ns()) * 1e-9);
-      file->text(",\n{\"ph\":\"C\",\"pid\":2,\"name\":\"").text(link.name).text("\",\"ts\":");
-      file->text(us(static_cast<TimeNs>(b) * meter_.bin_ns())).text(",\"args\":{\"GB/s\":");
-      file->real(rate / 1e9).text("}}");
-    }
-    file->text(",\n{\"ph\":\"M\",\"pid\":3,\"tid\":").number(use.link);
-    file->text(",\"name\":\"thread_name\",\"args\":{\"name\":\"").text(link.name).text("\"}}");
-    shown[use.link] = true;
-  }
-  std::uint64_t id = 0;
-  for (const Completion& chunk : chunks_.chunks()) {
-    ++id;
-    const Route& route = channel_requests_[chunk.channel].route;
-    for (std::size_t h = 0; h < route.hops.size(); ++h) {
-      const LinkId link = route.hops[h];
-      if (!shown[link] || (h > 0 && route.hops[h - 1] == link)) continue;  // crossed twice: once
-      const auto end = [&](std::string_view phase, TimeNs at) {
-        file->text(",\n{\"ph\":\"").text(phase).text("\",\"cat\":\"link\",\"pid\":3,\"tid\":");
-        file->number(link).text(",\"id\":\"").number(id).text(".").number(link);
-        file->text("\",\"name\":\"channel ").number(chunk.channel).text("\",\"ts\":").text(us(at));
-        if (phase == "b") {
-          file->text(",\"args\":{\"from\":\"").text(cluster_.places[route.source].name);
-          file->text("\",\"to\":\"").text(cluster_.places[route.target].name);
-          file->text("\",\"bytes\":").number(chunk.bytes).text("}");
-        }
-        file->text("}");
-      };
-      end("b", chunk.started_ns);
-      end("e", chunk.done_ns);
-    }
-  }
-  file->text("\n]}\n");
-  return file->close();
+Timeline RunFiles::timeline(const RunSummary& summary) const {
+  Timeline timeline;
+  timeline.every = sample_every_;
+  timeline.requests_max = sampled_requests_max;
+  timeline.requests = samples_;
+  timeline.by_prefill_chunk =
+      config_.streaming == Streaming::chunk || config_.streaming == Streaming::chunk_layer;
+  timeline.tier_kinds.assign(std::begin(tier_kinds_), std::end(tier_kinds_));
+  timeline.link_bin_ns = meter_.bin_ns();
+  timeline.links = summary.links;
+  timeline.waiting = &waiting_;
+  timeline.posted = &posted_;
+  timeline.chunks = chunks_.chunks();
+  timeline.chunk_bin_ns = chunks_.bin_ns();
+  timeline.chunks_of_bin = ChunkSample::chunks_of_bin;
+  return timeline;
 }
 
 std::string summary_json(const RunSummary& s, const Cluster& cluster) {
@@ -400,6 +346,20 @@ std::string summary_json(const RunSummary& s, const Cluster& cluster) {
   transfers["post_ms"] = percentiles(s.post_ns, 1e6);
   transfers["wire_ms"] = percentiles(s.wire_ns, 1e6);
   transfers["detect_ms"] = percentiles(s.detect_ns, 1e6);
+  transfers["by_size"] = Json::array();
+  for (std::size_t b = 0; b < s.sizes.size(); ++b) {
+    const Histogram& time = s.sizes[b].time_ns;
+    if (time.count() == 0) continue;
+    const auto mean = static_cast<double>(s.sizes[b].bytes) / static_cast<double>(time.count());
+    transfers["by_size"].push_back({{"from_bytes", size_bucket_low(b)},
+                                    {"count", time.count()},
+                                    {"mean_bytes", rounded(mean)},
+                                    {"min_ms", rounded(static_cast<double>(time.least()) / 1e6)},
+                                    {"p50_ms", rounded(time.percentile(0.5) / 1e6)},
+                                    {"p90_ms", rounded(time.percentile(0.9) / 1e6)},
+                                    {"p99_ms", rounded(time.percentile(0.99) / 1e6)},
+                                    {"max_ms", rounded(static_cast<double>(time.most()) / 1e6)}});
+  }
   transfers["wire_busy_s"] = rounded(static_cast<double>(s.wire_busy_ns) / 1e9);
   transfers["gbytes_per_s_while_busy"] =
       rounded(per_second(static_cast<double>(s.landed_bytes), s.wire_busy_ns) / 1e9);

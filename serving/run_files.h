@@ -19,8 +19,10 @@
 #include "serving/chunk_sample.h"
 #include "serving/link_meter.h"
 #include "serving/output_file.h"
+#include "serving/queue_meter.h"
 #include "serving/replay_config.h"
 #include "serving/replay_result.h"
+#include "serving/timeline.h"
 #include "traces/trace.h"
 
 namespace kvhaul {
@@ -47,6 +49,12 @@ struct RunSummary {
   std::uint64_t transfers = 0;
   std::uint64_t transfers_by_outcome[transfer_outcome_count] = {};
   Histogram transfer_ns, wait_ns, post_ns, wire_ns, detect_ns, transfer_bytes;
+  /// Delivered transfers by their size; buckets are a quarter of a power of two wide.
+  struct SizeBucket {
+    Bytes bytes = 0;  // of all of them
+    Histogram time_ns;
+  };
+  std::vector<SizeBucket> sizes;
   std::uint64_t pieces = 0;
   std::uint64_t packed_transfers = 0;
   std::uint64_t fallback_transfers = 0;
@@ -103,15 +111,11 @@ class RunFiles final : public ReplayObserver {
   void sample(const RequestResult& result, const std::vector<TransferRow>& rows);
   Result<void> check_rates(bool rates_bind) const;
   Result<void> write_links(const RunSummary& summary) const;
-  Result<void> write_timeline(const RunSummary& summary) const;
+  Timeline timeline(const RunSummary& summary) const;
 
   /// The timeline keeps every n-th request, n a power of two, so that no more than this many are in
   /// it; the rule stands in the file.
   static constexpr std::size_t sampled_requests_max = 512;
-  struct Sampled {
-    RequestResult result;
-    std::vector<TransferRow> rows;
-  };
 
   std::string directory_;
   const ReplayConfig& config_;
@@ -123,9 +127,10 @@ class RunFiles final : public ReplayObserver {
   OutputFile transfers_file_;
   LinkMeter meter_;
   ChunkSample chunks_;
+  QueueMeter waiting_, posted_;  // bytes of transfers: until posted, and from then to landing
   RunSummary summary_;
   std::uint64_t sample_every_ = 1;
-  std::vector<Sampled> samples_;
+  std::vector<TimelineRequest> samples_;
   std::uint64_t next_progress_ = 0;
 };
 

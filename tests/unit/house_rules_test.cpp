@@ -51,6 +51,7 @@ TEST(HouseRules, FoldersIncludeOnlyWhatTheyMay) {
       {"backends", {"core", "backends"}},
       {"traces", {"core", "traces"}},
       {"serving", {"core", "traces", "serving"}},
+      {"report", {"core", "traces", "serving", "report"}},
       {"scenarios", {"core", "serving", "backends", "scenarios"}},
       {"machine", {"core", "serving", "machine"}},
       {"processes", {"core", "processes"}},

@@ -1,0 +1,49 @@
+// kvhaul report: the report of a run directory, written anew.
+#include <iostream>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "cli/run_report.h"
+#include "cli/terminal.h"
+#include "report/page.h"
+
+namespace kvhaul::cli {
+namespace po = boost::program_options;
+namespace {
+
+Options declare() {
+  Options options(
+      "report", "RUN [options]",
+      "Writes report.html of a run directory anew, from the other files in it: for runs\n"
+      "of an older kvhaul, or after a change of the page (docs/report.md).");
+  options.add()                                             //
+      ("run", po::value<std::string>(), "a run directory")  //
+      ("out,o", po::value<std::string>(), "write it there instead of RUN/report.html");
+  options.positional("run", 1);
+  options.example("kvhaul report runs/dgx", "writes runs/dgx/report.html");
+  return options;
+}
+
+}  // namespace
+
+CommandResult run_report(const Arguments& arguments) {
+  Options options = declare();
+  auto go_on = options.parse(arguments);
+  if (!go_on) return go_on.error();
+  if (!*go_on) return 0;
+  if (!options.maybe_text("run"))
+    return Error::bad_input("kvhaul report: expected a run directory; see 'kvhaul report --help'");
+  std::string directory = options.text("run");
+  while (directory.size() > 1 && directory.ends_with('/')) directory.pop_back();
+  auto data = read_report_data(directory);
+  if (!data) return data.error();
+  const std::string sentence = report::run_sentence(*data);
+  const std::string out = options.maybe_text("out").value_or(directory + "/" + report_file);
+  if (auto wrote = report::write_page(out, {report::run_title(*data), sentence}, *data); !wrote)
+    return wrote.error();
+  std::cout << printable(sentence) << "\n" << printable(out) << "\n";
+  return 0;
+}
+
+}  // namespace kvhaul::cli

@@ -1,0 +1,162 @@
+#include "cli/run_report.h"
+
+#include <array>
+#include <filesystem>
+
+#include <nlohmann/json.hpp>
+#include <yaml-cpp/yaml.h>
+
+#include "cli/run_directory.h"
+#include "core/unit_text.h"
+#include "report/page.h"
+#include "scenarios/fault_file.h"
+#include "scenarios/scenario.h"
+#include "traces/text_file.h"
+
+namespace kvhaul::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using faults::Fault;
+using faults::FaultKind;
+
+constexpr std::size_t run_file_bytes_max = 16 * MiB;
+
+/// As a shell would need it.
+std::string shell_word(const std::string& word) {
+  constexpr std::string_view plain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./=:,@%+";
+  if (!word.empty() && word.find_first_not_of(plain) == std::string::npos) return word;
+  std::string out = "'";
+  for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
+}
+
+std::string fault_text(const Fault& fault) {
+  const std::string chance =
+      fault.probability < 1 ? ", probability " + number_text(fault.probability) : "";
+  std::string what;
+  switch (fault.kind) {
+    case FaultKind::fail:
+      what = "chunks fail" + chance;
+      break;
+    case FaultKind::lose:
+      what = "completions lost" + chance;
+      break;
+    case FaultKind::delay:
+      what = "completions " + duration_text(fault.delay_ns) + " late" + chance;
+      break;
+    case FaultKind::corrupt:
+      what = "bytes corrupted" + chance;
+      break;
+    case FaultKind::degrade:
+      what = number_text(100 * fault.factor) + "% of its rate";
+      break;
+    case FaultKind::down:
+      what = fault.silent ? "down, silently" : "down";
+      break;
+    case FaultKind::fail_registration:
+      what = "registration fails";
+      break;
+  }
+  return (fault.where.empty() ? "everywhere" : fault.where) + ": " + what;
+}
+
+/// What run.yaml says that a report needs.
+struct RunFile {
+  Arguments command;  // without the program
+  std::string directory, scenario_file, scenario, faults;
+};
+
+Result<RunFile> parse_run_file(const std::string& text, const std::string& file) {
+  try {
+    const YAML::Node root = YAML::Load(text);
+    for (const char* key : {"command", "directory", "scenario_file", "scenario"})
+      if (!root.IsMap() || !root[key])
+        return Error::bad_input(file + ": expected a key '" + key + "', found none");
+    RunFile found;
+    for (const YAML::Node& word : root["command"])
+      if (word.IsScalar()) found.command.push_back(word.as<std::string>());
+    if (!found.command.empty()) found.command.erase(found.command.begin());
+    found.directory = root["directory"].as<std::string>();
+    found.scenario_file = root["scenario_file"].as<std::string>();
+    found.scenario = root["scenario"].as<std::string>();
+    if (root["faults"]) found.faults = root["faults"].as<std::string>();
+    return found;
+  } catch (const YAML::Exception& problem) {
+    return Error::bad_input(file + ":" + std::to_string(problem.mark.line + 1) +
+                            ": expected what a run writes there, it is damaged");
+  }
+}
+
+}  // namespace
+
+std::string command_text(const Arguments& command_line) {
+  std::string out = "kvhaul";
+  for (std::size_t i = 0; i < command_line.size(); ++i) {
+    const std::string& word = command_line[i];
+    // Neither where files go nor what is printed changes the run.
+    if (word == "-o" || word == "--out" || word == "--record") {
+      ++i;
+      continue;
+    }
+    if (word.starts_with("-o") || word.starts_with("--out=") || word.starts_with("--record=") ||
+        word == "--force" || word == "--json" || word == "--quiet" || word == "-q")
+      continue;
+    out += " " + shell_word(word);
+  }
+  return out;
+}
+
+std::vector<report::RunContext::Fault> described_faults(const faults::FaultScript& script) {
+  std::vector<report::RunContext::Fault> out;
+  for (const Fault& fault : script.faults)
+    out.push_back({fault_text(fault), fault.from_ns, fault.until_ns});
+  return out;
+}
+
+Result<void> write_run_report(const report::RunContext& context) {
+  auto data = report::run_data(context);
+  if (!data) return data.error();
+  return report::write_page(context.directory + "/" + report_file,
+                            {report::run_title(*data), report::run_sentence(*data)}, *data);
+}
+
+Result<nlohmann::ordered_json> read_report_data(const std::string& directory) {
+  auto run = read_run_directory(directory);
+  if (!run) return run.error();
+  const std::string file = directory + "/run.yaml";
+  std::error_code status;
+  if (!fs::is_regular_file(file, status))
+    return Error::bad_input(file + ": expected a file of the run, found none");
+  auto input = open_text(file);
+  if (!input) return input.error();
+  auto text = read_all(*input->bytes, file, run_file_bytes_max);
+  if (!text) return text.error();
+  auto found = parse_run_file(*text, file);
+  if (!found) return found.error();
+  RunFile& file_says = *found;
+
+  // What a scenario names lies beside it, wherever the program is started now.
+  auto scenario = parse_scenario(
+      file_says.scenario, (fs::path(file_says.directory) / file_says.scenario_file).string());
+  if (!scenario) return Error::bad_input(file + ": its scenario: " + scenario.error().message);
+  scenario->serving.pull = scenario->routes.pull = run->text("run.direction") == "pull";
+  const auto plan =
+      plan_channels(scenario->cluster, place_pairs(scenario->serving), scenario->routes);
+  if (!plan) return Error::bad_input(file + ": its scenario: " + plan.error().message);
+  report::RunContext context{directory, scenario->cluster, scenario->serving, *plan, {}, {}, {}, {},
+                             {}};
+  if (!file_says.faults.empty()) {
+    auto script = parse_fault_file(file_says.faults, file + ": its faults", scenario->cluster);
+    if (!script) return script.error();
+    context.faults = described_faults(*script);
+  }
+  context.command = command_text(file_says.command);
+  context.scenario_file = file_says.scenario_file;
+  context.scenario_text = file_says.scenario;
+  context.fault_text = file_says.faults;
+  return report::run_data(context);
+}
+
+}  // namespace kvhaul::cli

@@ -1,0 +1,53 @@
+// The report of a sweep: a table, and a panel per figure over one key, a line per combination of the
+// others.
+'use strict';
+
+const sweep_panels = [['ttft_p50_ms', 'Time to first token, p50', ms],
+  ['ttft_p99_ms', 'Time to first token, p99', ms],
+  ['exposed_p50_ms', 'Exposed transfer, p50', ms], ['exposed_p99_ms', 'Exposed transfer, p99', ms],
+  ['transfer_p50_ms', 'One KV transfer, p50', ms], ['gbytes_per_s', 'While busy', v => number(v) +
+    '\u00a0GB/s'], ['utilisation', 'Use of the busiest link', percent],
+  ['slo_attainment', 'SLO attained', percent]];
+
+function sweep_page(data, main) {
+  document.getElementById('facts').textContent =
+    `${data.points.length} points: ` + data.keys.map(key => `${key.path} (${key.values.length})`)
+      .join(', ');
+  const x_key = data.keys[data.x_key];
+  const figure = (point, name) => name in point.figures ? point.figures[name] : null;
+  const panels = sweep_panels.filter(([name]) => data.points.some(p => figure(p, name) !== null));
+  const charts_of = panels.map(([name, title, text]) => line_chart({
+    id: 'panel-' + name.replaceAll('_', '-'), title, height: 240,
+    series: data.series.map((series, i) => ({name: series.name || title, colour: run_colour(i),
+      dash: run_dash(i), points: series.points.map((number, at) =>
+        [at, figure(data.points[number], name)])})),
+    rings: data.series.flatMap(series => name in series.knees
+      ? [{series: series.name || title, at: series.knees[name]}] : []),
+    x_text: at => `${x_key.name} ${x_key.values[at]}`, y_text: v => text(v),
+    x_format: at => Number.isInteger(at) ? x_key.values[at] : '', x_title: x_key.name,
+    no_keys: true}));
+  const multiples = el('div', {class: 'multiples'}, ...charts_of);
+  main.append(
+    section('panels', `Over ${x_key.path}`,
+      note(`The values of ${x_key.name} in the order given, at equal distances` +
+        (data.series.length > 1 ? ', a line per combination of the other keys' : '') +
+        '. A knee is the point of a curve of times that lies farthest below the straight line ' +
+        'between its ends, where that is a tenth of its height at least.'),
+      data.series.length > 1 ? legend(data.series.map((series, i) => ({name: series.name,
+        colour: run_colour(i), dash: run_dash(i), line: true}))) : null, multiples),
+    section('points', 'All points',
+      table([{name: '#', text: true, of: p => p.number},
+        ...data.keys.map((key, k) => ({name: key.name, text: true, of: p => p.values[k]})),
+        {name: 'outcome', text: true, of: p => p.outcome},
+        ...panels.map(([name, title, text]) => ({name: title.replace('Time to first token', 'TTFT'),
+          of: p => figure(p, name) === null ? '–' : text(figure(p, name), 4)})),
+        {name: 'busiest link', text: true, of: p => p.figures.busiest_link || '–'},
+        {name: 'completed', of: p => figure(p, 'completed') === null ? '–' : p.figures.completed},
+        {name: 'failed', of: p => figure(p, 'failed') === null ? '–' : p.figures.failed},
+        ...(data.points.some(p => p.error)
+          ? [{name: 'why', text: true, of: p => p.error || ''}] : [])],
+      data.points.map(p => ({...p, mark: data.series.some(s => Object.values(s.knees).some(at =>
+        s.points[at] === p.number)) ? 'knee' : null})), 'All points'),
+      note('Shaded: where a curve has its knee. The same figures are in sweep.csv.')),
+    section('reproduce', 'How to make this sweep again', el('pre', {class: 'command'}, data.command)));
+}

@@ -1,0 +1,513 @@
+#include "report/run_data.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <set>
+
+#include <nlohmann/json.hpp>
+
+#include "core/unit_text.h"
+#include "report/cluster_picture.h"
+#include "traces/fields.h"
+#include "traces/text_file.h"
+
+namespace kvhaul::report {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+constexpr std::size_t links_shown = 32;
+constexpr std::size_t nodes_pictured = 4;
+constexpr std::size_t time_bins_max = 120;
+constexpr std::size_t summary_bytes_max = 256 * MiB;
+/// Percentiles of the time to first token between which requests are taken together.
+constexpr std::array bands = {0., .1, .2, .3, .4, .5, .6, .7, .8, .9, .95, .99, 1.};
+
+double rounded(double value) {
+  return value == 0 || !std::isfinite(value) ? 0 : std::stod(number_text(value, 4));
+}
+double ms_of(TimeNs time) { return static_cast<double>(time) / 1e6; }
+double s_of(TimeNs time) { return static_cast<double>(time) / 1e9; }
+
+Error damaged(const std::string& file, const std::string& what) {
+  return Error::bad_input(file + ": expected " + what);
+}
+
+/// A file of rows whose last line must be whole.
+template <std::size_t columns>
+Result<TextFile<columns>> open_rows(
+    const std::string& path,
+    const std::array<typename TextFile<columns>::Column, columns>& header) {
+  std::error_code status;
+  if (!fs::is_regular_file(path, status)) return damaged(path, "a file of the run, found none");
+  auto input = open_text(path);
+  if (!input) return input.error();
+  input->newline_required = true;
+  TextFile<columns> file(std::move(*input));
+  if (auto ok = file.read_header(header); !ok) return ok.error();
+  return file;
+}
+
+Result<Json> read_summary(const std::string& path) {
+  auto input = open_text(path);
+  if (!input) return input.error();
+  auto text = read_all(*input->bytes, path, summary_bytes_max);
+  if (!text) return text.error();
+  Json json = Json::parse(*text, nullptr, false);
+  if (!json.is_object()) return damaged(path, "JSON, it is damaged");
+  return json;
+}
+
+/// Nearest rank; the values are sorted.
+TimeNs at_rank(const std::vector<TimeNs>& sorted, double share) {
+  const double rank = std::ceil(share * static_cast<double>(sorted.size()));
+  return sorted[static_cast<std::size_t>(std::max(1.0, rank)) - 1];
+}
+
+/// Equal stretches of the run whose width is a round number, at most time_bins_max of them.
+struct TimeAxis {
+  TimeNs bin_ns = ms_ns;
+  std::size_t bins = 1;
+
+  explicit TimeAxis(TimeNs duration) {
+    for (TimeNs unit = 1; unit < never_ns / 100; unit *= 10)
+      for (const TimeNs step : {1, 2, 5})
+        if (duration / (unit * step) < static_cast<TimeNs>(time_bins_max)) {
+          bin_ns = unit * step;
+          bins = static_cast<std::size_t>(duration / bin_ns) + 1;
+          return;
+        }
+    bin_ns = duration;
+  }
+  std::size_t of(TimeNs at) const {
+    return std::min(bins - 1, static_cast<std::size_t>(std::max<TimeNs>(0, at) / bin_ns));
+  }
+};
+
+struct RequestTimes {
+  TimeNs arrival = 0, queue = 0, prefill = 0, exposed = 0;
+  TimeNs ttft() const { return queue + prefill + exposed; }
+};
+
+Result<std::vector<RequestTimes>> read_requests(const std::string& path) {
+  auto file = open_rows<6>(path, {{{"outcome"},
+                                   {"arrival_s"},
+                                   {"queue_ms"},
+                                   {"prefill_ms"},
+                                   {"exposed_transfer_ms"},
+                                   {"ttft_ms"}}});
+  if (!file) return file.error();
+  std::vector<RequestTimes> requests;
+  while (true) {
+    auto more = file->next_row();
+    if (!more) return more.error();
+    if (!*more) return requests;
+    if (file->field(0) != "completed") continue;
+    const auto arrival = parse_seconds(file->field(1));
+    if (!arrival) return expected_at(path, file->line(), "seconds", file->field(1));
+    std::array<TimeNs, 3> parts{};
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      // Milliseconds with six digits: read as seconds they are exact, 1000 times as long.
+      const auto part = parse_seconds(file->field(i + 2));
+      if (!part) return expected_at(path, file->line(), "milliseconds", file->field(i + 2));
+      parts[i] = *part / 1000;
+    }
+    requests.push_back({*arrival, parts[0], parts[1], parts[2]});
+  }
+}
+
+/// The split of the time to first token, by percentile of it.
+Json ttft_json(std::vector<RequestTimes>& requests) {
+  Json json;
+  json["count"] = requests.size();
+  json["bands"] = Json::array();
+  if (requests.empty()) return json;
+  std::vector<TimeNs> without(requests.size()), with(requests.size());
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    without[i] = requests[i].queue + requests[i].prefill;
+    with[i] = requests[i].ttft();
+  }
+  std::sort(without.begin(), without.end());
+  std::sort(with.begin(), with.end());
+  for (const auto& [name, share] : {std::pair{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}}) {
+    const double from = ms_of(at_rank(without, share)), to = ms_of(at_rank(with, share));
+    json["without_transfer_ms"][name] = rounded(from);
+    json["added"][name] = from > 0 ? rounded(to / from - 1) : 0;
+  }
+  std::stable_sort(requests.begin(), requests.end(),
+                   [](const auto& a, const auto& b) { return a.ttft() < b.ttft(); });
+  const auto count = static_cast<double>(requests.size());
+  for (std::size_t b = 0; b + 1 < bands.size(); ++b) {
+    const auto from = static_cast<std::size_t>(std::round(bands[b] * count));
+    const auto to = static_cast<std::size_t>(std::round(bands[b + 1] * count));
+    if (to == from) continue;
+    std::array<double, 3> sums{};
+    for (std::size_t i = from; i < to; ++i) {
+      sums[0] += ms_of(requests[i].queue);
+      sums[1] += ms_of(requests[i].prefill);
+      sums[2] += ms_of(requests[i].exposed);
+    }
+    const auto here = static_cast<double>(to - from);
+    // Seven digits: the bands together give the mean of the summary.
+    const auto mean = [&](double sum) { return std::stod(number_text(sum / here, 7)); };
+    json["bands"].push_back({{"from", bands[b]},
+                             {"to", bands[b + 1]},
+                             {"count", to - from},
+                             {"queue_ms", mean(sums[0])},
+                             {"prefill_ms", mean(sums[1])},
+                             {"exposed_ms", mean(sums[2])}});
+  }
+  // Any two runs can be laid over each other at the same shares.
+  json["quantiles_ms"] = Json::array();
+  for (int percent = 0; percent <= 100; ++percent)
+    json["quantiles_ms"].push_back(rounded(ms_of(at_rank(with, percent / 100.0))));
+  return json;
+}
+
+/// What happened when: arrivals, exposed transfer, what was sent again.
+Result<Json> time_json(const std::vector<RequestTimes>& requests, const std::string& directory,
+                       TimeNs duration) {
+  const TimeAxis axis(duration);
+  std::vector<std::vector<TimeNs>> ttft(axis.bins), exposed(axis.bins);
+  for (const RequestTimes& r : requests) {
+    ttft[axis.of(r.arrival)].push_back(r.ttft());
+    exposed[axis.of(r.arrival)].push_back(r.exposed);
+  }
+  std::vector<std::uint64_t> resent(axis.bins), failed(axis.bins), repeated(axis.bins);
+  const std::string path = directory + "/transfers.csv";
+  auto file = open_rows<4>(
+      path, {{{"resent_chunks"}, {"failed_transfers"}, {"damaged_transfers"}, {"submitted_s"}}});
+  if (!file) return file.error();
+  while (true) {
+    auto more = file->next_row();
+    if (!more) return more.error();
+    if (!*more) break;
+    const auto submitted = parse_seconds(file->field(3));
+    if (!submitted) return expected_at(path, file->line(), "seconds", file->field(3));
+    const std::size_t bin = axis.of(*submitted);
+    std::size_t column = 0;
+    for (auto* counts : {&resent, &failed, &repeated}) {
+      const auto value = parse_whole(file->field(column));
+      if (!value) return expected_at(path, file->line(), "a whole number", file->field(column));
+      (*counts)[bin] += *value;
+      ++column;
+    }
+  }
+  Json json;
+  json["bin_s"] = s_of(axis.bin_ns);
+  for (const char* name :
+       {"requests", "ttft_p50_ms", "ttft_p99_ms", "exposed_p50_ms", "exposed_p99_ms"})
+    json[name] = Json::array();
+  for (std::size_t b = 0; b < axis.bins; ++b) {
+    json["requests"].push_back(ttft[b].size());
+    for (const auto& [name, times] : {std::pair{"ttft", &ttft[b]}, {"exposed", &exposed[b]}}) {
+      std::sort(times->begin(), times->end());
+      for (const auto& [suffix, share] : {std::pair{"_p50_ms", 0.5}, {"_p99_ms", 0.99}})
+        json[std::string(name) + suffix].push_back(
+            times->empty() ? Json() : Json(rounded(ms_of(at_rank(*times, share)))));
+    }
+  }
+  json["resent_chunks"] = resent;
+  json["failed_transfers"] = failed;
+  json["damaged_transfers"] = repeated;
+  return json;
+}
+
+/// Use of links over time: a row for each of the most used, and one per kind for the others.
+Result<Json> heat_json(const std::string& directory, const Json& links, Json& others) {
+  std::map<std::string, std::size_t> shown;
+  for (std::size_t i = 0; i < std::min(links_shown, links.size()); ++i)
+    shown[links[i].at("link").get<std::string>()] = i;
+  std::map<std::string, std::size_t> count_of_kind;
+  for (std::size_t i = links_shown; i < links.size(); ++i)
+    ++count_of_kind[links[i].at("kind").get<std::string>()];
+
+  const std::string path = directory + "/links.csv";
+  auto file = open_rows<6>(
+      path, {{{"link"}, {"kind"}, {"from_s"}, {"to_s"}, {"utilisation"}, {"saturated_share"}}});
+  if (!file) return file.error();
+  std::vector<std::vector<double>> rows(shown.size());
+  std::map<std::string, std::vector<double>> sums;
+  TimeNs bin_ns = 0;
+  std::size_t bins = 0;
+  const auto put = [&](std::vector<double>& row, std::size_t bin, double value) {
+    if (row.size() <= bin) row.resize(bin + 1, 0);
+    row[bin] += value;
+  };
+  constexpr std::size_t bins_max = 4096;  // of any file of ours; more is damage
+  while (true) {
+    auto more = file->next_row();
+    if (!more) return more.error();
+    if (!*more) break;
+    const auto from = parse_seconds(file->field(2)), to = parse_seconds(file->field(3));
+    if (!from || !to || *to <= *from)
+      return expected_at(path, file->line(), "a stretch of time", file->field(3));
+    const auto use = parse_number(file->field(4));
+    if (!use) return expected_at(path, file->line(), "a utilisation", file->field(4));
+    // The last bin may be shorter than the others.
+    bin_ns = std::max(bin_ns, *to - *from);
+    const auto bin = static_cast<std::size_t>(*from / bin_ns);
+    if (bin >= bins_max || *from % bin_ns != 0)
+      return expected_at(path, file->line(), "bins of equal width", file->field(2));
+    bins = std::max(bins, bin + 1);
+    const auto found = shown.find(std::string(file->field(0)));
+    if (found != shown.end())
+      put(rows[found->second], bin, *use);
+    else
+      put(sums[std::string(file->field(1))], bin, *use);
+  }
+  Json json;
+  json["bin_s"] = s_of(bin_ns);
+  json["bins"] = bins;
+  json["rows"] = Json::array();
+  const auto values = [&](std::vector<double>& row, double divisor) {
+    row.resize(bins, 0);
+    Json list = Json::array();
+    for (const double value : row) list.push_back(rounded(value / divisor));
+    return list;
+  };
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    json["rows"].push_back({{"link", links[i].at("link")}, {"values", values(rows[i], 1)}});
+  others = Json::array();
+  for (auto& [kind, count] : count_of_kind) {
+    const std::string name = std::to_string(count) + " other " + kind + " links, mean";
+    double bytes = 0, most = 0;
+    for (std::size_t i = links_shown; i < links.size(); ++i) {
+      if (links[i].at("kind").get<std::string>() != kind) continue;
+      bytes += links[i].at("bytes").get<double>();
+      most = std::max(most, links[i].at("utilisation").get<double>());
+    }
+    others.push_back({{"name", name}, {"bytes", bytes}, {"utilisation_max", most}});
+    json["rows"].push_back(
+        {{"link", name}, {"values", values(sums[kind], static_cast<double>(count))}});
+  }
+  return json;
+}
+
+/// One chunk alone on the first choice of route, for the sizes that were moved.
+Json ideal_json(const RunContext& run, const Json& sizes) {
+  Json json;
+  // The fastest of the preferred routes: of equal ones the first.
+  const ChannelRequest* best = nullptr;
+  for (std::size_t i = 0; i < run.plan.requests.size(); ++i) {
+    const ChannelRequest& request = run.plan.requests[i];
+    if (run.plan.tiers[i] != 0 || request.route.hops.empty()) continue;
+    if (best == nullptr || request.route.bytes_per_s > best->route.bytes_per_s) best = &request;
+  }
+  if (best == nullptr) return json;
+  json["route"] = best->route.name;
+  json["rate_gbytes_per_s"] = rounded(best->route.bytes_per_s / 1e9);
+  json["times"] = Json::array();
+  for (const Json& size : sizes) {
+    const double bytes = size.at("mean_bytes").get<double>();
+    json["times"].push_back(
+        {{"bytes", bytes},
+         {"ms", rounded(ms_of(unloaded_ns(best->route, best->costs, static_cast<Bytes>(bytes))))}});
+  }
+  return json;
+}
+
+/// The busiest nodes of each side, so that a large cluster has a picture, too.
+Json picture_json(const RunContext& run, const Json& links) {
+  std::map<std::string, double> bytes_of_node;
+  for (const Json& link : links) {
+    const std::string name = link.at("link").get<std::string>();
+    bytes_of_node[name.substr(0, name.find('/'))] += link.at("bytes").get<double>();
+  }
+  std::size_t active = 0;
+  for (const Node& node : run.cluster.nodes) active += bytes_of_node.count(node.name);
+  const auto busiest = [&](const RoleConfig& role) {
+    std::set<NodeId> of_role;
+    for (const auto& instance : role.instances)
+      for (const PlaceId place : instance) of_role.insert(run.cluster.places[place].node);
+    std::vector<NodeId> sorted(of_role.begin(), of_role.end());
+    std::erase_if(sorted,
+                  [&](NodeId n) { return bytes_of_node.count(run.cluster.nodes[n].name) == 0; });
+    std::stable_sort(sorted.begin(), sorted.end(), [&](NodeId a, NodeId b) {
+      return bytes_of_node[run.cluster.nodes[a].name] > bytes_of_node[run.cluster.nodes[b].name];
+    });
+    return sorted;
+  };
+  // Those that face each other in the picture are a sender and a receiver.
+  const std::vector<NodeId> senders = busiest(run.serving.prefill);
+  const std::vector<NodeId> receivers = busiest(run.serving.decode);
+  std::vector<NodeId> nodes;
+  for (std::size_t i = 0; i < std::max(senders.size(), receivers.size()); ++i)
+    for (const auto* side : {&senders, &receivers})
+      if (i < side->size() && nodes.size() < nodes_pictured &&
+          std::find(nodes.begin(), nodes.end(), (*side)[i]) == nodes.end())
+        nodes.push_back((*side)[i]);
+  Json json;
+  json["nodes"] = run.cluster.nodes.size();
+  json["active_nodes"] = active;
+  json["shown_nodes"] = nodes.size();
+  json["svg"] = nodes.empty() ? "" : cluster_picture(run.cluster, nodes, nullptr);
+  // Loads of everything in the picture, which may be more than the links listed.
+  std::set<std::string> pictured;
+  for (const NodeId n : nodes) pictured.insert(run.cluster.nodes[n].name);
+  json["load"] = Json::object();
+  for (const Json& link : links) {
+    const std::string name = link.at("link").get<std::string>();
+    if (pictured.count(name.substr(0, name.find('/'))) != 0)
+      json["load"][name] = link.at("utilisation");
+  }
+  return json;
+}
+
+std::vector<std::string> assumptions(const RunContext& run, const Json& summary) {
+  const Json& labels = summary.at("run");
+  const auto label = [&](const char* key) { return labels.at(key).get<std::string>(); };
+  std::vector<std::string> out;
+  out.push_back(
+      "Rates, latencies and costs of links are those of the scenario; each names its "
+      "source there (text below).");
+  out.push_back("Prefill and decode take the time that the scenario's timing says for " +
+                label("model") + "; no model computes.");
+  out.push_back("The first token counts as given out when all KV has landed at the decode side.");
+  out.push_back(
+      "Streaming " + label("streaming") + ", " + label("direction") + ": " +
+      (label("direction") == "push" ? "the prefill side writes." : "the decode side reads."));
+  if (run.serving.prefix_cache)
+    out.push_back(
+        "Prefixes that the trace names are found in the prefix cache: not computed again, "
+        "but moved.");
+  if (label("payload") == "none")
+    out.push_back("No bytes were moved: what a transfer takes is computed from the links.");
+  for (const Json& note : summary.at("requests").at("notes"))
+    out.push_back("Trace: " + note.get<std::string>() + ".");
+  return out;
+}
+
+std::vector<std::string> limits(const RunContext& run, const Json& summary) {
+  const std::string backend = summary.at("run").at("backend").get<std::string>();
+  const bool simulated = summary.at("run").at("time").get<std::string>() == "virtual";
+  std::vector<std::string> out;
+  if (backend == "emulated" && simulated)
+    out.push_back(
+        "A shared link serves its channels in turn: no max-min sharing, and no congestion "
+        "control. The SimGrid backend models sharing.");
+  if (backend == "simgrid")
+    out.push_back(
+        "Links are fluids that are shared max-min: no PFC pauses, no DCQCN transients, no "
+        "packet reordering.");
+  if (simulated) {
+    out.push_back(
+        "Nothing but these requests uses the cluster: no other jobs, no operating system "
+        "noise.");
+    if (run.cluster.spines > 0 && run.cluster.routing == FabricRouting::adaptive)
+      out.push_back(
+          "Adaptive routing is ideal: no flow meets another before all uplinks are full.");
+    out.push_back("Errors against published measurements are printed in docs/validation.md.");
+  } else {
+    out.push_back("Times are of this machine and this run: what else it did then is in them.");
+    if (backend == "emulated")
+      out.push_back(
+          "Copies in host memory stand for GPUs and NICs: their rates are those of this "
+          "computer's memory.");
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<Json> run_data(const RunContext& run) {
+  const std::string file = run.directory + "/summary.json";
+  auto read = read_summary(file);
+  if (!read) return read.error();
+  Json& summary = *read;
+  try {
+    Json data;
+    data["kind"] = "run";
+    const Json links = summary.at("links");
+    summary.erase("links");
+    data["summary"] = summary;
+    data["links"] = Json::array();
+    for (std::size_t i = 0; i < std::min(links_shown, links.size()); ++i)
+      data["links"].push_back(links[i]);
+    auto requests = read_requests(run.directory + "/requests.csv");
+    if (!requests) return requests.error();
+    data["ttft"] = ttft_json(*requests);
+    const auto duration = static_cast<TimeNs>(summary.at("duration_s").get<double>() * 1e9);
+    auto time = time_json(*requests, run.directory, std::max<TimeNs>(1, duration));
+    if (!time) return time.error();
+    data["time"] = std::move(*time);
+    Json others;
+    auto heat = heat_json(run.directory, links, others);
+    if (!heat) return heat.error();
+    data["other_links"] = std::move(others);
+    data["heat"] = std::move(*heat);
+    data["ideal"] = ideal_json(run, summary.at("transfers").value("by_size", Json::array()));
+    data["faults"] = Json::array();
+    for (const RunContext::Fault& fault : run.faults)
+      data["faults"].push_back(
+          {{"text", fault.text},
+           {"from_s", s_of(fault.from_ns)},
+           {"until_s", fault.until_ns == never_ns ? Json() : Json(s_of(fault.until_ns))}});
+    data["picture"] = picture_json(run, links);
+    data["assumed"] = assumptions(run, summary);
+    data["not_shown"] = limits(run, summary);
+    data["reproduce"] = {{"command", run.command},
+                         {"scenario_file", run.scenario_file},
+                         {"scenario", run.scenario_text},
+                         {"faults", run.fault_text}};
+    return data;
+  } catch (const Json::exception&) {
+    return damaged(file,
+                   "every key of docs/run-directory.md with its type, found another one or "
+                   "none");
+  }
+}
+
+std::string run_title(const Json& data) {
+  const Json& labels = data.at("summary").at("run");
+  return labels.at("scenario").get<std::string>() + ", " + labels.at("trace").get<std::string>();
+}
+
+std::string run_sentence(const Json& data) {
+  const Json& summary = data.at("summary");
+  const Json& requests = summary.at("requests");
+  const auto percent = [](double share) {
+    const double shown = 100 * share;
+    return shown > 0 && shown < 0.01 ? std::string("less than 0.01%") : number_text(shown, 2) + "%";
+  };
+  std::string out;
+  if (!data.at("ttft").contains("added"))
+    out = "No request was completed";
+  else
+    out = "KV transfer adds " + percent(data["ttft"]["added"]["p50"].get<double>()) +
+          " to p50 TTFT and " + percent(data["ttft"]["added"]["p99"].get<double>()) + " to p99";
+  // A link that carries nearly its rate holds transfers up.
+  const Json* worst = nullptr;
+  for (const Json& link : data.at("links"))
+    if (worst == nullptr ||
+        link.at("saturated_share").get<double>() > worst->at("saturated_share").get<double>())
+      worst = &link;
+  if (worst == nullptr) {
+    out += "; no link carried anything";
+  } else if (worst->at("saturated_share").get<double>() >= 0.01) {
+    out += "; " + worst->at("link").get<std::string>() + " is the bottleneck " +
+           percent(worst->at("saturated_share").get<double>()) + " of the time";
+  } else {
+    const Json& busiest = data.at("links")[0];
+    out += "; no link is a bottleneck: the busiest, " + busiest.at("link").get<std::string>() +
+           ", carries " + percent(busiest.at("utilisation").get<double>()) + " of its rate";
+  }
+  const auto lost = requests.at("transfer_failed").get<std::uint64_t>();
+  const auto large = requests.at("too_large").get<std::uint64_t>();
+  const auto again = summary.at("transfers").at("resent_chunks").get<std::uint64_t>();
+  if (lost > 0)
+    out += "; " + std::to_string(lost) + (lost == 1 ? " request" : " requests") + " lost their KV";
+  if (large > 0)
+    out += "; " + std::to_string(large) + (large == 1 ? " request fits" : " requests fit") +
+           " no instance";
+  if (again > 0)
+    out +=
+        "; " + std::to_string(again) + (again == 1 ? " chunk was" : " chunks were") + " sent again";
+  return out + ".";
+}
+
+}  // namespace kvhaul::report

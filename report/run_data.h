@@ -1,0 +1,45 @@
+// What a report says about one run: read from the files of its directory, and aggregated so that
+// the report of an hour stays small. Nothing is left out silently: `rules` in the data names every
+// rule.
+//
+// Errors are bad_input and name the file, what was expected and what was found. Takes 32 bytes of
+// memory per request.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "core/channel_plan.h"
+#include "core/cluster.h"
+#include "core/result.h"
+#include "serving/replay_config.h"
+
+namespace kvhaul::report {
+
+/// What its files do not say by themselves.
+struct RunContext {
+  std::string directory;
+  const Cluster& cluster;
+  const ReplayConfig& serving;
+  const ChannelPlan& plan;
+  struct Fault {
+    std::string text;
+    TimeNs from_ns = 0, until_ns = never_ns;
+  };
+  std::vector<Fault> faults;
+  // How to make it again.
+  std::string command, scenario_file, scenario_text, fault_text;
+};
+
+/// The data of page/run.js.
+Result<nlohmann::ordered_json> run_data(const RunContext& context);
+
+/// "KV transfer adds 3.1% to p50 TTFT; node0/nic3/tx is the bottleneck 41% of the time."
+std::string run_sentence(const nlohmann::ordered_json& data);
+
+/// "dgx-h100-pair, azure.csv": what was run.
+std::string run_title(const nlohmann::ordered_json& data);
+
+}  // namespace kvhaul::report

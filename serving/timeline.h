@@ -1,0 +1,44 @@
+// timeline.json: some requests and chunks of a run as trace events, for Perfetto or
+// chrome://tracing. docs/run-directory.md names the tracks and the rules by which long runs are
+// sampled.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/backend.h"
+#include "core/cluster.h"
+#include "core/result.h"
+#include "serving/link_meter.h"
+#include "serving/queue_meter.h"
+#include "serving/replay_result.h"
+
+namespace kvhaul {
+
+struct TimelineRequest {
+  RequestResult result;
+  std::vector<TransferRow> rows;
+};
+
+struct Timeline {
+  std::uint64_t every = 1;  // that many-th completed request is in it
+  std::size_t requests_max = 0;
+  std::span<const TimelineRequest> requests;
+  bool by_prefill_chunk = false;        // KV leaves with its prefill chunk, not with the last one
+  std::vector<std::string> tier_kinds;  // the kind of route each tier has
+
+  TimeNs link_bin_ns = 0;
+  std::span<const LinkUse> links;  // most used first
+  const QueueMeter* waiting = nullptr;
+  const QueueMeter* posted = nullptr;
+
+  std::vector<Completion> chunks;  // of every bin of this width the first so many that landed
+  TimeNs chunk_bin_ns = 0;
+  std::size_t chunks_of_bin = 0;
+};
+
+Result<void> write_timeline(const std::string& path, const Timeline& timeline,
+                            const Cluster& cluster, std::span<const ChannelRequest> channels);
+
+}  // namespace kvhaul
