@@ -8,8 +8,8 @@
 
 namespace kvhaul {
 
-/// What a backend keeps of a chunk, in a vector whose places are used again. One that keeps more has
-/// a struct of its own with a `next`.
+/// What a backend keeps of a chunk, in a vector whose places are used again. One that keeps more
+/// has a struct of its own with a `next`.
 struct Ticket {
   ChunkPost chunk;
   TimeNs posted_ns = 0;

@@ -2,182 +2,29 @@
 // same run. Prints tables; every figure is the median of the rounds, with the least and the most.
 //
 //   gpu_bench [ROUNDS]      default 7. Needs one GPU; two places lie in its memory.
-#include <algorithm>
-#include <chrono>
-#include <cstdio>
-#include <cstdlib>
 #include <ctime>
-#include <functional>
-#include <numeric>
-#include <string>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
 
-#include "backends/cuda/cuda.h"
 #include "backends/cuda/device.h"
 #include "backends/cuda/handles.h"
 #include "backends/cuda/peer_memory.h"
 #include "backends/cuda/pinned.h"
-#include "core/planner.h"
-#include "core/random.h"
-#include "tests/support/two_gpus.h"
+#include "bench/gpu_rig.h"
 
 namespace {
 
 using namespace kvhaul;
-using Clock = std::chrono::steady_clock;
+using namespace kvhaul::bench;
 
-constexpr Bytes segment_bytes = 512 * MiB;
-int rounds = 7;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
+/// One channel between two places; both GPUs are device 0.
+Rig rig_between(const char* source, const char* target, RouteKind kind,
+                cuda::Options options = {}) {
+  options.devices = {0, 0};
+  const Cluster cluster = test::two_gpu_cluster();
+  return {cluster, test::channel_between(cluster, source, target, kind), options};
 }
-
-/// Stops the program where CUDA itself fails: there is nothing to measure then.
-void must(cudaError_t code, const char* what) {
-  if (code == cudaSuccess) return;
-  std::fprintf(stderr, "gpu_bench: %s: %s\n", what, cudaGetErrorString(code));
-  std::exit(1);
-}
-template <class T>
-T must(Result<T> result) {
-  if (result) return std::move(*result);
-  std::fprintf(stderr, "gpu_bench: %s\n", result.error().message.c_str());
-  std::exit(1);
-}
-
-struct Spread {
-  double median = 0, least = 0, most = 0;
-};
-Spread spread_of(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return {values[values.size() / 2], values.front(), values.back()};
-}
-Spread measure(const std::function<double()>& once) {
-  once();  // warm
-  std::vector<double> values;
-  for (int i = 0; i < rounds; ++i) values.push_back(once());
-  return spread_of(std::move(values));
-}
-std::string text(const Spread& s, const char* unit) {
-  char line[96];
-  std::snprintf(line, sizeof line, "%8.2f %s (%.2f to %.2f)", s.median, unit, s.least, s.most);
-  return line;
-}
-void row(const std::string& what, const Spread& s, const char* unit, double against = 0) {
-  std::printf("  %-52s %s", what.c_str(), text(s, unit).c_str());
-  if (against > 0) std::printf("  ratio %.3f", s.median / against);
-  std::printf("\n");
-  std::fflush(stdout);
-}
-
-/// A backend with one channel and a segment at each end.
-class Rig {
- public:
-  Rig(const char* source, const char* target, RouteKind kind, cuda::Options options = {})
-      : cluster_(test::two_gpu_cluster()),
-        requests_(test::channel_between(cluster_, source, target, kind)) {
-    options.devices = {0, 0};
-    backend_ = cuda::make_backend(options);
-    must(backend_->open(cluster_, requests_));
-    from_ = must(backend_->register_segment(*cluster_.find_place(source), segment_bytes));
-    to_ = must(backend_->register_segment(*cluster_.find_place(target), segment_bytes));
-  }
-
-  Backend& backend() { return *backend_; }
-
-  ChunkPost chunk(std::span<const Descriptor> pieces, Gather gather) {
-    ChunkPost post;
-    post.chunk = next_++;
-    post.source_segment = from_;
-    post.target_segment = to_;
-    post.piece_count = static_cast<std::uint32_t>(pieces.size());
-    post.gather = gather;
-    post.piece = pieces[0];
-    post.pieces = pieces.data();
-    for (const Descriptor& piece : pieces) post.bytes += piece.length;
-    return post;
-  }
-
-  /// GB/s of these chunks one behind the other, with at most `window` of them on their way.
-  double rate(const std::vector<ChunkPost>& chunks, std::size_t window) {
-    BackendEvents events;
-    std::size_t posted = 0, ended = 0;
-    Bytes bytes = 0;
-    TimeNs last = 0;
-    const TimeNs start = backend_->now();
-    while (ended < chunks.size()) {
-      const std::size_t until = std::min(chunks.size(), ended + window);
-      if (posted < until) {
-        backend_->post(0, std::span(chunks).subspan(posted, until - posted));
-        posted = until;
-      }
-      backend_->wait(backend_->now() + s_ns);
-      events.clear();
-      backend_->progress(events);
-      for (const Completion& completion : events.completions) {
-        if (completion.outcome != Outcome::ok) must(cudaErrorUnknown, "a chunk did not land");
-        bytes += completion.bytes;
-        last = std::max(last, completion.done_ns);
-      }
-      ended += events.completions.size();
-    }
-    return static_cast<double>(bytes) / static_cast<double>(last - start);
-  }
-
-  /// Chunks of one size over the whole segment.
-  std::vector<ChunkPost> contiguous(Bytes chunk_bytes, Bytes total) {
-    std::vector<ChunkPost> chunks;
-    for (Bytes at = 0; at + chunk_bytes <= total; at += chunk_bytes) {
-      const Descriptor piece{at % segment_bytes, at % segment_bytes, chunk_bytes};
-      chunks.push_back(this->chunk({&piece, 1}, Gather::each));
-    }
-    return chunks;
-  }
-
-  /// Pieces in random order at both ends, as pages of a KV cache lie. Fills `pieces`.
-  std::vector<ChunkPost> scattered(Bytes piece_bytes, Bytes chunk_bytes, Bytes total, Gather gather,
-                                   std::vector<Descriptor>& pieces) {
-    const std::size_t slots = segment_bytes / piece_bytes;
-    std::vector<Bytes> from(slots), to(slots);
-    std::iota(from.begin(), from.end(), 0);
-    std::iota(to.begin(), to.end(), 0);
-    Random random(7);
-    for (std::size_t i = slots - 1; i > 0; --i) {
-      std::swap(from[i], from[random.below(i + 1)]);
-      std::swap(to[i], to[random.below(i + 1)]);
-    }
-    pieces.clear();
-    for (std::size_t i = 0; i < total / piece_bytes; ++i)
-      pieces.push_back({from[i] * piece_bytes, to[i] * piece_bytes, piece_bytes});
-    std::vector<ChunkPost> chunks;
-    const std::size_t each = chunk_bytes / piece_bytes;
-    for (std::size_t i = 0; i + each <= pieces.size(); i += each)
-      chunks.push_back(chunk(std::span(pieces).subspan(i, each), gather));
-    return chunks;
-  }
-
-  bool right(std::span<const Descriptor> pieces) {
-    for (const Descriptor& piece : pieces)
-      if (backend_->checksum(from_, piece.source_offset, piece.length) !=
-          backend_->checksum(to_, piece.target_offset, piece.length))
-        return false;
-    return true;
-  }
-  void fill() {
-    backend_->fill(from_, 0, segment_bytes, 1);
-    backend_->fill(to_, 0, segment_bytes, 2);
-  }
-
- private:
-  Cluster cluster_;
-  std::vector<ChannelRequest> requests_;
-  std::unique_ptr<Backend> backend_;
-  SegmentId from_ = 0, to_ = 0;
-  ChunkId next_ = 1;
-};
 
 /// Plain copies between pinned host and device memory, without any of our code.
 struct Bare {
@@ -228,7 +75,7 @@ void staged_table(Bare& bare) {
   row("bare, 512 MiB copies, up alone", measure([&] { return bare.copies(false, true); }), "GB/s");
   const Spread ceiling = measure([&] { return bare.copies(true, true); });
   row("bare, both at once, each (the ceiling)", ceiling, "GB/s");
-  Rig rig("node0/gpu0", "node0/gpu0", RouteKind::pcie_staged);
+  Rig rig = rig_between("node0/gpu0", "node0/gpu0", RouteKind::pcie_staged);
   for (const Bytes size : {64 * KiB, 256 * KiB, 1 * MiB, 2 * MiB, 4 * MiB, 16 * MiB}) {
     const auto chunks = rig.contiguous(size, std::min<Bytes>(2 * GiB, size * 4096));
     const std::size_t window = std::clamp<std::size_t>(48 * MiB / size, 3, 64);
@@ -241,7 +88,7 @@ void staged_table(Bare& bare) {
 
 void scattered_table(const char* source, const char* target, const char* title) {
   std::printf("\n%s, scattered at both ends, random order\n", title);
-  Rig rig(source, target, RouteKind::pcie_staged);
+  Rig rig = rig_between(source, target, RouteKind::pcie_staged);
   std::vector<Descriptor> pieces;
   const auto whole = rig.contiguous(4 * MiB, 1 * GiB);
   const Spread contiguous = measure([&] { return rig.rate(whole, 8); });
@@ -310,7 +157,7 @@ void cpu_table(Bare& bare) {
   row("bare: copy, event record, event query", one, "us");
   const auto backend_row = [&](const char* what, const char* target, RouteKind kind,
                                double against) {
-    Rig rig("node0/gpu0", target, kind);
+    Rig rig = rig_between("node0/gpu0", target, kind);
     row(what, measure([&] { return through_backend(rig); }), "us", against);
   };
   backend_row("GPU to pinned host memory", "node0/host0", RouteKind::pcie_staged, one.median);
@@ -339,7 +186,7 @@ void cpu_table(Bare& bare) {
 
 void two_places_rows(const char* where, double against, const cuda::Options& options) {
   for (const RouteKind kind : {RouteKind::nvlink_copy, RouteKind::nvlink_load_store}) {
-    Rig rig("node0/gpu0", "node0/gpu1", kind, options);
+    Rig rig = rig_between("node0/gpu0", "node0/gpu1", kind, options);
     rig.fill();
     std::vector<Descriptor> pieces;
     for (const Bytes size : {64 * KiB, 1 * MiB, 16 * MiB}) {
@@ -380,7 +227,7 @@ void device_to_device_table(Bare& bare, const std::string& socket_path) {
     {
       cuda::Options options;
       options.held_by = {{"node0/gpu1", socket_path}};
-      Rig rig("node0/gpu0", "node0/gpu1", kind, options);
+      Rig rig = rig_between("node0/gpu0", "node0/gpu1", kind, options);
       rig.fill();
       for (const Bytes size : {1 * MiB, 16 * MiB}) {
         const auto chunks = rig.contiguous(size, std::min<Bytes>(4 * GiB, size * 4096));

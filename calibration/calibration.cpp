@@ -12,6 +12,11 @@ namespace {
 constexpr Bytes smallest = 4 * KiB;
 constexpr Bytes largest = 16 * MiB;
 constexpr Bytes alone_up_to = 64 * KiB;
+/// Pieces that are written one by one, as contiguous pages of a layer are.
+constexpr std::array<Bytes, 3> large_pieces = {1 * MiB, 2 * MiB, 4 * MiB};
+constexpr std::uint32_t large_pieces_count = 4;
+/// By so much their cost has to differ from that of chunks to count.
+constexpr double pieces_cost_more = 1.02;
 constexpr std::array<Bytes, 3> piece_sizes = {4 * KiB, 16 * KiB, 64 * KiB};
 constexpr std::array<std::uint32_t, 4> piece_counts = {4, 16, 64, 256};
 /// Two directions at less than this share of their sum have a limit in common.
@@ -29,6 +34,7 @@ struct RouteRun {
   ChannelRequest request;
   std::vector<Shape> sizes;
   std::vector<Series> streams;  // of each chunk, by size
+  std::vector<Shape> one_by_one;
   Series rate, half, fixed, post, worst;
   struct Method {
     Gather method = Gather::each;
@@ -143,6 +149,9 @@ class Calibrator {
     run.request = request;
     for (Bytes size = smallest; size <= largest; size *= 2)
       if (Probe::fits(lane, {size, 1, Gather::each})) run.sizes.push_back({size, 1, Gather::each});
+    for (const Bytes size : large_pieces)
+      if (Probe::fits(lane, {size, large_pieces_count, Gather::each}))
+        run.one_by_one.push_back({size, large_pieces_count, Gather::each});
     if (run.sizes.size() < 3)
       return Error::bad_input(lane.name + ": segments of " + std::to_string(lane.segment_bytes) +
                               " bytes and the channel's limits leave too few chunk sizes");
@@ -203,8 +212,18 @@ class Calibrator {
       return Error::failed(run.lane.name +
                            ": times do not grow with the size of chunks, or posting always takes "
                            "longer; no rate can be told");
+    times.clear();
+    for (const Shape& shape : run.one_by_one) {
+      auto measured = probe.measure(run.lane, shape, false);
+      if (!measured) return measured.error();
+      times.push_back(*measured);
+    }
+    // A backend may join chunks that wait together, but not the pieces of one: a piece costs what
+    // the costlier of both shows.
+    double half = half_bandwidth_of_pieces(times, *fit);
+    if (half < pieces_cost_more * fit->half_bandwidth_bytes) half = fit->half_bandwidth_bytes;
     run.rate.add(fit->bytes_per_s);
-    run.half.add(fit->half_bandwidth_bytes);
+    run.half.add(half);
     run.fixed.add(std::max(0.0, fit->fixed_ns - static_cast<double>(run.request.route.latency_ns)));
     run.post.add(fit->post_ns);
     run.worst.add(fit->worst);

@@ -96,6 +96,14 @@ std::optional<StreamFit> fit_stream(std::span<const Times> times, std::uint32_t 
   return fit;
 }
 
+double half_bandwidth_of_pieces(std::span<const Times> times, const StreamFit& route) {
+  std::vector<double> bytes;
+  for (const Times& t : times)
+    if (!held_up(t))
+      bytes.push_back((t.stream_ns * route.bytes_per_s / 1e9 - t.bytes()) / t.pieces);
+  return bytes.empty() ? 0 : std::max(0.0, spread_of(std::move(bytes)).median);
+}
+
 std::optional<GatherFit> fit_gather(std::span<const Times> times, std::uint32_t stages,
                                     const StreamFit& route, bool with_pass) {
   const bool differ = std::any_of(times.begin(), times.end(),

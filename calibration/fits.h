@@ -51,6 +51,10 @@ struct StreamFit {
 /// with size.
 std::optional<StreamFit> fit_stream(std::span<const Times> times, std::uint32_t stages);
 
+/// What each piece of a chunk occupies the route for beyond its bytes where pieces are written one
+/// by one, from streams of such chunks; the median. 0 where posting holds all of them up.
+double half_bandwidth_of_pieces(std::span<const Times> times, const StreamFit& route);
+
 /// What chunks of several pieces cost with a method (GatherCosts, here as real numbers).
 struct GatherFit {
   double post_ns = 0, piece_post_ns = 0;

@@ -32,9 +32,12 @@ std::uint32_t slots_of(const Lane& lane, const Shape& shape, std::uint32_t chunk
   return static_cast<std::uint32_t>(std::min<Bytes>(slots_in_memory(lane, shape), chunks));
 }
 
-std::uint32_t chunks_of(const Shape& shape) {
+/// A quarter of a GiB, or what the channel moves in 20 ms where that is more: how its first and
+/// last chunks overlap others must not show.
+std::uint32_t chunks_of(const Lane& lane, const Shape& shape) {
+  const Bytes bytes = std::max(256 * MiB, static_cast<Bytes>(lane.numbers.bytes_per_s * 20e-3));
   return static_cast<std::uint32_t>(
-      std::clamp<Bytes>(256 * MiB / shape.bytes(), 32, shape.pieces > 1 ? 128 : 1024));
+      std::clamp<Bytes>(bytes / shape.bytes(), 32, shape.pieces > 1 ? 128 : 1024));
 }
 
 /// Pieces in an order that was drawn, at both ends another: as pages of a KV cache lie.
@@ -78,8 +81,12 @@ struct Probe::Run {
         busy(slots_of(on, of, chunks), false) {
     constexpr Bytes page = 4 * KiB;
     const Bytes apart = lane.segment_bytes / busy.size();
+    // First the even places, then the odd ones: chunks that go on where the one before ends could
+    // be joined into one copy, as the pages of a KV cache seldom can.
+    const std::size_t even = (busy.size() + 1) / 2;
     for (std::size_t slot = 0; slot < busy.size(); ++slot) {
-      const Bytes at = slot * std::max(span_of(shape), apart / page * page);
+      const std::size_t place = slot < even ? 2 * slot : 2 * (slot - even) + 1;
+      const Bytes at = place * std::max(span_of(shape), apart / page * page);
       if (shape.pieces > 1)
         pieces.push_back(scatter(shape, at));
       else
@@ -191,7 +198,7 @@ Result<void> Probe::stream(std::span<Run> runs) {
 
 Result<Times> Probe::measure(const Lane& lane, const Shape& shape, bool alone) {
   Times times{shape.piece_bytes, shape.pieces, 0, 0, 0};
-  Run run(lane, shape, chunks_of(shape));
+  Run run(lane, shape, chunks_of(lane, shape));
   if (auto ok = stream({&run, 1}); !ok) return ok.error();
   // The first quarter fills the stages of the route.
   const std::size_t first = run.count / 4;
@@ -215,7 +222,7 @@ Result<Times> Probe::measure(const Lane& lane, const Shape& shape, bool alone) {
 
 Result<std::vector<double>> Probe::together(std::span<const Lane> lanes, const Shape& shape) {
   std::vector<Run> runs;
-  for (const Lane& lane : lanes) runs.emplace_back(lane, shape, chunks_of(shape));
+  for (const Lane& lane : lanes) runs.emplace_back(lane, shape, chunks_of(lane, shape));
   if (auto ok = stream(runs); !ok) return ok.error();
   TimeNs from = 0, until = never_ns;  // all are busy
   for (const Run& run : runs) {

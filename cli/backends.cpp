@@ -41,11 +41,18 @@ constexpr std::unique_ptr<Backend> (*make_simgrid)(const BackendOptions&) = null
 
 #ifdef KVHAUL_HAS_CUDA
 constexpr auto cuda_missing = cuda::missing;
+/// For a backend that moves GPU memory and knows nothing of CUDA; null: it stays in host memory.
+[[maybe_unused]] std::shared_ptr<DeviceMemorySource> gpu_memory(const BackendOptions& options) {
+  return options.devices.empty() ? nullptr : cuda::make_memory_source(options.devices);
+}
 std::unique_ptr<Backend> make_cuda(const BackendOptions& options) {
   return cuda::make_backend(
       {.devices = options.devices, .held_by = options.held_by, .busy = options.busy_prefill});
 }
 #else
+[[maybe_unused]] std::shared_ptr<DeviceMemorySource> gpu_memory(const BackendOptions&) {
+  return nullptr;
+}
 std::string cuda_missing() {
   return "built without CUDA; install the CUDA Toolkit (nvcc) and build again";
 }
@@ -55,7 +62,10 @@ constexpr std::unique_ptr<Backend> (*make_cuda)(const BackendOptions&) = nullptr
 #ifdef KVHAUL_HAS_VERBS
 constexpr auto verbs_missing = verbs::missing;
 std::unique_ptr<Backend> make_verbs(const BackendOptions& options) {
-  return verbs::make_backend({.nics = options.nics});
+  return verbs::make_backend({.nics = options.nics,
+                              .exchange = options.exchange,
+                              .rank_of_node = options.rank_of_node,
+                              .devices = gpu_memory(options)});
 }
 #else
 std::string verbs_missing() {
@@ -73,7 +83,7 @@ constexpr BackendEntry all[] = {
     {"cuda", "GPUs of this machine through CUDA, in real time", BackendTime::only_real,
      cuda_missing, make_cuda},
     {"verbs", "RDMA over InfiniBand and RoCE through libibverbs, in real time",
-     BackendTime::only_real, verbs_missing, make_verbs},
+     BackendTime::only_real, verbs_missing, make_verbs, true},
 };
 
 }  // namespace
@@ -93,7 +103,8 @@ Result<std::unique_ptr<Backend>> make_backend(const std::string& name,
                                               const BackendOptions& options) {
   const auto entry = find_backend(name);
   if (!entry) return entry.error();
-  const std::string missing = (*entry)->missing();
+  std::string missing = (*entry)->missing();
+  if (missing.empty() && !options.devices.empty()) missing = cuda_missing();
   if (missing.empty()) return (*entry)->make(options);
   return Error::missing("--backend " + name + ": " + missing +
                         "; 'kvhaul list backends' shows what is available here");
@@ -102,7 +113,8 @@ Result<std::unique_ptr<Backend>> make_backend(const std::string& name,
 void declare_device_options(Options& options) {
   options.add()  //
       ("devices", po::value<Text>(),
-       "cuda: the device of each GPU of the scenario, in order: 0,0 puts two GPUs into one")  //
+       "cuda, verbs: the device of each GPU of the scenario, in order: 0,0 puts two GPUs into one; "
+       "without it verbs keeps GPU places in host memory")  //
       ("held", po::value<std::vector<Text>>()->composing(),
        "cuda: PLACE=SOCKET, its memory is held by a 'kvhaul hold SOCKET'; may be repeated")  //
       ("nics", po::value<Text>(),

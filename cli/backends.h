@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/backend.h"
+#include "core/exchange.h"
 #include "core/result.h"
 
 namespace kvhaul::cli {
@@ -21,6 +22,9 @@ struct BackendOptions {
   std::map<std::string, std::string> held_by = {};  // place: socket of the process that holds it
   bool busy_prefill = false;
   std::vector<std::string> nics = {};  // the port of each NIC of the scenario
+  /// The processes of the run and which of them drives each node; null: this one drives all.
+  Exchange* exchange = nullptr;
+  std::vector<std::uint32_t> rank_of_node = {};
 };
 
 /// Which kinds of time a backend runs in.
@@ -33,6 +37,7 @@ struct BackendEntry {
   /// Why it cannot be used here; empty when it can.
   std::string (*missing)() = nullptr;
   std::unique_ptr<Backend> (*make)(const BackendOptions& options) = nullptr;
+  bool several_processes = false;  // may make one run
 };
 std::span<const BackendEntry> backends();
 

@@ -45,6 +45,7 @@ Options declare() {
       ("busy-prefill", po::bool_switch(),
        "cuda: keep the prefill GPUs' processors and memory busy while prefill runs");
   declare_device_options(options);
+  declare_process_options(options);
   options.positional("trace", 1);
   options.example("kvhaul replay --trace traces/samples/chat-200.csv",
                   "two emulated GPUs in this computer's memory, real bytes, real time");
@@ -123,6 +124,7 @@ Result<ReplayRequest> read(const Options& options, const Arguments& arguments) {
     request.seed = *seed;
   }
   if (auto ok = read_device_options(options, request.devices); !ok) return ok.error();
+  if (auto ok = read_process_options(options, request.processes); !ok) return ok.error();
   request.devices.busy_prefill = options.flag("busy-prefill");
   request.out = options.maybe_text("out").value_or("");
   request.force = options.flag("force");
@@ -152,13 +154,11 @@ CommandResult run_replay(const Arguments& arguments) {
   auto result = run_replay(*request);
   bar.reset();
   if (!result) return result.error();
-  if (options.flag("json"))
+  if (result->leads && options.flag("json"))
     std::cout << summary_json(result->summary, result->cluster);
-  else if (!quiet)
+  else if (result->leads && !quiet)
     std::cout << replay_table(*result);
-  if (!result->complete)
-    print_error(std::to_string(result->summary.requests.transfer_failed) +
-                " requests did not get all of their KV");
+  if (!result->complete) print_error(result->missing);
   return result->complete ? 0 : 1;
 }
 

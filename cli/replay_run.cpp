@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <ctime>
 #include <filesystem>
-#include <sys/resource.h>
-#include <thread>
+#include <fstream>
+#include <set>
+#include <unistd.h>
 
 #include "backends/emulated/emulated.h"
 #include "backends/emulated/memcpy_rate.h"
@@ -15,14 +15,16 @@
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/run_report.h"
-#include "cli/terminal.h"
-#include "cli/version.h"
+#include "cli/run_yaml.h"
 #include "core/policy/all.h"
 #include "core/runtime.h"
 #include "core/unit_text.h"
 #include "scenarios/fault_file.h"
 #include "scenarios/scenario.h"
 #include "scenarios/yaml_reader.h"
+#include "serving/gather.h"
+#include "serving/observations.h"
+#include "serving/replay.h"
 #include "traces/trace_filters.h"
 
 namespace kvhaul::cli {
@@ -124,57 +126,9 @@ void remove_empty(const std::string& directory) {
   fs::remove(directory, status);
 }
 
-std::string utc(std::time_t time) {
-  char text[32];
-  std::tm parts{};
-  gmtime_r(&time, &parts);
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
-}
-
-std::string quoted(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    out += c == '\n' ? ' ' : c;
-  }
-  return out + "\"";
-}
-
-std::string indented(const std::string& text) {
-  std::string out = "  ";
-  for (const char c : text) {
-    out += c;
-    if (c == '\n') out += "  ";
-  }
-  return out;
-}
-
-/// Everything needed to make the run again, and the only file that may hold times of day.
-Result<void> write_run_file(const ReplayRequest& request, const Scenario& scenario,
-                            const std::optional<std::string>& fault_text,
-                            const ReplayResult& result, std::time_t started) {
-  auto file = OutputFile::create(result.directory + "/run.yaml");
-  if (!file) return file.error();
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  std::string line;
-  for (const std::string& argument : request.command_line)
-    line += (line.empty() ? "" : ", ") + quoted(argument);
-  std::error_code status;
-  file->text("kvhaul: ").text(version).text("\ncommand: [kvhaul, ").text(line).text("]\n");
-  file->text("directory: ").text(quoted(fs::current_path(status).string())).text("\n");
-  file->text("backend: ").text(quoted(result.backend)).text("\n");
-  file->text("started: ").text(utc(started)).text("\nfinished: ").text(utc(std::time(nullptr)));
-  file->text("\nwall_s: ").real(result.wall_s).text("\npeak_memory_mib: ");
-  file->real(static_cast<double>(usage.ru_maxrss) / 1024).text("\nprocessors: ");
-  file->number(std::thread::hardware_concurrency()).text("\ntrace:\n  file: ");
-  file->text(quoted(fs::absolute(request.trace, status).string())).text("\n  bytes: ");
-  const std::uintmax_t bytes = fs::file_size(request.trace, status);
-  file->number(status ? 0 : bytes).text("\nscenario_file: ").text(quoted(scenario.file));
-  file->text("\nscenario: |\n").text(indented(scenario.text)).text("\n");
-  if (fault_text) file->text("faults: |\n").text(indented(*fault_text)).text("\n");
-  return file->close();
+std::string host_name() {
+  char name[256] = {};
+  return gethostname(name, sizeof name - 1) == 0 ? name : "";
 }
 
 void apply_overrides(const ReplayRequest& request, const BackendEntry& backend,
@@ -213,16 +167,6 @@ void compare_with_memcpy(ReplayResult& result, unsigned threads) {
   s.notes.emplace_back("moved_by_memcpy", number_text(moved / plain, 3));
 }
 
-/// Milliseconds with four digits; nothing finer than a microsecond is worth reading.
-std::string ms_text(double ns) {
-  if (ns > 0 && ns < 1000) return "<0.001";
-  return number_text(std::round(ns / 1000) / 1000, 4);
-}
-
-std::string count_text(double count) {
-  return count < 1e6 ? number_text(count) : number_text(count / 1e6) + " million";
-}
-
 }  // namespace
 
 Result<void> check_policy(const std::optional<std::string>& policy) {
@@ -233,235 +177,399 @@ Result<void> check_policy(const std::optional<std::string>& policy) {
   return unknown_choice("--policy", *policy, names);
 }
 
-Result<ReplayResult> run_replay(const ReplayRequest& request) {
-  const std::time_t started = std::time(nullptr);
-  const Clock::time_point start = Clock::now();
-  if (auto ok = check_policy(request.policy); !ok) return ok.error();
-  const auto entry = find_backend(request.backend);
-  if (!entry) return entry.error();
-  auto loaded = load_scenario(request.scenario);
-  if (!loaded) return loaded.error();
-  Scenario& scenario = *loaded;
-  apply_overrides(request, **entry, scenario);
-  if ((*entry)->time == BackendTime::only_virtual && scenario.real_time)
-    return Error::bad_input("--time real: backend " + request.backend + " has only virtual time");
-  if ((*entry)->time == BackendTime::only_real && !scenario.real_time)
-    return Error::bad_input("--time virtual: backend " + request.backend + " has only real time");
-  const bool emulated = request.backend == "emulated";
-  const bool for_cuda = !request.devices.devices.empty() || !request.devices.held_by.empty() ||
-                        request.devices.busy_prefill;
-  if (for_cuda && request.backend != "cuda")
-    return Error::bad_input("--devices, --held and --busy-prefill are for the cuda backend");
-  if (!request.devices.nics.empty() && request.backend != "verbs")
-    return Error::bad_input("--nics is for the verbs backend");
-  if (scenario.throttle && !emulated)
-    return Error::bad_input("--throttle is for the emulated backend");
-  if (request.payload == false && scenario.real_time)
-    return Error::bad_input("--payload none needs --time virtual: real time always moves bytes");
-  if (scenario.throttle && !scenario.real_time)
-    return Error::bad_input("--throttle is for --time real: virtual time always follows the links");
+namespace {
 
-  std::optional<faults::FaultScript> script;
-  std::optional<std::string> fault_text;
-  if (request.faults) {
-    auto text = read_text_file(*request.faults);
-    if (!text) return text.error();
-    auto parsed = parse_fault_file(*text, *request.faults, scenario.cluster);
-    if (!parsed) return parsed.error();
-    fault_text = std::move(*text);
-    script = std::move(*parsed);
+/// One process of a replay, from what was asked for to the files.
+class ReplayRun {
+ public:
+  ReplayRun(const ReplayRequest& request, Exchange& exchange)
+      : request_(request), exchange_(exchange) {}
+
+  Result<ReplayResult> run() {
+    if (auto ok = read_request(); !ok) return ok.error();
+    if (several())
+      if (auto ok = compare(); !ok) return ok.error();
+    if (auto ok = open_backend(); !ok) return ok.error();
+    if (auto ok = open_outputs(); !ok) return ok.error();
+    const InterruptNotice interrupted(interrupt_text());
+    if (auto ok = replay(); !ok) return ok.error();
+    if (!leads()) return answer();
+    if (auto ok = gather(); !ok) return ok.error();
+    if (auto ok = write_results(); !ok) return ok.error();
+    for (std::uint32_t rank = 1; rank < exchange_.size(); ++rank)
+      (void)Questions(exchange_, rank).end(result_.missing);  // who is lost does not hear it
+    return std::move(result_);
   }
-  BackendOptions backend_options = request.devices;
-  backend_options.real_time = scenario.real_time;
-  backend_options.payload = scenario.payload;
-  backend_options.throttle = scenario.throttle;
-  auto made = make_backend(request.backend, backend_options);
-  if (!made) return made.error();
-  auto directory = choose_directory(request, scenario);
-  if (!directory) return directory.error();
-  auto total = count_requests(request, scenario);
-  if (!total) return total.error();
-  auto trace = open(request, scenario);
-  if (!trace) return trace.error();
 
-  std::unique_ptr<Backend> backend = std::move(*made);
-  if (script) backend = faults::make_faulty_backend(std::move(backend), *script);
+ private:
+  bool several() const { return exchange_.size() > 1; }
+  bool leads() const { return exchange_.rank() == 0; }
 
-  auto plan = plan_channels(scenario.cluster, place_pairs(scenario.serving), scenario.routes);
-  if (!plan) return Error::bad_input(scenario.file + ": " + plan.error().message);
-  auto numbers = backend->open(scenario.cluster, plan->requests);
-  if (!numbers) return numbers.error();
-  std::vector<SchedulerSetup> setups =
-      make_setups(scenario.cluster, plan->requests, plan->tiers, *numbers, scenario.scheduler);
-  for (const SchedulerSetup& setup : setups)
-    if (auto ok = check_setup(setup); !ok)
-      return Error::bad_input(scenario.file + ": " + ok.error().message);
-
-  ReplayResult result;
-  result.directory = *directory;
-  std::unique_ptr<EventLogWriter> log;
-  // The log may go into the directory.
-  if (auto ready = make_directory(result.directory); !ready) return ready.error();
-  if (request.record) {
-    auto created = create_log_file(*request.record, setups);
-    if (!created) {
-      remove_empty(result.directory);
-      return created.error();
+  /// Everything that can be checked without the other processes.
+  Result<void> read_request() {
+    if (auto ok = check_policy(request_.policy); !ok) return ok.error();
+    const auto entry = find_backend(request_.backend);
+    if (!entry) return entry.error();
+    auto loaded = load_scenario(request_.scenario);
+    if (!loaded) return loaded.error();
+    scenario_ = std::move(*loaded);
+    apply_overrides(request_, **entry, scenario_);
+    if (auto ok = check_options(**entry); !ok) return ok.error();
+    if (request_.faults) {
+      auto text = read_text_file(*request_.faults);
+      if (!text) return text.error();
+      auto parsed = parse_fault_file(*text, *request_.faults, scenario_.cluster);
+      if (!parsed) return parsed.error();
+      fault_text_ = std::move(*text);
+      script_ = std::move(*parsed);
     }
-    log = std::move(*created);
-  }
-  const InterruptNotice interrupted(
-      "interrupted; " + result.directory + " is not a whole run" +
-      (request.record ? ", " + *request.record + " no whole log" : ""));
-  auto files = RunFiles::create(result.directory, scenario.serving, scenario.cluster,
-                                plan->requests, plan->tiers);
-  if (!files) return files.error();
-
-  Runtime runtime(*backend, std::move(setups), log.get());
-  Replay replay(scenario.serving, *trace->reader, *backend, **files);
-  if (auto ok = replay.prepare(runtime, scenario.cluster); !ok) return ok.error();
-  if (auto ok = backend->start(); !ok) return ok.error();
-  if (request.on_progress)
-    (*files)->on_progress = [&](TimeNs now, std::uint64_t done) {
-      const double share =
-          *total && **total > 0 ? static_cast<double>(done) / static_cast<double>(**total) : -1;
-      const double elapsed = std::chrono::duration<double>(Clock::now() - start).count();
-      request.on_progress(share, std::to_string(done) + " requests, " +
-                                     number_text(static_cast<double>(done) / elapsed) + "/s, at " +
-                                     duration_text(now));
-    };
-  if (auto ran = runtime.run(replay); !ran) return ran.error();
-  if (replay.trace_error()) return *replay.trace_error();
-  result.backend = backend->description();  // now it knows what went wrong on the way
-  if (log) {
-    if (auto closed = log->close(); !closed)
-      return Error{closed.error().kind, *request.record + ": " + closed.error().message};
+    if (several() || !request_.processes.node_ranks.empty()) {
+      auto dealt = deal_nodes(scenario_.serving, scenario_.cluster, exchange_.size(),
+                              request_.processes.node_ranks);
+      if (!dealt) return dealt.error();
+      rank_of_node_ = std::move(*dealt);
+    }
+    if (!several()) return {};
+    if (!(*entry)->several_processes)
+      return Error::bad_input("--backend " + request_.backend +
+                              " runs in one process; several need verbs");
+    return check_prefill_routing();
   }
 
-  RunLabels labels;
-  labels.scenario = scenario.name;
-  labels.model = scenario.serving.model.name;
-  labels.trace = fs::path(request.trace).filename().string();
-  labels.trace_format = trace_format_name(trace->reader->info().format);
-  labels.backend = request.backend;
-  labels.time = scenario.real_time ? "real" : "virtual";
-  labels.payload = scenario.payload ? "real" : "none";
-  labels.policy = scenario.scheduler.policy;
-  labels.streaming = streaming_name(scenario.serving.streaming);
-  labels.direction = scenario.serving.pull ? "pull" : "push";
-  labels.seed = scenario.serving.seed;
-  const TraceCounts counts = trace->reader->counts();
-  trace->notes.push_back(describe_counts(counts));
-  const bool rates_bind = !scenario.real_time || scenario.throttle;
-  auto finished = (*files)->finish(std::move(labels), replay, counts, std::move(trace->notes),
-                                   runtime.schedulers(), rates_bind);
-  if (!finished) return finished.error();
-  result.summary = std::move(*finished);
-  result.cluster = std::move(scenario.cluster);
-  result.complete = result.summary.requests.transfer_failed == 0;
-  if (emulated && scenario.real_time && !scenario.throttle)
-    compare_with_memcpy(result, emulated::copying_threads(plan->requests.size()));
-  if (auto wrote = write_summary(result.directory, result.summary, result.cluster); !wrote)
-    return wrote.error();
-  result.wall_s = std::chrono::duration<double>(Clock::now() - start).count();
-  if (auto wrote = write_run_file(request, scenario, fault_text, result, started); !wrote)
-    return wrote.error();
-  const report::RunContext context{
-      result.directory,
-      result.cluster,
-      scenario.serving,
-      *plan,
-      script ? described_faults(*script) : std::vector<report::RunContext::Fault>(),
-      command_text(request.command_line),
-      scenario.file,
-      scenario.text,
-      fault_text.value_or("")};
-  if (auto wrote = write_run_report(context); !wrote) return wrote.error();
-  std::error_code status;
-  if (!fs::remove(result.directory + "/" + unfinished_mark, status))
-    return Error::failed(result.directory + "/" + unfinished_mark + " cannot be removed");
+  Result<void> check_options(const BackendEntry& entry) const {
+    if (entry.time == BackendTime::only_virtual && scenario_.real_time)
+      return Error::bad_input("--time real: backend " + request_.backend +
+                              " has only virtual time");
+    if (entry.time == BackendTime::only_real && !scenario_.real_time)
+      return Error::bad_input("--time virtual: backend " + request_.backend +
+                              " has only real time");
+    if (!request_.devices.devices.empty() && request_.backend != "cuda" &&
+        request_.backend != "verbs")
+      return Error::bad_input("--devices is for the backends cuda and verbs");
+    const bool for_cuda = !request_.devices.held_by.empty() || request_.devices.busy_prefill;
+    if (for_cuda && request_.backend != "cuda")
+      return Error::bad_input("--held and --busy-prefill are for the cuda backend");
+    if (!request_.devices.nics.empty() && request_.backend != "verbs")
+      return Error::bad_input("--nics is for the verbs backend");
+    if (scenario_.throttle && !emulated())
+      return Error::bad_input("--throttle is for the emulated backend");
+    if (request_.payload == false && scenario_.real_time)
+      return Error::bad_input("--payload none needs --time virtual: real time always moves bytes");
+    if (scenario_.throttle && !scenario_.real_time)
+      return Error::bad_input(
+          "--throttle is for --time real: virtual time always follows the links");
+    return {};
+  }
+
+  /// Which prefixes are cached is known where the instance is.
+  Result<void> check_prefill_routing() const {
+    if (scenario_.serving.prefill_routing != PrefillRouting::most_cached) return {};
+    for (const std::vector<PlaceId>& places : scenario_.serving.prefill.instances)
+      for (const PlaceId place : places)
+        if (rank_of_node_[scenario_.cluster.places[place].node] != 0)
+          return Error::bad_input(
+              "prefill routing most_cached needs all prefill instances in process 0, which knows "
+              "their caches; expected least_loaded, round_robin, or other --node-ranks");
+    return {};
+  }
+
+  /// What must be the same in all processes.
+  Result<void> compare() {
+    auto trace = digest_of_file(request_.trace);
+    if (!trace) return trace.error();
+    const ReplayConfig& serving = scenario_.serving;
+    std::string ranks;
+    for (const std::uint32_t rank : rank_of_node_) ranks += std::to_string(rank) + ",";
+    return compare_processes(
+        exchange_,
+        {{"scenario", scenario_.text},
+         {"trace", *trace},
+         {"fault file", fault_text_.value_or("")},
+         {"--backend", request_.backend},
+         {"--policy", scenario_.scheduler.policy},
+         {"--streaming", std::string(streaming_name(serving.streaming))},
+         {"--direction", serving.pull ? "pull" : "push"},
+         {"--seed", std::to_string(serving.seed) + "," + std::to_string(scenario_.scheduler.seed)},
+         {"--speedup", number_text(request_.speedup, 15)},
+         {"--limit", std::to_string(request_.limit.value_or(0))},
+         {"--spread-batches", std::to_string(request_.spread_batches)},
+         {"--format", std::to_string(request_.format ? static_cast<int>(*request_.format) : -1)},
+         {"--record", request_.record ? "yes" : "no"},
+         {"--node-ranks", ranks}});
+  }
+
+  Result<void> open_backend() {
+    BackendOptions options = request_.devices;
+    options.real_time = scenario_.real_time;
+    options.payload = scenario_.payload;
+    options.throttle = scenario_.throttle;
+    options.exchange = several() ? &exchange_ : nullptr;
+    if (several()) options.rank_of_node = rank_of_node_;
+    auto made = make_backend(request_.backend, options);
+    if (!made) return made.error();
+    backend_ = std::move(*made);
+    if (leads()) {
+      auto directory = choose_directory(request_, scenario_);
+      if (!directory) return directory.error();
+      result_.directory = *directory;
+      auto total = count_requests(request_, scenario_);
+      if (!total) return total.error();
+      total_ = *total;
+    }
+    auto trace = open(request_, scenario_);
+    if (!trace) return trace.error();
+    trace_ = std::move(*trace);
+    if (script_) backend_ = faults::make_faulty_backend(std::move(backend_), *script_);
+    auto plan = plan_channels(scenario_.cluster, place_pairs(scenario_.serving), scenario_.routes);
+    if (!plan) return Error::bad_input(scenario_.file + ": " + plan.error().message);
+    plan_ = std::move(*plan);
+    auto numbers = backend_->open(scenario_.cluster, plan_.requests);
+    if (!numbers) return numbers.error();
+    setups_ =
+        make_setups(scenario_.cluster, plan_.requests, plan_.tiers, *numbers, scenario_.scheduler);
+    for (const SchedulerSetup& setup : setups_)
+      if (auto ok = check_setup(setup); !ok)
+        return Error::bad_input(scenario_.file + ": " + ok.error().message);
+    std::erase_if(setups_,
+                  [&](const SchedulerSetup& setup) { return !backend_->drives(setup.node); });
+    return {};
+  }
+
+  /// The files of the run; those of other processes than the first are temporary.
+  Result<void> open_outputs() {
+    if (leads()) {
+      // The log may go into the directory.
+      if (auto ready = make_directory(result_.directory); !ready) return ready.error();
+      if (request_.record)
+        if (auto created = create_log(); !created) {
+          remove_empty(result_.directory);
+          return created;
+        }
+      auto files = RunFiles::create(result_.directory, scenario_.serving, scenario_.cluster,
+                                    plan_.requests, plan_.tiers);
+      if (!files) return files.error();
+      files_ = std::move(*files);
+    } else if (request_.record && !setups_.empty()) {
+      auto spool = Spool::create();
+      if (!spool) return spool.error();
+      log_spool_ = std::move(*spool);
+      log_ = std::make_unique<EventLogWriter>(setups_, [this](std::span<const std::uint8_t> bytes) {
+        return log_spool_->write({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+      });
+    }
+    if (!several()) return {};
+    auto spool = Spool::create();
+    if (!spool) return spool.error();
+    spool_ = std::move(*spool);
+    observations_ = std::make_unique<ObservationWriter>(*spool_, files_.get());
+    return {};
+  }
+
+  Result<void> create_log() {
+    if (setups_.empty()) {  // in pull, prefill posts nothing; the others' logs come behind it
+      auto file = OutputFile::create(*request_.record);
+      if (!file) return file.error();
+      return file->close();
+    }
+    auto created = create_log_file(*request_.record, setups_);
+    if (!created) return created.error();
+    log_ = std::move(*created);
+    return {};
+  }
+
+  std::string interrupt_text() const {
+    if (!leads()) return "interrupted";
+    return "interrupted; " + result_.directory + " is not a whole run" +
+           (request_.record ? ", " + *request_.record + " no whole log" : "");
+  }
+
+  Result<void> replay() {
+    Runtime runtime(*backend_, std::move(setups_), log_.get());
+    ReplayObserver& observer = several() ? static_cast<ReplayObserver&>(*observations_) : *files_;
+    Replay replay(scenario_.serving, *trace_.reader, *backend_, observer);
+    if (auto ok = replay.prepare(runtime, scenario_.cluster); !ok) return ok.error();
+    if (auto ok = backend_->start(); !ok) return ok.error();
+    if (request_.on_progress && files_)
+      files_->on_progress = [this](TimeNs now, std::uint64_t done) {
+        const double share =
+            total_ && *total_ > 0 ? static_cast<double>(done) / static_cast<double>(*total_) : -1;
+        const double elapsed = std::chrono::duration<double>(Clock::now() - start_).count();
+        request_.on_progress(share, std::to_string(done) + " requests, " +
+                                        number_text(static_cast<double>(done) / elapsed) +
+                                        "/s, at " + duration_text(now));
+      };
+    if (auto ran = runtime.run(replay); !ran) return ran.error();
+    if (const auto error = replay.error()) return *error;
+    report_ = {replay.counters(), counters_of(runtime.schedulers()),
+               backend_->description(),  // now it knows what went wrong on the way
+               host_name()};
+    for (const NodeId node : replay.lost_nodes()) lost_ranks_.insert(rank_of_node_[node]);
+    if (observations_) observations_->close();
+    if (!log_) return {};
+    if (auto closed = log_->close(); !closed)
+      return Error{closed.error().kind, *request_.record + ": " + closed.error().message};
+    return {};
+  }
+
+  TimeNs now() const { return backend_->now(); }
+
+  /// Not the first process: tells what it has, and hears what came of the run.
+  Result<ReplayResult> answer() {
+    auto verdict = answer_questions(
+        exchange_, report_, [this] { return now(); }, *spool_, log_spool_ ? &*log_spool_ : nullptr);
+    if (!verdict) return verdict.error();
+    result_.leads = false;
+    result_.missing = *verdict;
+    result_.complete = result_.missing.empty();
+    return std::move(result_);
+  }
+
+  /// The first process: what the others have. Who is gone is left out, and the run is not whole.
+  Result<void> gather() {
+    result_.backend = report_.description;
+    if (!several()) return {};
+    result_.processes.resize(exchange_.size());
+    std::vector<std::uint32_t> ranks = {0};
+    std::vector<ObservationSource> sources = {[this] { return spool_->read(); }};
+    for (std::uint32_t rank = 0; rank < exchange_.size(); ++rank) {
+      RunProcess& process = result_.processes[rank];
+      for (NodeId node = 0; node < rank_of_node_.size(); ++node)
+        if (rank_of_node_[node] == rank)
+          process.nodes += (process.nodes.empty() ? "" : ", ") + scenario_.cluster.nodes[node].name;
+      if (rank == 0) {
+        process.host = report_.host;
+        process.backend = report_.description;
+        continue;
+      }
+      Questions questions(exchange_, rank);
+      auto report = questions.report();
+      auto clock = report ? questions.clock([this] { return now(); }) : report.error();
+      if (!clock || lost_ranks_.count(rank) != 0) {
+        process.lost = true;
+        continue;
+      }
+      add(report_.counters, report->counters);
+      add(report_.schedulers, report->schedulers);
+      process.host = report->host;
+      process.backend = report->description;
+      process.clock = *clock;
+      ranks.push_back(rank);
+      sources.push_back([this, rank] { return Questions(exchange_, rank).observations(); });
+    }
+    for (const std::size_t failed : merge_observations(sources, plan_.requests.size(), *files_)) {
+      if (failed == 0) return Error::failed("what this process has seen could not be read again");
+      result_.processes[ranks[failed]].lost = true;
+    }
+    return request_.record ? gather_logs() : Result<void>();
+  }
+
+  /// Behind the log of this process.
+  Result<void> gather_logs() {
+    std::ofstream file(*request_.record, std::ios::binary | std::ios::app);
+    for (std::uint32_t rank = 1; rank < exchange_.size(); ++rank) {
+      while (!result_.processes[rank].lost) {
+        auto bytes = Questions(exchange_, rank).log();
+        if (!bytes)
+          return Error{bytes.error().kind, *request_.record + ": " + bytes.error().message};
+        if (bytes->empty()) break;
+        file.write(bytes->data(), static_cast<std::streamsize>(bytes->size()));
+      }
+    }
+    file.close();
+    if (!file) return Error::failed(*request_.record + ": could not be written");
+    return {};
+  }
+
+  Result<void> write_results() {
+    RunLabels labels;
+    labels.scenario = scenario_.name;
+    labels.model = scenario_.serving.model.name;
+    labels.trace = fs::path(request_.trace).filename().string();
+    labels.trace_format = trace_format_name(trace_.reader->info().format);
+    labels.backend = request_.backend;
+    labels.time = scenario_.real_time ? "real" : "virtual";
+    labels.payload = scenario_.payload ? "real" : "none";
+    labels.policy = scenario_.scheduler.policy;
+    labels.streaming = streaming_name(scenario_.serving.streaming);
+    labels.direction = scenario_.serving.pull ? "pull" : "push";
+    labels.seed = scenario_.serving.seed;
+    const TraceCounts counts = trace_.reader->counts();
+    trace_.notes.push_back(describe_counts(counts));
+    const bool rates_bind = !scenario_.real_time || scenario_.throttle;
+    auto finished = files_->finish(std::move(labels), report_.counters, report_.schedulers, counts,
+                                   std::move(trace_.notes), rates_bind);
+    if (!finished) return finished.error();
+    result_.summary = std::move(*finished);
+    result_.cluster = std::move(scenario_.cluster);
+    result_.missing = what_is_missing();
+    result_.complete = result_.missing.empty();
+    if (emulated() && scenario_.real_time && !scenario_.throttle)
+      compare_with_memcpy(result_, emulated::copying_threads(plan_.requests.size()));
+    if (auto wrote = write_summary(result_.directory, result_.summary, result_.cluster); !wrote)
+      return wrote.error();
+    result_.wall_s = std::chrono::duration<double>(Clock::now() - start_).count();
+    if (auto wrote = write_run_file(request_, scenario_, fault_text_, result_, started_); !wrote)
+      return wrote.error();
+    const report::RunContext context{
+        result_.directory,
+        result_.cluster,
+        scenario_.serving,
+        plan_,
+        script_ ? described_faults(*script_) : std::vector<report::RunContext::Fault>(),
+        command_text(request_.command_line),
+        scenario_.file,
+        scenario_.text,
+        fault_text_.value_or("")};
+    if (auto wrote = write_run_report(context); !wrote) return wrote.error();
+    std::error_code status;
+    if (!fs::remove(result_.directory + "/" + unfinished_mark, status))
+      return Error::failed(result_.directory + "/" + unfinished_mark + " cannot be removed");
+    return {};
+  }
+
+  std::string what_is_missing() const {
+    std::string text;
+    if (const std::uint64_t failed = result_.summary.requests.transfer_failed; failed != 0)
+      text = std::to_string(failed) + " requests did not get all of their KV";
+    for (std::size_t rank = 0; rank < result_.processes.size(); ++rank)
+      if (result_.processes[rank].lost)
+        text += (text.empty() ? "process " : "; process ") + std::to_string(rank) + " was lost";
+    return text;
+  }
+
+  bool emulated() const { return request_.backend == "emulated"; }
+
+  const ReplayRequest& request_;
+  Exchange& exchange_;
+  std::time_t started_ = std::time(nullptr);
+  Clock::time_point start_ = Clock::now();
+  Scenario scenario_;
+  std::optional<std::string> fault_text_;
+  std::optional<faults::FaultScript> script_;
+  std::vector<std::uint32_t> rank_of_node_;
+  OpenedTrace trace_;
+  std::optional<std::uint64_t> total_;
+  ChannelPlan plan_;
+  std::unique_ptr<Backend> backend_;
+  std::vector<SchedulerSetup> setups_;
+  std::optional<Spool> log_spool_, spool_;
+  std::unique_ptr<EventLogWriter> log_;
+  std::unique_ptr<RunFiles> files_;
+  std::unique_ptr<ObservationWriter> observations_;
+  ProcessReport report_;
+  std::set<std::uint32_t> lost_ranks_;
+  ReplayResult result_;
+};
+
+}  // namespace
+
+Result<ReplayResult> run_replay(const ReplayRequest& request) {
+  const auto entry = find_backend(request.backend);
+  auto exchange = join_processes(request.processes, entry && (*entry)->several_processes);
+  if (!exchange) return exchange.error();
+  auto result = ReplayRun(request, **exchange).run();
+  if (!result) (*exchange)->abandon(result.error());
   return result;
-}
-
-std::string replay_table(const ReplayResult& result) {
-  const RunSummary& s = result.summary;
-  std::string out = s.labels.scenario + ": " + s.labels.model + ", " + s.labels.trace + "\n" +
-                    result.backend + "; policy " + s.labels.policy + ", streaming " +
-                    s.labels.streaming + ", " + s.labels.direction + "\n\n";
-  TextTable times({"ms", "mean", "p50", "p90", "p99", "max"});
-  const auto add = [&](const char* name, const Histogram& h) {
-    if (h.count() == 0) return times.add({name, "-", "-", "-", "-", "-"});
-    times.add({name, ms_text(h.mean()), ms_text(h.percentile(0.5)), ms_text(h.percentile(0.9)),
-               ms_text(h.percentile(0.99)), ms_text(static_cast<double>(h.most()))});
-  };
-  add("time to first token", s.ttft_ns);
-  add("  queue", s.queue_ns);
-  add("  prefill", s.prefill_ns);
-  add("  exposed transfer", s.exposed_ns);
-  add("inter-token latency", s.itl_ns);
-  add("one KV transfer", s.transfer_ns);
-  out += times.text() + "\n";
-
-  out += "requests    " + std::to_string(s.requests.completed) + " completed";
-  if (s.requests.transfer_failed)
-    out +=
-        toned(Tone::warning, ", " + std::to_string(s.requests.transfer_failed) + " lost their KV");
-  if (s.requests.too_large)
-    out += ", " + std::to_string(s.requests.too_large) + " too large for an instance";
-  if (s.requests.failed_in_trace)
-    out += ", " + std::to_string(s.requests.failed_in_trace) + " without output in the trace";
-  out += " in " + duration_text(s.duration_ns) + "\n";
-  for (const std::string& note : s.trace_notes) out += "            " + note + "\n";
-  if (s.requests.registration_ns > 0)
-    out += "            before that, KV memory is registered in " +
-           duration_text(s.requests.registration_ns) + "\n";
-  if (s.requests.cached_tokens)
-    out += "            " +
-           number_text(100.0 * static_cast<double>(s.requests.cached_tokens) /
-                       static_cast<double>(s.requests.input_tokens)) +
-           "% of input tokens came from the prefix cache\n";
-  if (s.has_slo && s.requests.completed)
-    out += "SLO         " +
-           number_text(100.0 * static_cast<double>(s.slo_attained) /
-                           static_cast<double>(s.requests.completed),
-                       4) +
-           "% attained\n";
-  out += "KV moved    " + bytes_text(s.delivered_bytes) + " in " + std::to_string(s.transfers) +
-         " transfers, " + std::to_string(s.scheduler.chunks_posted) + " chunks; " +
-         std::to_string(s.pieces) + " pieces\n";
-  if (s.scheduler.chunks_resent || s.scheduler.quarantines)
-    out += "faults      " + std::to_string(s.scheduler.chunks_resent) + " chunks (" +
-           bytes_text(s.resent_bytes) + ") sent again, " + std::to_string(s.scheduler.timeouts) +
-           " timed out; " + std::to_string(s.scheduler.quarantines) + " quarantines, " +
-           std::to_string(s.scheduler.readmissions) + " taken back\n";
-  if (s.requests.checked_transfers)
-    out += "payload     " + std::to_string(s.requests.checked_transfers) + " checksums compared, " +
-           std::to_string(s.requests.damaged_transfers) + " wrong" +
-           (s.requests.damaged_transfers ? " and sent again" : "") + "\n";
-  for (const RunSummary::RouteUse& use : s.routes)
-    out += (use.tier == 0 ? "route       " : toned(Tone::warning, "FALLBACK    ")) + use.kind +
-           "  " + bytes_text(use.bytes) + "\n";
-  for (std::size_t i = 0; i < std::min<std::size_t>(3, s.links.size()); ++i) {
-    const LinkUse& use = s.links[i];
-    out += std::string(i == 0 ? "busiest     " : "            ") +
-           result.cluster.links[use.link].name + "  " + number_text(100 * use.utilisation) +
-           "% of " + rate_text(result.cluster.links[use.link].bytes_per_s) + ", saturated " +
-           number_text(100 * use.saturated_share) + "% of the time\n";
-  }
-  for (const auto& [name, value] : s.notes) {
-    if (name == "moved_gbytes_per_s") out += "copy rate   " + value + " GB/s while copying";
-    if (name == "plain_memcpy_gbytes_per_s") out += ", plain memcpy loop " + value + " GB/s";
-    if (name == "moved_by_memcpy") out += ", ratio " + value + "\n";
-  }
-  out += "\nreplayed in " + number_text(result.wall_s) + " s";
-  if (s.labels.time == "virtual")
-    out += " (" + count_text(static_cast<double>(s.requests.requests) / result.wall_s) +
-           " requests/s, " +
-           count_text(static_cast<double>(s.scheduler.chunks_posted) / result.wall_s) +
-           " chunks/s)";
-  out += "; files in " + result.directory + "/\n";
-  out += "to look at: " + result.directory + "/" + report_file + "\n";
-  return out;
 }
 
 }  // namespace kvhaul::cli

@@ -8,6 +8,7 @@
 
 #include "cli/backends.h"
 #include "cli/command.h"
+#include "cli/run_processes.h"
 #include "core/result.h"
 #include "serving/run_files.h"
 #include "traces/trace.h"
@@ -21,6 +22,7 @@ struct ReplayRequest {
   std::string backend = "emulated";
   std::optional<bool> real_time, payload, throttle;  // else as the scenario says
   BackendOptions devices;                            // only what read_device_options() reads
+  ProcessOptions processes;
   std::optional<std::uint64_t> limit;
   double speedup = 1;
   bool spread_batches = false;
@@ -38,13 +40,25 @@ struct ReplayRequest {
 /// From the arguments of `kvhaul replay`, with every option checked by itself.
 Result<ReplayRequest> read_replay_request(const Arguments& arguments);
 
+/// One of the processes of a run, for run.yaml.
+struct RunProcess {
+  std::string host;
+  std::string nodes;  // names, with commas between
+  std::string backend;
+  ClockOffset clock;  // against process 0, at the end
+  bool lost = false;  // it did not come to the end
+};
+
 struct ReplayResult {
+  bool leads = true;  // else another process writes the files, and has the figures
   RunSummary summary;
   Cluster cluster;
   std::string directory;
   std::string backend;  // Backend::description()
   double wall_s = 0;
-  bool complete = true;  // every replayed request got all its KV
+  bool complete = true;               // every replayed request got all its KV, none was lost
+  std::string missing;                // what not, in words; the same in all processes
+  std::vector<RunProcess> processes;  // by rank; empty: one
 };
 
 /// bad_input for a name that no policy has.

@@ -11,9 +11,9 @@
 #include "cli/run_report.h"
 #include "cli/sweep_grid.h"
 #include "cli/sweep_page.h"
-#include "cli/sweep_ranks.h"
 #include "cli/sweep_table.h"
 #include "cli/terminal.h"
+#include "processes/mpi_exchange.h"
 #include "serving/output_file.h"
 
 namespace kvhaul::cli {
@@ -153,10 +153,10 @@ Result<void> write_file(const std::string& path, const std::string& text) {
 }
 
 /// The points of this rank: its number, and every so many after it.
-Result<std::vector<SweepRow>> run_points(const Sweep& sweep, const SweepRanks& ranks, bool quiet) {
+Result<std::vector<SweepRow>> run_points(const Sweep& sweep, Exchange& ranks, bool quiet) {
   std::vector<SweepRow> rows;
   std::vector<const SweepPoint*> mine;
-  for (std::size_t i = ranks.rank(); i < sweep.points.size(); i += ranks.count()) {
+  for (std::size_t i = ranks.rank(); i < sweep.points.size(); i += ranks.size()) {
     const SweepPoint& point = sweep.points[i];
     if (!point.scenario_text.empty())
       if (auto ok = write_file(scenario_file(sweep, point), point.scenario_text); !ok) {
@@ -181,21 +181,24 @@ Result<std::vector<SweepRow>> run_points(const Sweep& sweep, const SweepRanks& r
         ++done;
         bar.show(static_cast<double>(done) / static_cast<double>(mine.size()),
                  std::to_string(done) + " of " + std::to_string(mine.size()) + " points" +
-                     (ranks.count() > 1 ? " of this rank" : ""));
+                     (ranks.size() > 1 ? " of this rank" : ""));
       });
   if (!ran) return ran.error();
   return rows;
 }
 
 /// The first error of any rank, on all of them; each must come here.
-Result<void> agree(const SweepRanks& ranks, const std::optional<Error>& mine) {
+Result<void> agree(Exchange& ranks, const std::optional<Error>& mine) {
   const std::string text =
       mine ? std::to_string(static_cast<int>(mine->kind)) + mine->message : std::string();
-  const std::vector<std::string> all = ranks.exchange(text);
-  for (std::size_t rank = 0; rank < all.size(); ++rank)
-    if (!all[rank].empty())
-      return Error{static_cast<ErrorKind>(all[rank][0] - '0'),
-                   (rank == 0 ? "" : "rank " + std::to_string(rank) + ": ") + all[rank].substr(1)};
+  const auto all = all_gather(ranks, text);
+  if (!all) return all.error();
+  for (std::size_t rank = 0; rank < all->size(); ++rank) {
+    const std::string& found = (*all)[rank];
+    if (!found.empty())
+      return Error{static_cast<ErrorKind>(found[0] - '0'),
+                   (rank == 0 ? "" : "rank " + std::to_string(rank) + ": ") + found.substr(1)};
+  }
   return {};
 }
 
@@ -204,8 +207,8 @@ std::optional<Error> error_of(const Result<T>& result) {
   return result ? std::nullopt : std::optional(result.error());
 }
 
-CommandResult run(const Options& options, const Arguments& arguments, const SweepRanks& ranks) {
-  auto sweep = read(options, ranks.joined());
+CommandResult run(const Options& options, const Arguments& arguments, Exchange& ranks) {
+  auto sweep = read(options, started_by_mpi());
   if (auto ok = agree(ranks, error_of(sweep)); !ok) return ok.error();
   const auto made = ranks.rank() == 0 ? make_folders(*sweep) : Result<void>();
   if (auto ok = agree(ranks, error_of(made)); !ok) return ok.error();
@@ -214,7 +217,9 @@ CommandResult run(const Options& options, const Arguments& arguments, const Swee
     const InterruptNotice interrupted("interrupted; " + sweep->out + " has no sweep.csv");
     auto mine = run_points(*sweep, ranks, options.flag("quiet"));
     if (auto ok = agree(ranks, error_of(mine)); !ok) return ok.error();
-    for (const std::string& text : ranks.exchange(rows_text(*mine)))
+    const auto all = all_gather(ranks, rows_text(*mine));
+    if (!all) return all.error();
+    for (const std::string& text : *all)
       for (SweepRow& row : rows_of(text)) rows.push_back(std::move(row));
   }
   if (ranks.rank() != 0) return 0;
@@ -246,15 +251,16 @@ CommandResult run(const Options& options, const Arguments& arguments, const Swee
 }  // namespace
 
 CommandResult run_sweep(const Arguments& arguments) {
-  auto ranks = SweepRanks::join();
+  // A rank may have points to do for hours before it says a word.
+  auto ranks = join_mpi("kvhaul sweep", never_ns);
   if (!ranks) return ranks.error();
   Options options = declare();
   const auto go_on = options.parse(arguments);
   CommandResult result = !go_on   ? CommandResult(go_on.error())
-                         : *go_on ? run(options, arguments, *ranks)
+                         : *go_on ? run(options, arguments, **ranks)
                                   : 0;
   // What went wrong anywhere is said once, and decides the exit code of the job.
-  if (ranks->rank() != 0) return 0;
+  if ((*ranks)->rank() != 0) return 0;
   return result;
 }
 

@@ -327,7 +327,20 @@ class LogVerifier {
   LogVerifier(LogSource source, std::string name)
       : source_(std::move(source)), name_(std::move(name)) {}
 
+  /// One log, or one of each process of a run.
   Result<VerifyReport> run() {
+    do {
+      if (auto read = run_one(); !read) return read.error();
+      if (!report_.first_difference.empty()) return report_;
+    } while (!source_.rest().empty());
+    report_.identical = true;
+    return report_;
+  }
+
+ private:
+  Result<void> run_one() {
+    event_ = {};
+    schedulers_.clear();
     if (auto head = read_head(); !head) return head.error();
     while (true) {
       Result<bool> more = next_event();
@@ -335,18 +348,17 @@ class LogVerifier {
       if (!*more) break;
       replay();
       if (auto same = compare(); !same) return same.error();
-      if (!report_.first_difference.empty()) return report_;
+      if (!report_.first_difference.empty()) return {};
     }
     if (event_.hash != expected_hash())
       return damaged("the checksum at its end does not fit: the log has been changed");
     if (event_.records != writer_->records_)
       return damaged("its end mark counts " + std::to_string(event_.records) +
                      " records, but there are " + std::to_string(writer_->records_));
-    report_.identical = true;
-    return report_;
+    source_.skip(end_mark_bytes_);
+    return {};
   }
 
- private:
   /// What stands before the next event was written by `writer_`, too, so its memory is the
   /// reader's.
   const detail::LogMemory& memory() const { return writer_->memory_; }
@@ -407,8 +419,14 @@ class LogVerifier {
         event_.hash = 0;
         for (unsigned i = 0; i < 64; i += 8) event_.hash |= std::uint64_t{in.byte()} << i;
         if (!in.failed()) {
-          if (in.left() == 0 && !source_.read_more()) return false;
-          return damaged("expected nothing behind the end mark");
+          end_mark_bytes_ = static_cast<std::size_t>(in.at() - bytes.data());
+          while (source_.rest().size() < end_mark_bytes_ + magic_size && source_.read_more()) {
+          }
+          const auto behind = source_.rest().subspan(end_mark_bytes_);
+          if (behind.empty() ||
+              (behind.size() >= magic_size && std::memcmp(behind.data(), magic, magic_size) == 0))
+            return false;
+          return damaged("expected nothing behind the end mark but another log");
         }
       } else if (!in.failed()) {
         if (!is_event(kind))
@@ -630,6 +648,7 @@ class LogVerifier {
   std::vector<Scheduler> schedulers_;
   std::unique_ptr<EventLogWriter> writer_;
   LoggedEvent event_;
+  std::size_t end_mark_bytes_ = 0;
   VerifyReport report_;
 };
 

@@ -117,8 +117,10 @@ struct VerifyReport {
   std::string first_difference;  // when not: record number, time, what the log has, what came out
 };
 
-/// Reads a log from start to end and replays it. Errors (bad_input) are about the file: not a log,
-/// another version, truncated, damaged; they name the byte. A difference in decisions is no error.
+/// Reads a log from start to end and replays it. Several logs behind each other, one of each
+/// process of a run, are one: their schedulers know nothing of each other. Errors (bad_input) are
+/// about the file: not a log, another version, truncated, damaged; they name the byte. A difference
+/// in decisions is no error.
 Result<VerifyReport> verify_log(const std::string& path);
 /// The same for bytes in memory; `name` stands for the file in errors.
 Result<VerifyReport> verify_log(std::span<const std::uint8_t> bytes, const std::string& name);

@@ -38,6 +38,21 @@ Result<TimeNs> time_in(const std::string& text) {
 
 }  // namespace
 
+std::string farewell_of(const Error& error) {
+  return static_cast<char>('0' + static_cast<int>(error.kind)) + error.message;
+}
+
+Error farewell_in(std::string_view text, std::uint32_t from) {
+  const int kind = text.empty() ? 0 : text[0] - '0';
+  if (kind < 1 || kind > 3) return Error::failed("process " + std::to_string(from) + " gave up");
+  // What process 0 passes on says already whose it is.
+  const std::string_view message = text.substr(1);
+  return {static_cast<ErrorKind>(kind),
+          message.starts_with("process ")
+              ? std::string(message)
+              : "process " + std::to_string(from) + ": " + std::string(message)};
+}
+
 Result<std::vector<std::string>> all_gather(Exchange& exchange, std::string_view mine) {
   if (exchange.rank() != 0) {
     if (auto sent = exchange.send(0, mine); !sent) return sent.error();

@@ -27,7 +27,15 @@ class Exchange {
   // A star: one of the two ends is always process 0. Messages between two processes stay in order.
   virtual Result<void> send(std::uint32_t to, std::string_view bytes) = 0;
   virtual Result<std::string> receive(std::uint32_t from) = 0;
+
+  /// This process leaves because of that error: what the others call next fails with it. Process 0
+  /// tells all, the others tell process 0.
+  virtual void abandon(const Error& /*error*/) {}
 };
+
+/// An error on its way to the other processes, and what it is there.
+std::string farewell_of(const Error& error);
+Error farewell_in(std::string_view text, std::uint32_t from);
 
 /// What every process has, by rank, in every process. All of them call it; nobody gets it before
 /// everybody has come.

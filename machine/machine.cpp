@@ -1,6 +1,7 @@
 #include "machine/machine.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <thread>
 #include <unistd.h>
 
@@ -28,6 +29,20 @@ Tree read_tree(const MachineSources& sources, std::vector<std::string>& not_foun
     for (auto& [bus_id, device] : tree.devices) device.host = 0;
   }
   return tree;
+}
+
+/// What keeps NICs from reaching GPU memory. Without NICs there is nothing to keep.
+void find_gpudirect(const MachineSources& sources, std::vector<std::string>& not_found) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  // Its first line names the kind of kernel modules; only the open ones export dma-bufs.
+  const std::string modules = first_line(sources.proc + "/driver/nvidia/version");
+  if (!modules.empty() && modules.find("Open Kernel Module") == std::string::npos)
+    not_found.push_back(
+        "GPUDirect RDMA by dma-buf: the NVIDIA kernel modules are not the open ones");
+  if (!fs::exists(sources.sysfs + "/module/nvidia_peermem", ignored) &&
+      !fs::exists(sources.sysfs + "/kernel/mm/memory_peers/nv_mem", ignored))
+    not_found.push_back("GPUDirect RDMA by nvidia-peermem: the module is not loaded");
 }
 
 /// Texts that drivers and firmware wrote go into files and onto the terminal.
@@ -97,6 +112,8 @@ Machine read_machine(const MachineSources& sources) {
   machine.nics = read_nics(sources.sysfs);
   if (machine.nics.empty())
     machine.not_found.push_back("no RDMA device in " + sources.sysfs + "/class/infiniband");
+  else if (!machine.gpus.found.empty())
+    find_gpudirect(sources, machine.not_found);
   if (machine.gpus.found.size() > 1)
     if (const auto nvlink = nvlink_among(machine.gpus); nvlink.links == 0)
       machine.not_found.push_back("no NVLink between all GPUs: " + nvlink.reason);

@@ -50,6 +50,7 @@ nvml::NvLinkAnswer nvlink_among(const nvml::Gpus& gpus);
 /// Where to look. Tests look elsewhere than at this machine.
 struct MachineSources {
   std::string sysfs = "/sys";
+  std::string proc = "/proc";
   std::string hwloc_xml;  // empty: this machine
   bool hwloc = true;      // false: the tree from sysfs
   std::string nvml = nvml::default_library;

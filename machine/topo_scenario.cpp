@@ -345,8 +345,9 @@ class Writer {
 
   void routes() {
     std::vector<std::string> order = {"pcie_staged"};
-    if (m_.gpus.found.size() > 1) order.insert(order.begin(), "pcie_p2p");
-    if (nvlink_ != nullptr) order.insert(order.begin(), "nvlink_copy");
+    // A peer copy takes NVLink where there is one: no second road beside it.
+    if (m_.gpus.found.size() > 1)
+      order.insert(order.begin(), nvlink_ != nullptr ? "nvlink_copy" : "pcie_p2p");
     if (m_.gpus.found.size() == 1)
       comment(0, "One GPU is both ends: KV goes down to pinned host memory and up again.");
     add("routes:\n  order: " + list_text(order) + "\n");
@@ -360,7 +361,7 @@ class Writer {
           half_text(nvlink_->fixed_ns, nvlink_rate_) +
           "\n    queues: 2\n    pack: {fixed_cost: 4.4 us, rate: 1000 GB/s}\n");
     }
-    if (m_.gpus.found.size() > 1) {
+    if (m_.gpus.found.size() > 1 && nvlink_ == nullptr) {
       comment(
           2,
           "4.1 us V p2pmark, one pair under one switch of PCIe 5; posting as above. Not asked "

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/unit_text.h"
+#include "serving/kv_move.h"
 
 namespace kvhaul {
 namespace {
@@ -47,6 +48,19 @@ std::string gather_names(std::uint8_t gathers) {
       names += gather_name(static_cast<Gather>(m));
     }
   return names;
+}
+
+/// When each prefill chunk of a request ended: they follow each other without a gap.
+std::vector<TimeNs> chunk_ends(const ReplayConfig& config, const RequestResult& r) {
+  std::vector<TimeNs> ends;
+  TimeNs at = r.prefill_start_ns;
+  std::uint32_t before = 0;
+  for (const std::uint32_t end : plan_chunks(config, r.cached_tokens, r.input_tokens)) {
+    if (end > r.cached_tokens) at += config.prefill.timing->prefill_ns(end - before, before);
+    ends.push_back(std::min(at, r.prefill_end_ns));
+    before = end;
+  }
+  return ends;
 }
 
 double per_second(double amount, TimeNs time_ns) {
@@ -184,19 +198,20 @@ void RunFiles::progress(TimeNs now, std::uint64_t requests_done) {
 
 void RunFiles::sample(const RequestResult& result, const std::vector<TransferRow>& rows) {
   if (result.request % sample_every_ != 0) return;
-  samples_.push_back({result, rows});
+  samples_.push_back({result, rows, chunk_ends(config_, result)});
   if (samples_.size() <= sampled_requests_max) return;
   sample_every_ *= 2;
   std::erase_if(samples_,
                 [&](const TimelineRequest& s) { return s.result.request % sample_every_ != 0; });
 }
 
-Result<RunSummary> RunFiles::finish(RunLabels labels, const Replay& replay,
-                                    const TraceCounts& trace, std::vector<std::string> trace_notes,
-                                    std::span<const Scheduler> schedulers, bool rates_bind) {
+Result<RunSummary> RunFiles::finish(RunLabels labels, const ReplayCounters& requests,
+                                    const SchedulerCounters& schedulers, const TraceCounts& trace,
+                                    std::vector<std::string> trace_notes, bool rates_bind) {
   RunSummary& s = summary_;
   s.labels = std::move(labels);
-  s.requests = replay.counters();
+  s.requests = requests;
+  s.scheduler = schedulers;
   s.trace = trace;
   s.trace_notes = std::move(trace_notes);
   s.has_slo = config_.slo_ttft_ns != never_ns || config_.slo_itl_ns != never_ns;
@@ -205,16 +220,6 @@ Result<RunSummary> RunFiles::finish(RunLabels labels, const Replay& replay,
   s.wire_busy_ns = meter_.busy_ns();
   s.landed_chunks = meter_.landed_chunks();
   s.landed_bytes = meter_.landed_bytes();
-  for (const Scheduler& scheduler : schedulers) {
-    const SchedulerCounters& from = scheduler.counters();
-    s.scheduler.chunks_posted += from.chunks_posted;
-    s.scheduler.chunks_resent += from.chunks_resent;
-    s.scheduler.timeouts += from.timeouts;
-    s.scheduler.errors += from.errors;
-    s.scheduler.quarantines += from.quarantines;
-    s.scheduler.readmissions += from.readmissions;
-    s.scheduler.unexpected += from.unexpected;
-  }
   std::map<std::pair<std::uint32_t, std::string>, Bytes> routes;
   for (ChannelId c = 0; c < channel_requests_.size(); ++c)
     routes[{tiers_[c], std::string(route_kind_name(channel_requests_[c].route.kind))}] +=

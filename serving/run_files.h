@@ -20,8 +20,10 @@
 #include "serving/link_meter.h"
 #include "serving/output_file.h"
 #include "serving/queue_meter.h"
-#include "serving/replay.h"
+#include "serving/replay_config.h"
+#include "serving/replay_result.h"
 #include "serving/timeline.h"
+#include "traces/trace.h"
 
 namespace kvhaul {
 
@@ -97,9 +99,9 @@ class RunFiles final : public ReplayObserver {
   /// but for the summary itself.
   /// Fails when a file could not be written, or when a link would have carried more than its rate
   /// although `rates_bind`: that is an error in our accounting, and stops the report.
-  Result<RunSummary> finish(RunLabels labels, const Replay& replay, const TraceCounts& trace,
-                            std::vector<std::string> trace_notes,
-                            std::span<const Scheduler> schedulers, bool rates_bind);
+  Result<RunSummary> finish(RunLabels labels, const ReplayCounters& requests,
+                            const SchedulerCounters& schedulers, const TraceCounts& trace,
+                            std::vector<std::string> trace_notes, bool rates_bind);
 
  private:
   RunFiles(std::string directory, const ReplayConfig& config, const Cluster& cluster,

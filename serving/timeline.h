@@ -12,13 +12,15 @@
 #include "core/result.h"
 #include "serving/link_meter.h"
 #include "serving/queue_meter.h"
-#include "serving/replay.h"
+#include "serving/replay_result.h"
 
 namespace kvhaul {
 
 struct TimelineRequest {
   RequestResult result;
   std::vector<TransferRow> rows;
+  /// Ends of its prefill chunks; the first one is the start of prefill where tokens were cached.
+  std::vector<TimeNs> chunk_ended_ns;
 };
 
 struct Timeline {

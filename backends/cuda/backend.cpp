@@ -301,6 +301,7 @@ class CudaBackend final : public Backend {
     std::uint32_t next_slot = 0, oldest_slot = 0;
     Bytes max_chunk_bytes = 0;
     std::uint32_t max_pieces = 0;
+    JobSize job_size = {};
     bool lost = false;
   };
 
@@ -377,6 +378,7 @@ class CudaBackend final : public Backend {
     channel.target = request.route.target;
     channel.max_chunk_bytes = numbers.max_chunk_bytes;
     channel.max_pieces = numbers.max_pieces;
+    channel.job_size = JobSize::of(numbers.bytes_per_s, numbers.max_chunk_bytes);
     channels_.push_back(std::move(channel));
     return {};
   }
@@ -417,8 +419,8 @@ class CudaBackend final : public Backend {
       case RouteKind::nvlink_load_store: {
         for (const auto& [one, other] : {std::pair(from, to), std::pair(to, from)})
           if (auto ok = enable_peer(one, other); !ok) return ok.error();
-        if (route.kind != RouteKind::pcie_p2p && from != to)
-          if (auto ok = check_nvlink(from, to); !ok) return ok.error();
+        if (from != to)
+          if (auto ok = check_road(route.kind, from, to); !ok) return ok.error();
         forget(Gather::pack);
         Gpu& owner = gpu(request.pull ? to : from);
         if (route.kind == RouteKind::nvlink_load_store)
@@ -434,11 +436,11 @@ class CudaBackend final : public Backend {
     return Error::missing("the cuda backend stays inside one machine; no NICs");
   }
 
-  /// A peer copy works over PCIe as well, and would be reported as what it is not.
-  Result<void> check_nvlink(int from, int to) {
+  /// A peer copy takes NVLink where there is one and PCIe where not, whatever it is asked for, and
+  /// would be reported as what it is not.
+  Result<void> check_road(RouteKind kind, int from, int to) {
     const nvml::NvLinkAnswer answer =
         nvml::nvlink_between(gpu(from).device.pci_bus_id, gpu(to).device.pci_bus_id);
-    if (answer.path != nvml::NvLinkPath::none) return {};
     // Virtual machines may hide NVLinks from NVML; atomics between two GPUs need one.
     int atomics = 0;
     FirstError error(from);
@@ -446,9 +448,16 @@ class CudaBackend final : public Backend {
       return cudaDeviceGetP2PAttribute(&atomics, cudaDevP2PAttrNativeAtomicSupported, from, to);
     });
     if (!error.ok()) return error.result();
-    if (atomics != 0) return {};
-    return Error::missing("no NVLink between device " + std::to_string(from) + " and device " +
-                          std::to_string(to) + " (" + answer.reason + "); pcie_p2p may work");
+    const bool joined = answer.path == nvml::NvLinkPath::direct ||
+                        answer.path == nvml::NvLinkPath::through_switch || atomics != 0;
+    const std::string pair = "device " + std::to_string(from) + " and device " + std::to_string(to);
+    if (kind == RouteKind::pcie_p2p && joined)
+      return Error::missing("NVLink joins " + pair +
+                            ", and a peer copy would take that; the route is nvlink_copy");
+    if (kind != RouteKind::pcie_p2p && !joined && answer.path == nvml::NvLinkPath::none)
+      return Error::missing("no NVLink between " + pair + " (" + answer.reason +
+                            "); pcie_p2p may work");
+    return {};
   }
 
   Result<Segment> allocate(PlaceId place, Bytes bytes) {
@@ -548,8 +557,7 @@ class CudaBackend final : public Backend {
     const Ticket& first = tickets_[channel.waiting.first];
     const SegmentId source = first.chunk.source_segment, target = first.chunk.target_segment;
     const bool alone = first.chunk.piece_count == 1;
-    const Bytes most =
-        std::clamp(channel.outstanding_bytes / job_share, job_bytes_least, job_bytes_max);
+    const Bytes most = channel.job_size.of(channel.outstanding_bytes);
     Job job{{}, 0, first.chunk.gather, first.posted_ns};
     pieces_.clear();
     std::uint32_t chunks = 0;

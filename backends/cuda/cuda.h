@@ -2,7 +2,7 @@
 //
 //   backend.cpp     the contract (core/backend.h) over all below
 //   copy_lane.h     a queue of copies: between GPUs, or between a GPU and pinned host memory
-//   staged_lane.h   GPU to pinned ring (ring.h) to GPU, both halves overlapped
+//   staged_lane.h   GPU to pinned ring (../ring.h) to GPU, both halves overlapped
 //   kernel_lane.h   a kernel that stays and loads and stores the other GPU's memory
 //   handed_over.h   no copy: which parts of a segment live elsewhere
 //   job.h           what a lane is given: chunks (../tickets.h) that go together
@@ -10,9 +10,11 @@
 //   payload.h       patterns and checksums of a GPU's memory
 //   event_clock.h   when an event happened, on the clock of the run; timer_clock.h: a GPU's timer
 //   peer_memory.h   GPU memory that another process holds, by CUDA IPC
+//   gpu_memory.cpp  GPU memory for a backend that moves it through NICs
 //   device.h        which GPUs there are, and which may reach each other's memory
 //   pinned.h        host memory that GPUs can reach, on the NUMA node of a GPU
 //   status.h        an error of the CUDA runtime as a value that names call and device
+//   driver.h        what only the driver's library can do
 //   busy.h          something to compute
 //
 // No header of CUDA is included here: a program that is built without CUDA may include this.
@@ -23,6 +25,7 @@
 #include <string>
 #include <vector>
 
+#include "backends/device_memory.h"
 #include "core/backend.h"
 
 namespace kvhaul::cuda {
@@ -47,5 +50,9 @@ std::string missing();
 int device_count();
 
 std::unique_ptr<Backend> make_backend(const Options& options);
+
+/// GPU memory for a backend that moves it through NICs: the device of each GPU place, as in
+/// Options. A device is opened when something of it is first asked for.
+std::unique_ptr<DeviceMemorySource> make_memory_source(const std::vector<int>& devices);
 
 }  // namespace kvhaul::cuda

@@ -11,6 +11,7 @@
 // Slots are used in turn, 0 to lane_depth - 1; the job before has one slot less.
 #pragma once
 
+#include <algorithm>
 #include <span>
 
 #include "backends/cuda/kernels.h"
@@ -21,13 +22,23 @@ namespace kvhaul::cuda {
 
 /// Jobs that a lane keeps on the GPU. What waits behind them can be cancelled, and joined.
 inline constexpr std::uint32_t lane_depth = 4;
-/// Chunks are joined up to so many bytes: 4 MiB reach 0.94 of what 512 MiB do (bench/gpu_bench).
-inline constexpr Bytes job_bytes_max = 4 * MiB;
-/// And up to that part of what there is to do: larger jobs would leave stages of a lane without
-/// work. But half a MiB always: a PCIe link needs hardly longer for it than it rests between two
-/// copies.
-inline constexpr Bytes job_share = 8;
-inline constexpr Bytes job_bytes_least = 512 * KiB;
+
+/// Chunks are joined up to a job of so many bytes.
+struct JobSize {
+  Bytes least = 0, most = 0;
+
+  /// A copy engine rests for 2.4 us behind a copy and for as long behind its event (measured on an
+  /// H100, bench/multi_gpu_bench): jobs take 100 us of the link where there is enough to do, 5 MB
+  /// of PCIe 5 and 39 MB of NVLink 4. Larger jobs than an eighth of what there is to do would leave
+  /// stages of a lane without work, and nothing to cancel; but 10 us always.
+  static JobSize of(double bytes_per_s, Bytes max_chunk_bytes) {
+    const auto within = [&](double ns) {
+      return std::min(max_chunk_bytes, static_cast<Bytes>(bytes_per_s * ns * 1e-9));
+    };
+    return {within(10e3), within(100e3)};
+  }
+  Bytes of(Bytes outstanding_bytes) const { return std::clamp(outstanding_bytes / 8, least, most); }
+};
 /// And up to so many pieces, or as many as one chunk may have where that is more.
 inline constexpr std::uint32_t job_pieces_max = 4096;
 

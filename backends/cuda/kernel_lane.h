@@ -40,7 +40,7 @@ class KernelLane {
   explicit KernelLane(int device) : device_(device) {}
 
   int device_;
-  unsigned blocks_ = 0;
+  unsigned blocks_ = 0;  // of a group
   std::uint32_t list_capacity_ = 0;
   Pinned memory_;  // a WorkQueue
   WorkQueue* queue_ = nullptr;

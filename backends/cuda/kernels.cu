@@ -153,7 +153,7 @@ template <class T>
 using DeviceAtomic = ::cuda::atomic_ref<T, ::cuda::thread_scope_device>;
 
 constexpr std::uint64_t no_more = ~0ull;
-constexpr std::uint64_t items_at_once = 8;
+constexpr Bytes bytes_taken_together = 256 * KiB;
 
 /// Reads the queue across PCIe ahead of the workers, and gives them what it finds in device memory.
 __device__ void lead(WorkQueue* queue, WorkShared* shared, PieceCopy* lists,
@@ -196,9 +196,10 @@ __device__ void lead(WorkQueue* queue, WorkShared* shared, PieceCopy* lists,
   }
 }
 
-__device__ void work(WorkQueue* queue, WorkShared* shared, unsigned block, unsigned blocks) {
+/// One of the `members` of a group, which does every `groups`-th item, from `number` on.
+__device__ void work(WorkQueue* queue, WorkShared* shared, unsigned member, unsigned members,
+                     std::uint64_t number, unsigned groups) {
   __shared__ std::uint64_t published;
-  std::uint64_t number = 1;  // of the next item
   while (true) {
     if (threadIdx.x == 0) {
       do published = DeviceAtomic<std::uint64_t>(shared->published)
@@ -210,46 +211,47 @@ __device__ void work(WorkQueue* queue, WorkShared* shared, unsigned block, unsig
     __syncthreads();
     if (until == no_more) until = shared->total;
     if (number > until) return;
-    // What is there is taken together: making it visible to everybody takes longer than a small item.
-    if (until > number + items_at_once - 1) until = number + items_at_once - 1;
-    if (block == 0 && threadIdx.x == 0) {
-      const std::uint64_t now = global_ns();
-      for (std::uint64_t n = number; n <= until; ++n) shared->started_ns[n % work_slots] = now;
-    }
-    for (std::uint64_t n = number; n <= until; ++n) {
-      const WorkItem& item = shared->items[n % work_slots];
+    const std::uint64_t now = global_ns();
+    // Small items are taken together: making one visible to everybody takes longer than they do.
+    std::uint64_t next = number;
+    for (Bytes bytes = 0; next <= until && bytes < bytes_taken_together; next += groups) {
+      const auto slot = static_cast<std::uint32_t>(next % work_slots);
+      const WorkItem& item = shared->items[slot];
+      if (member == 0 && threadIdx.x == 0) shared->started_ns[slot] = now;
       if (item.count == 1)
-        copy_all(&item.single, 1, block, blocks);
+        copy_all(&item.single, 1, member, members);
       else
-        copy_all(item.list, item.count, block, blocks);
+        copy_all(item.list, item.count, member, members);
+      bytes += item.bytes;
     }
     __threadfence_system();
     __syncthreads();
     if (threadIdx.x == 0) {
-      for (std::uint64_t n = number; n <= until; ++n) {
-        const auto slot = static_cast<std::uint32_t>(n % work_slots);
+      for (; number < next; number += groups) {
+        const auto slot = static_cast<std::uint32_t>(number % work_slots);
         const std::uint32_t before = DeviceAtomic<std::uint32_t>(shared->finished_blocks[slot])
                                          .fetch_add(1, ::cuda::memory_order_acq_rel);
-        if (before + 1 != blocks) continue;
+        if (before + 1 != members) continue;
         shared->finished_blocks[slot] = 0;
         volatile WorkDone& done = queue->done[slot];
         done.started_ns = shared->started_ns[slot];
         done.done_ns = global_ns();
         __threadfence_system();
         SystemAtomic<std::uint64_t>(const_cast<std::uint64_t&>(done.number))
-            .store(n, ::cuda::memory_order_release);
+            .store(number, ::cuda::memory_order_release);
       }
     }
-    number = until + 1;
+    number = next;
   }
 }
 
 __global__ void serve_kernel(WorkQueue* queue, WorkShared* shared, PieceCopy* lists,
-                             std::uint32_t list_capacity) {
-  if (blockIdx.x == gridDim.x - 1)
+                             std::uint32_t list_capacity, unsigned groups) {
+  const unsigned workers = gridDim.x - 1;
+  if (blockIdx.x == workers)
     lead(queue, shared, lists, list_capacity);
   else
-    work(queue, shared, blockIdx.x, gridDim.x - 1);
+    work(queue, shared, blockIdx.x / groups, workers / groups, blockIdx.x % groups + 1, groups);
 }
 
 }  // namespace
@@ -281,8 +283,10 @@ cudaError_t keep_busy(TimeNs time_ns, std::byte* memory, Bytes bytes, int multip
 }
 
 cudaError_t serve(WorkQueue* queue, WorkShared* shared, PieceCopy* lists,
-                  std::uint32_t list_capacity, unsigned blocks, cudaStream_t stream) {
-  serve_kernel<<<blocks + 1, threads, 0, stream>>>(queue, shared, lists, list_capacity);
+                  std::uint32_t list_capacity, unsigned blocks, unsigned groups,
+                  cudaStream_t stream) {
+  serve_kernel<<<blocks * groups + 1, threads, 0, stream>>>(queue, shared, lists, list_capacity,
+                                                            groups);
   return cudaGetLastError();
 }
 

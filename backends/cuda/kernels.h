@@ -61,6 +61,7 @@ struct WorkItem {
   PieceCopy single;                 // the piece, when there is one
   const PieceCopy* list = nullptr;  // else `count` of them, in pinned host memory
   std::uint32_t count = 0;
+  Bytes bytes = 0;  // of all pieces
 };
 
 /// In pinned host memory: written by the device, `number` last.
@@ -87,11 +88,13 @@ struct WorkShared {
   std::uint32_t finished_blocks[work_slots];
 };
 
-/// Starts the kernel: `blocks` of them copy and one more reads the queue. It ends when `stop` is
-/// set and everything that was posted has landed. `lists` is device memory for work_slots x
+/// Starts the kernel: `groups` of `blocks` take turns to copy, so that the link is busy with one
+/// item while another is made visible; one more block reads the queue. It ends when `stop` is set
+/// and everything that was posted has landed. `lists` is device memory for work_slots x
 /// `list_capacity` pieces.
 cudaError_t serve(WorkQueue* queue, WorkShared* shared, PieceCopy* lists,
-                  std::uint32_t list_capacity, unsigned blocks, cudaStream_t stream);
+                  std::uint32_t list_capacity, unsigned blocks, unsigned groups,
+                  cudaStream_t stream);
 
 /// Loads all kernels now: loading one later would wait for a kernel that stays.
 cudaError_t load_kernels();

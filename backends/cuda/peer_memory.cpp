@@ -57,14 +57,6 @@ bool read_message(int fd, Message& message) {
 
 }  // namespace
 
-OwnedFd& OwnedFd::operator=(OwnedFd&& other) noexcept {
-  std::swap(fd_, other.fd_);
-  return *this;
-}
-OwnedFd::~OwnedFd() {
-  if (fd_ >= 0) close(fd_);
-}
-
 void PeerMemory::Unmap::operator()(std::byte* memory) const { cudaIpcCloseMemHandle(memory); }
 
 Result<PeerMemory> PeerMemory::connect(const std::string& socket_path, TimeNs patience_ns) {

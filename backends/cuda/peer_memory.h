@@ -11,22 +11,11 @@
 #include <string>
 #include <vector>
 
+#include "backends/owned_fd.h"
 #include "core/result.h"
 #include "core/units.h"
 
 namespace kvhaul::cuda {
-
-class OwnedFd {
- public:
-  explicit OwnedFd(int fd = -1) : fd_(fd) {}
-  OwnedFd(OwnedFd&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
-  OwnedFd& operator=(OwnedFd&& other) noexcept;
-  ~OwnedFd();
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 /// The side that uses the memory.
 class PeerMemory {

@@ -14,7 +14,7 @@
 #include "backends/cuda/event_clock.h"
 #include "backends/cuda/job.h"
 #include "backends/cuda/piece_lists.h"
-#include "backends/cuda/ring.h"
+#include "backends/ring.h"
 
 namespace kvhaul::cuda {
 

@@ -18,7 +18,9 @@
 #include "backends/verbs/memory.h"
 #include "backends/verbs/message_link.h"
 #include "backends/verbs/queue_pair.h"
+#include "backends/verbs/registration.h"
 #include "backends/verbs/requests.h"
+#include "backends/verbs/staging.h"
 #include "backends/verbs/status.h"
 #include "backends/verbs/verbs.h"
 #include "backends/verbs/wire_text.h"
@@ -45,6 +47,8 @@ constexpr TimeNs cancelled_chunk_ends_within_ns = 50 * ms_ns;
 constexpr TimeNs close_within_ns = 100 * ms_ns;
 constexpr TimeNs open_again_after_ns = 100 * ms_ns;
 constexpr TimeNs answer_to_open_within_ns = 1 * s_ns;
+/// Where the path is dead and the device keeps silent about it.
+constexpr TimeNs trial_ends_within_ns = 2 * s_ns;
 constexpr TimeNs look_at_ports_every_ns = 1 * ms_ns;
 /// wait() asks the queues for so long before it sleeps; sleeping is exact to about as much.
 constexpr TimeNs awake_for_ns = 50 * us_ns;
@@ -56,10 +60,12 @@ enum class Say : std::uint16_t {
   closed = 3,
   open = 4,  // connect it again
   opened = 5,
-  port = 6,  // to another process: a port of ours went down or came up
+  port = 6,   // to another process: a port of ours went down or came up
+  stage = 7,  // owner to other end of a staged channel: your part of a chunk (StagePart)
+  staged = 8,
 };
 
-/// What close, closed, open and opened say.
+/// What close, closed, open, opened and staged say.
 struct ChannelWord {
   ChannelId channel = 0;
   std::uint32_t generation = 0;
@@ -95,17 +101,23 @@ struct Work {
   std::uint32_t next = no_id;
   std::uint32_t last_request = 0;
   bool handed_whole = false;
+  bool cancelled = false;                // while it flies
   Outcome outcome = Outcome::cancelled;  // while its channel is closing
+  Bytes staged_at = 0;                   // of a staged channel: its place in the ring
 };
 
 struct Channel {
-  enum class State : std::uint8_t { open, closing, shut, opening };
+  //        breaks          far end is back      connected       an empty write has landed
+  //   open -------> closing -------> shut, opening -------> trial -------------------> open
+  enum class State : std::uint8_t { open, closing, shut, opening, trial };
 
   std::uint32_t own_nic = 0, far_nic = 0;  // of the owner, and of the other end
   NodeId owner = 0, other = 0;
   PlaceId source = no_id, target = no_id;
+  std::uint32_t max_pieces = 0;  // of a chunk
   bool pull = false;
   bool owned = false, answered = false;  // which ends this process has
+  std::unique_ptr<Staging> staging;      // null: NICs reach the segments at both ends
   QueuePair pair, answering;
   std::uint32_t pair_number = 0, answering_number = 0;
   std::uint32_t first_packet = 0, answering_first_packet = 0;
@@ -113,9 +125,12 @@ struct Channel {
   // The owner's.
   State state = State::open;
   bool said_down = false;
+  bool trial_failed = false;  // since it was open
+  bool lost = false;          // a device of its staging answers no more
   std::uint32_t generation = 0;
-  TimeNs due_ns = never_ns;  // of the state
-  TimeNs cancel_due_ns = never_ns;
+  TimeNs due_ns = never_ns;         // of the state
+  std::uint32_t cancelled = 0;      // of those that fly
+  TimeNs cancel_due_ns = never_ns;  // they have to have ended
   TicketQueue waiting, flying;
   bool cutting = false;  // the last one that flies is not handed over whole
   Cut cut;
@@ -161,7 +176,10 @@ class VerbsBackend final : public Backend {
   }
 
   std::string description() const override {
-    std::string text = "verbs, real time, payload real, GPU places in host memory";
+    std::string text = "verbs, real time, payload real, ";
+    const std::string used = devices() == nullptr ? "" : devices()->text();
+    text += devices() == nullptr ? "GPU places in host memory" : "GPU places in GPU memory";
+    if (!used.empty()) text += ", " + used;
     for (const OpenPort& open : ports_) {
       text += ", " + open.port->text() + " for";
       for (const std::uint32_t nic : open.nics)
@@ -169,7 +187,14 @@ class VerbsBackend final : public Backend {
     }
     text += "; registered " + bytes_text(memory_.registered_bytes()) + " in " +
             duration_text(memory_.registered_in_ns());
-    if (breaks_ != 0) text += "; queue pairs connected again " + std::to_string(breaks_) + " times";
+    for (const auto& [way, where] : ways_) {
+      text += "; ";
+      for (const std::string& end : where) text += (end == *where.begin() ? "" : ", ") + end;
+      text += ": " + way;
+    }
+    for (const std::string& loss : losses_) text += "; " + loss;
+    for (const auto& [why, count] : breaks_)
+      text += "; queue pairs broken by " + why + ": " + std::to_string(count);
     return text;
   }
   bool moves_bytes() const override { return true; }
@@ -183,11 +208,12 @@ class VerbsBackend final : public Backend {
     start_ = Clock::now();
     if (auto planned = plan(requests); !planned) return planned.error();
     if (auto opened = open_ports(); !opened) return opened.error();
+    if (auto chosen = choose_ways(requests); !chosen) return chosen.error();
     if (auto made = make_ends(); !made) return made.error();
     if (auto met = meet(); !met) return met.error();
     std::vector<ChannelNumbers> numbers;
     for (const ChannelRequest& request : requests)
-      numbers.push_back(numbers_of(request.route, request.costs));
+      numbers.push_back(numbers_with_staging(request, channels_[numbers.size()].staging.get()));
     for (ChannelId c = 0; c < channels_.size(); ++c) {
       Channel& channel = channels_[c];
       if (channel.answered)
@@ -206,7 +232,8 @@ class VerbsBackend final : public Backend {
       std::map<std::uint32_t, Port*> ports;
       for (const std::uint32_t nic : nics_of_place_[place])
         ports.emplace(nic, ports_[nics_[nic].port].port.get());
-      if (auto added = memory_.add(place, cluster_->places[place].name, bytes, ports); !added)
+      if (auto added = memory_.add(place, cluster_->places[place].name, bytes, ports, devices());
+          !added)
         return added.error();
     } else {
       memory_.add_remote(place, bytes);
@@ -237,7 +264,9 @@ class VerbsBackend final : public Backend {
         continue;
       }
       const std::uint32_t number = new_work();
-      work_[number] = {chunk, now, now, no_id, 0, false, Outcome::cancelled};
+      work_[number] = {};
+      work_[number].chunk = chunk;
+      work_[number].posted_ns = work_[number].handed_ns = now;
       channel.waiting.push(work_, number);
     }
     feed(id);
@@ -250,11 +279,14 @@ class VerbsBackend final : public Backend {
       end(id, number, Outcome::cancelled);
       return;
     }
-    for (std::uint32_t n = channel.flying.first; n != no_id; n = work_[n].next)
-      if (is_it(work_[n]) && channel.cancel_due_ns == never_ns) {
-        channel.cancel_due_ns = now() + cancelled_chunk_ends_within_ns;
-        attention_.insert(id);
-      }
+    for (const TicketQueue* under_way : under_way_of(channel))
+      for (std::uint32_t n = under_way->first; n != no_id; n = work_[n].next)
+        if (is_it(work_[n]) && !work_[n].cancelled) {
+          work_[n].cancelled = true;
+          if (channel.cancelled++ == 0)
+            channel.cancel_due_ns = now() + cancelled_chunk_ends_within_ns;
+          attention_.insert(id);
+        }
   }
 
   void send(const ControlMessage& message) override {
@@ -298,17 +330,29 @@ class VerbsBackend final : public Backend {
   }
 
   void fill(SegmentId segment, Bytes offset, Bytes length, std::uint64_t seed) override {
-    fill_pattern(memory_.bytes(segment, offset, length), seed);
+    const SegmentRange range{offset, length, seed};
+    fill_ranges(segment, {&range, 1});
+  }
+  void fill_ranges(SegmentId segment, std::span<const SegmentRange> ranges) override {
+    note(memory_.fill(segment, ranges));
   }
   std::uint64_t checksum(SegmentId segment, Bytes offset, Bytes length) override {
-    return kvhaul::checksum(memory_.bytes(segment, offset, length));
+    const SegmentRange range{offset, length};
+    std::uint64_t sum = 0;
+    checksum_ranges(segment, {&range, 1}, {&sum, 1});
+    return sum;
+  }
+  void checksum_ranges(SegmentId segment, std::span<const SegmentRange> ranges,
+                       std::span<std::uint64_t> sums) override {
+    // What a lost device does not answer must not look like an answer.
+    std::fill(sums.begin(), sums.end(), ++unanswered_);
+    note(memory_.checksum(segment, ranges, sums));
   }
   void read(SegmentId segment, Bytes offset, std::span<std::byte> into) override {
-    const auto from = memory_.bytes(segment, offset, into.size());
-    std::copy(from.begin(), from.end(), into.begin());
+    note(memory_.read(segment, offset, into));
   }
   void write(SegmentId segment, Bytes offset, std::span<const std::byte> from) override {
-    std::copy(from.begin(), from.end(), memory_.bytes(segment, offset, from.size()).begin());
+    note(memory_.write(segment, offset, from));
   }
 
  private:
@@ -322,6 +366,13 @@ class VerbsBackend final : public Backend {
   std::uint32_t processes() const { return options_.exchange ? options_.exchange->size() : 1; }
   std::uint32_t rank_of(NodeId node) const {
     return options_.rank_of_node.empty() ? 0 : options_.rank_of_node[node];
+  }
+
+  DeviceMemorySource* devices() const { return options_.devices.get(); }
+  void note(const Result<void>& result) {
+    if (result) return;
+    const std::string& what = result.error().message;
+    if (std::find(losses_.begin(), losses_.end(), what) == losses_.end()) losses_.push_back(what);
   }
 
   // ---- Opening ------------------------------------------------------------------------------
@@ -350,6 +401,7 @@ class VerbsBackend final : public Backend {
       check(sender != no_id && receiver != no_id, "an rdma route without NICs");
       Channel channel;
       channel.pull = request.pull;
+      channel.max_pieces = request.costs.max_pieces;
       channel.source = route.source;
       channel.target = route.target;
       channel.own_nic = nic_of(request.pull ? receiver : sender);
@@ -358,8 +410,6 @@ class VerbsBackend final : public Backend {
       channel.other = cluster_->places[request.pull ? route.source : route.target].node;
       channel.owned = drives(channel.owner);
       channel.answered = drives(channel.other);
-      nics_of_place_[route.source].insert(request.pull ? channel.far_nic : channel.own_nic);
-      nics_of_place_[route.target].insert(request.pull ? channel.own_nic : channel.far_nic);
       channels_.push_back(std::move(channel));
     }
     if (channels_.size() > request_mask) return Error::bad_input("more than 16777215 channels");
@@ -368,9 +418,9 @@ class VerbsBackend final : public Backend {
     return {};
   }
 
-  /// The port that the user wants for a NIC, or the next one found here.
-  Result<PortName> port_name_of(const Nic& nic, std::uint32_t nth_of_ours,
-                                std::span<const std::string> found) const {
+  /// The port that the user wants for a NIC, or the one found here that is its by number: whether a
+  /// channel uses those before it makes no difference.
+  Result<PortName> port_name_of(const Nic& nic, std::span<const std::string> found) const {
     const std::string& name = cluster_->nics[nic.number].name;
     if (!options_.nics.empty()) {
       if (nic.number >= options_.nics.size())
@@ -381,6 +431,9 @@ class VerbsBackend final : public Backend {
       if (!parsed) return Error::bad_input("--nics: " + parsed.error().message);
       return parsed;
     }
+    const auto nth_of_ours = static_cast<std::size_t>(
+        std::count_if(cluster_->nics.begin(), cluster_->nics.begin() + nic.number,
+                      [&](const kvhaul::Nic& before) { return drives(before.node); }));
     if (nth_of_ours < found.size()) return PortName{found[nth_of_ours], 1, {}};
     std::string list;
     for (const std::string& device : found) list += (list.empty() ? "" : ", ") + device;
@@ -397,9 +450,9 @@ class VerbsBackend final : public Backend {
       if (nics_[n].rank == rank()) ours.push_back(n);
     std::sort(ours.begin(), ours.end(),
               [&](auto a, auto b) { return nics_[a].number < nics_[b].number; });
-    for (std::uint32_t i = 0; i < ours.size(); ++i) {
-      Nic& nic = nics_[ours[i]];
-      auto name = port_name_of(nic, i, found);
+    for (const std::uint32_t our : ours) {
+      Nic& nic = nics_[our];
+      auto name = port_name_of(nic, found);
       if (!name) return name.error();
       for (nic.port = 0; nic.port < ports_.size(); ++nic.port)
         if (ports_[nic.port].port->name == *name) break;
@@ -410,10 +463,80 @@ class VerbsBackend final : public Backend {
                        cluster_->nics[nic.number].name + ": " + opened.error().message};
         ports_.push_back({std::move(*opened), {}, 0, {}});
       }
-      ports_[nic.port].nics.push_back(ours[i]);
+      ports_[nic.port].nics.push_back(our);
     }
     if (ports_.size() > 254) return Error::bad_input("more than 254 ports in one process");
     return {};
+  }
+
+  /// At each end of each channel that this process has: whether the NIC reaches the segments there,
+  /// or they pass through a buffer.
+  Result<void> choose_ways(std::span<const ChannelRequest> requests) {
+    if (devices() != nullptr)
+      if (auto opened = devices()->open(*cluster_); !opened) return opened.error();
+    for (ChannelId c = 0; c < channels_.size(); ++c) {
+      Channel& channel = channels_[c];
+      const bool always = requests[c].route.kind == RouteKind::rdma_staged;
+      for (const bool near : {true, false}) {
+        if (near ? !channel.owned : !channel.answered) continue;
+        const bool source = near != channel.pull;
+        const PlaceId place = source ? channel.source : channel.target;
+        const std::uint32_t nic = near ? channel.own_nic : channel.far_nic;
+        auto way = always ? WayChoice{MemoryWay::staged, "the route is rdma_staged"}
+                          : way_between(place, nic);
+        if (!way)
+          return Error{way.error().kind, cluster_->places[place].name + ": " + way.error().message};
+        if (way->way != MemoryWay::host)
+          ways_[std::string(memory_way_name(way->way)) +
+                (way->why.empty() ? "" : " (" + way->why + ")")]
+              .insert(cluster_->places[place].name + " on " +
+                      ports_[nics_[nic].port].port->name.text());
+        if (way->way != MemoryWay::staged) {
+          nics_of_place_[place].insert(nic);
+          continue;
+        }
+        Staging& staging = staging_of(channel);
+        (near ? staging.near : staging.far) = true;
+        auto end = StagingEnd::make(devices(), place,
+                                    source ? StagingWay::from_device : StagingWay::to_device,
+                                    channel.max_pieces, *ports_[nics_[nic].port].port);
+        if (!end)
+          return Error{end.error().kind, cluster_->places[place].name + ": " + end.error().message};
+        if (!near) staging.far_keys = end->remote();
+        (near ? staging.near_end : staging.far_end) = std::move(*end);
+      }
+    }
+    return {};
+  }
+
+  static Staging& staging_of(Channel& channel) {
+    if (!channel.staging) channel.staging = std::make_unique<Staging>();
+    return *channel.staging;
+  }
+
+  /// Tried with a small piece of the place's memory, once for every port.
+  Result<WayChoice> way_between(PlaceId place, std::uint32_t nic) {
+    if (devices() == nullptr || !devices()->holds(place)) return WayChoice{};
+    const std::uint32_t port = nics_[nic].port;
+    const auto [known, is_new] = ways_tried_.try_emplace({place, port});
+    if (!is_new) return known->second;
+    constexpr Bytes probe_bytes = 2 * MiB;
+    auto probe = devices()->allocate(place, probe_bytes);
+    if (!probe) return probe.error();
+    auto registered = register_device(*ports_[port].port, **probe, probe_bytes,
+                                      devices()->peer_memory_missing(place), "");
+    if (!registered) return registered.error();
+    return known->second = registered->way;
+  }
+
+  /// A staged channel takes no chunk that does not fit its buffers.
+  static ChannelNumbers numbers_with_staging(const ChannelRequest& request,
+                                             const Staging* staging) {
+    ChannelNumbers numbers = numbers_of(request.route, request.costs);
+    if (staging == nullptr) return numbers;
+    numbers.max_chunk_bytes = std::min(numbers.max_chunk_bytes, staged_chunk_bytes_max);
+    numbers.stages = 1u + staging->near + staging->far;
+    return numbers;
   }
 
   /// Completion queues, queue pairs, and a place for datagrams.
@@ -500,18 +623,23 @@ class VerbsBackend final : public Backend {
         put(mine, channel.answering_number);
         put(mine, channel.answering_first_packet);
       }
+      if (channel.staging)
+        for (const bool near : {true, false}) {
+          const StagingEnd& end = near ? channel.staging->near_end : channel.staging->far_end;
+          if (!end) continue;
+          put(mine, std::uint8_t{'s'});
+          put(mine, c);
+          put(mine, near);
+          put(mine, end.remote().address);
+          put(mine, end.remote().keys.front());
+        }
     }
     if (processes() == 1) return {};
     auto all = all_gather(*options_.exchange, mine);
     if (!all) return all.error();
     for (const std::string& text : *all)
       if (!learn(text)) return Error::failed("another process described ends that do not fit");
-    for (const std::uint32_t other : remote_ranks_)
-      for (NodeId node = 0; node < cluster_->nodes.size(); ++node)
-        if (rank_of(node) == other) {
-          link(first_node(), node);
-          break;
-        }
+    for (const std::uint32_t other : remote_ranks_) link(first_node(), first_node_of(other));
     return {};
   }
 
@@ -524,6 +652,17 @@ class VerbsBackend final : public Backend {
         if (index >= nics_.size() || !take(text, nics_[index].address) ||
             !take(text, nics_[index].datagrams))
           return false;
+        continue;
+      }
+      if (what == 's') {
+        bool near = false;
+        MemoryKeys keys{0, staging_bytes, slice_bytes, {0}};
+        if (index >= channels_.size() || !take(text, near) || !take(text, keys.address) ||
+            !take(text, keys.keys.front()))
+          return false;
+        Staging& staging = staging_of(channels_[index]);
+        (near ? staging.near : staging.far) = true;
+        if (!near) staging.far_keys = std::move(keys);
         continue;
       }
       if (index >= channels_.size() || !take(text, number) || !take(text, packet)) return false;
@@ -576,6 +715,9 @@ class VerbsBackend final : public Backend {
         memory_.place(chunk.source_segment) != channel.source ||
         memory_.place(chunk.target_segment) != channel.target)
       return false;
+    if (channel.staging &&
+        (chunk.bytes > staged_chunk_bytes_max || chunk.piece_count > channel.max_pieces))
+      return false;
     Bytes sum = 0;
     for (const Descriptor& piece : chunk.all()) {
       if (piece.length == 0 ||
@@ -606,47 +748,58 @@ class VerbsBackend final : public Backend {
     found_.completions.push_back(
         {id, outcome, work.chunk.chunk, work.posted_ns, started, done, work.chunk.bytes});
     if (outcome == Outcome::ok) channel.last_done_ns = done;
+    if (work.cancelled && --channel.cancelled == 0) channel.cancel_due_ns = never_ns;
     free_work_.push_back(number);
     --in_use_;
   }
 
-  /// Hands over what the queue pair has room for.
+  /// Hands over what the queue pair has room for. While it may have to be broken for the sake of
+  /// cancelled chunks it is given no others.
   void feed(ChannelId id) {
     Channel& channel = channels_[id];
-    if (channel.state != Channel::State::open) return;
+    if (channel.state != Channel::State::open || channel.cancelled != 0) return;
+    Staging* const staging = channel.staging.get();
+    if (staging != nullptr && !enter_staging(id)) return;
+    TicketQueue& ready = staging != nullptr ? staging->ready : channel.waiting;
     const std::uint32_t depth = channel.pair.sizes().requests;
     std::uint32_t room =
         depth - static_cast<std::uint32_t>(requests_between(channel.ended, channel.handed));
-    if (room == 0 || (channel.waiting.empty() && !channel.cutting)) return;
+    if (room == 0 || (ready.empty() && !channel.cutting)) return;
     requests_.clear();
     chunk_ends_.clear();
     const TimeNs now = this->now();
-    while (room > requests_.size() && (channel.cutting || !channel.waiting.empty())) {
+    while (room > requests_.size() && (channel.cutting || !ready.empty())) {
       if (!channel.cutting) {
-        const std::uint32_t number = channel.waiting.pop(work_);
+        const std::uint32_t number = ready.pop(work_);
         channel.flying.push(work_, number);
-        work_[number].handed_ns = now;
+        if (staging == nullptr) work_[number].handed_ns = now;
         channel.cut = {};
         channel.cutting = true;
       }
       Work& work = work_[channel.flying.last];
+      const bool near_staged = staging != nullptr && staging->near;
+      const bool far_staged = staging != nullptr && staging->far;
       const SegmentId near = channel.pull ? work.chunk.target_segment : work.chunk.source_segment;
       const SegmentId far = channel.pull ? work.chunk.source_segment : work.chunk.target_segment;
-      const MemoryKeys* const remote = memory_.remote(far, channel.far_nic);
+      const MemoryKeys* const remote =
+          far_staged ? &staging->far_keys : memory_.remote(far, channel.far_nic);
       check(remote != nullptr, "a segment that no process has registered");
+      const MemoryKeys& local =
+          near_staged ? staging->near_end.local() : memory_.local(near, channel.own_nic);
+      const ChunkPost& chunk = staging == nullptr
+                                   ? work.chunk
+                                   : staging->on_the_wire(work.chunk, channel.pull, work.staged_at);
       const RequestLimits limits = {
           room - static_cast<std::uint32_t>(requests_.size()),
           channel.pair.sizes().pieces_of_request,
           ports_[nics_[channel.own_nic].port].port->attributes.max_msg_sz};
-      if (!requests_.add(work.chunk, !channel.pull, memory_.local(near, channel.own_nic), *remote,
-                         limits, channel.cut))
-        break;
+      if (!requests_.add(chunk, !channel.pull, local, *remote, limits, channel.cut)) break;
       work.last_request = channel.handed + static_cast<std::uint32_t>(requests_.size()) - 1;
       work.handed_whole = true;
       channel.cutting = false;
       chunk_ends_.push_back({static_cast<std::uint32_t>(requests_.size() - 1), work.chunk.bytes});
     }
-    if (!hand_over(channel, id)) break_channel(id, Outcome::path_failed);
+    if (!hand_over(channel, id)) break_channel(id, Outcome::path_failed, "a post that was refused");
   }
 
   bool hand_over(Channel& channel, ChannelId id) {
@@ -676,20 +829,33 @@ class VerbsBackend final : public Backend {
   void completed(const ibv_wc& completion) {
     const auto id = static_cast<ChannelId>((completion.wr_id >> 24) & request_mask);
     Channel& channel = channels_[id];
-    if (channel.state != Channel::State::open ||
-        ((completion.wr_id >> 48) & 0xff) != (channel.generation & 0xff))
-      return;  // of a connection that is gone
-    const auto request = static_cast<std::uint32_t>(completion.wr_id & request_mask);
     const bool ok = completion.status == IBV_WC_SUCCESS;
+    if (((completion.wr_id >> 48) & 0xff) != (channel.generation & 0xff))
+      return;  // of a connection that is gone
+    if (channel.state == Channel::State::trial) {
+      ok ? end_trial(id) : break_channel(id, Outcome::path_failed, "a trial that failed");
+      return;
+    }
+    if (channel.state != Channel::State::open) return;
+    const auto request = static_cast<std::uint32_t>(completion.wr_id & request_mask);
     // Those before it went well, in order.
     while (channel.flying.first != no_id) {
       const Work& work = work_[channel.flying.first];
       const std::int32_t behind = requests_between(work.last_request, request);
       if (!work.handed_whole || behind < 0 || (behind == 0 && !ok)) break;
-      end(id, channel.flying.pop(work_), Outcome::ok);
+      const std::uint32_t number = channel.flying.pop(work_);
+      if (!channel.staging)
+        end(id, number, Outcome::ok);
+      else if (!leave_wire(id, number))
+        return;
     }
     if (!ok) {
-      break_channel(id, outcome_of(completion.status));
+      const Outcome outcome = outcome_of(completion.status);
+      const char* const why = ibv_wc_status_str(completion.status);
+      if (outcome == Outcome::path_failed)
+        take_down(id, why);
+      else
+        break_channel(id, outcome, why);
       return;
     }
     const std::int32_t further = requests_between(channel.ended, request) + 1;
@@ -697,23 +863,177 @@ class VerbsBackend final : public Backend {
     feed(id);
   }
 
+  // ---- Staging ------------------------------------------------------------------------------
+
+  /// Gives waiting chunks places in the ring, and has the source's end copy. False: the channel
+  /// has broken over it.
+  bool enter_staging(ChannelId id) {
+    Channel& channel = channels_[id];
+    Staging& staging = *channel.staging;
+    const bool copies = channel.pull ? staging.far : staging.near;
+    while (!channel.waiting.empty() && staging.count < StagingBuffer::jobs_max &&
+           staging.ring.room(work_[channel.waiting.first].chunk.bytes)) {
+      const std::uint32_t number = channel.waiting.pop(work_);
+      Work& work = work_[number];
+      work.staged_at = staging.ring.take(work.chunk.bytes);
+      work.handed_ns = now();
+      ++staging.count;
+      (copies ? staging.before : staging.ready).push(work_, number);
+      if (copies && !begin_part(id, work, true)) return false;
+    }
+    return true;
+  }
+
+  /// The NIC is done with a chunk: the target's end copies, or it has landed.
+  bool leave_wire(ChannelId id, std::uint32_t number) {
+    Channel& channel = channels_[id];
+    Staging& staging = *channel.staging;
+    staging.after.push(work_, number);
+    if (channel.pull ? staging.near : staging.far) return begin_part(id, work_[number], false);
+    leave_staging(id);
+    return true;
+  }
+
+  void leave_staging(ChannelId id) {
+    Staging& staging = *channels_[id].staging;
+    staging.ring.release();
+    --staging.count;
+    end(id, staging.after.pop(work_), Outcome::ok);
+  }
+
+  /// Has the source's or the target's end copy. False: the channel has broken over it.
+  bool begin_part(ChannelId id, const Work& work, bool source) {
+    Channel& channel = channels_[id];
+    StagePart& part = channel.staging->part_of(work.chunk, source, work.staged_at);
+    part.channel = id;
+    part.generation = channel.generation;
+    if (source == channel.pull) {  // at the far end
+      if (drives(channel.other))
+        do_part(part);
+      else
+        say(channel.owner, channel.other, Say::stage, part.text());
+      return channel.state == Channel::State::open;
+    }
+    const auto begun = channel.staging->near_end.begin(memory_.address(part.segment), part);
+    note(begun);
+    if (begun)
+      watch_staging(id);
+    else
+      lose(id);
+    return static_cast<bool>(begun);
+  }
+
+  /// The far end's part.
+  void do_part(const StagePart& part) {
+    Channel& channel = channels_[part.channel];
+    const PlaceId place = channel.pull ? channel.source : channel.target;
+    Bytes sum = 0;
+    bool sound = part.ranges.size() <= channel.max_pieces && part.at <= staging_bytes;
+    for (const SegmentRange& range : part.ranges) {
+      sound = sound && range.length <= staging_bytes &&
+              memory_.inside(part.segment, range.offset, range.length) &&
+              memory_.place(part.segment) == place;
+      sum += range.length;
+    }
+    if (sound && sum <= staging_bytes - part.at) {
+      const auto begun = channel.staging->far_end.begin(memory_.address(part.segment), part);
+      note(begun);
+      if (begun) {
+        watch_staging(part.channel);
+        return;
+      }
+    }
+    tell(channel.other, channel.owner, Say::staged, {part.channel, part.generation, 0, 0});
+  }
+
+  void watch_staging(ChannelId id) {
+    if (std::exchange(channels_[id].staging->watched, true)) return;
+    staging_.push_back(id);
+  }
+
+  /// Copies that have been done at the ends of this process.
+  void look_at_staging() {
+    for (std::size_t i = 0; i < staging_.size();) {  // it may grow meanwhile
+      const ChannelId id = staging_[i];
+      Channel& channel = channels_[id];
+      Staging& staging = *channel.staging;
+      for (const bool near : {true, false}) {
+        StagingEnd& end = near ? staging.near_end : staging.far_end;
+        ChannelWord word{id, 0, 0, 1};
+        while (true) {
+          const auto finished = end.finished(word.generation);
+          if (!finished) {
+            note(finished.error());
+            end.settle();
+            word.ok = 0;
+          } else if (!*finished) {
+            break;
+          }
+          if (near)
+            part_done(word, !channel.pull);
+          else
+            tell(channel.other, channel.owner, Say::staged, word);
+          if (word.ok == 0) break;
+        }
+      }
+      staging.watched = staging.near_end.busy() || staging.far_end.busy();
+      if (staging.watched) {
+        ++i;
+      } else {
+        staging_[i] = staging_.back();
+        staging_.pop_back();
+      }
+    }
+  }
+
+  /// The source's or the target's end has copied the oldest chunk that waits for it.
+  void part_done(const ChannelWord& word, bool source) {
+    Channel& channel = channels_[word.channel];
+    if (channel.state != Channel::State::open || word.generation != channel.generation) return;
+    Staging& staging = *channel.staging;
+    if (word.ok == 0) return lose(word.channel);
+    if ((source ? staging.before : staging.after).empty()) return;
+    if (source)
+      staging.ready.push(work_, staging.before.pop(work_));
+    else
+      leave_staging(word.channel);
+    feed(word.channel);
+  }
+
+  /// A device answers no more: the channel is down for good.
+  void lose(ChannelId id) {
+    channels_[id].lost = true;
+    take_down(id, "a device that answers no more");
+  }
+
+  /// The rows of chunks that have begun and not ended.
+  std::vector<TicketQueue*> under_way_of(Channel& channel) {
+    if (!channel.staging) return {&channel.flying};
+    Staging& staging = *channel.staging;
+    return {&staging.after, &channel.flying, &staging.ready, &staging.before};
+  }
+
   // ---- Breaking and mending -----------------------------------------------------------------
 
   /// The chunk under way that is oldest met with `outcome`; those behind it were not its fault.
-  void break_channel(ChannelId id, Outcome outcome) {
+  void break_channel(ChannelId id, Outcome outcome, const char* why) {
     Channel& channel = channels_[id];
     if (channel.state == Channel::State::opening) channel.state = Channel::State::shut;
-    if (channel.state != Channel::State::open) return;
-    ++breaks_;
+    if (channel.state != Channel::State::open && channel.state != Channel::State::trial) return;
+    if (channel.state == Channel::State::open) ++breaks_[why];
+    channel.trial_failed = channel.state == Channel::State::trial;
     channel.state = Channel::State::closing;
     channel.cancel_due_ns = never_ns;
     ++channel.generation;
     if (auto reset = channel.pair.reset(); !reset) channel.pair = {};
-    for (std::uint32_t n = channel.flying.first; n != no_id; n = work_[n].next)
-      work_[n].outcome = n == channel.flying.first ? outcome : Outcome::cancelled;
+    for (const TicketQueue* under_way : under_way_of(channel))
+      for (std::uint32_t n = under_way->first; n != no_id; n = work_[n].next)
+        work_[n].outcome = n == channel.flying.first ? outcome : Outcome::cancelled;
     channel.cutting = false;
     channel.handed = channel.ended = 0;
-    channel.due_ns = now() + close_within_ns;
+    // A far end that copies still may not have heard of it; then only its death is sure.
+    channel.due_ns =
+        now() + (channel.staging && channel.staging->far ? options_.patience_ns : close_within_ns);
     attention_.insert(id);
     tell(channel.owner, channel.other, Say::close, {id, channel.generation, 0, 1});
   }
@@ -723,16 +1043,27 @@ class VerbsBackend final : public Backend {
     Channel& channel = channels_[id];
     channel.state = Channel::State::shut;
     channel.due_ns = never_ns;
-    while (channel.flying.first != no_id) {
-      const std::uint32_t number = channel.flying.pop(work_);
-      end(id, number, work_[number].outcome);
+    if (channel.staging) {
+      channel.staging->near_end.settle();
+      channel.staging->ring = Ring(staging_bytes);
+      channel.staging->count = 0;
     }
-    open_again(id);
+    for (TicketQueue* const under_way : under_way_of(channel))
+      while (!under_way->empty()) {
+        const std::uint32_t number = under_way->pop(work_);
+        end(id, number, work_[number].outcome);
+      }
+    if (channel.trial_failed) {
+      channel.due_ns = now() + open_again_after_ns;
+      attention_.insert(id);
+    } else {
+      open_again(id);
+    }
   }
 
   void open_again(ChannelId id) {
     Channel& channel = channels_[id];
-    if (channel.state != Channel::State::shut) return;
+    if (channel.state != Channel::State::shut || channel.lost) return;
     attention_.insert(id);
     if (!nics_[channel.own_nic].up || !nics_[channel.far_nic].up ||
         lost_ranks_.count(rank_of(channel.other)) != 0) {
@@ -749,13 +1080,14 @@ class VerbsBackend final : public Backend {
   void heard(Say what, const ChannelWord& word) {
     if (word.channel >= channels_.size()) return;
     Channel& channel = channels_[word.channel];
-    const bool to_owner = what == Say::closed || what == Say::opened;
+    const bool to_owner = what == Say::closed || what == Say::opened || what == Say::staged;
     if (to_owner ? !channel.owned || word.generation != channel.generation : !channel.answered)
       return;
     switch (what) {
       case Say::close:
         // Whatever it says: what cannot be reset is taken apart.
         if (auto reset = channel.answering.reset(); !reset) channel.answering = {};
+        if (channel.staging) channel.staging->far_end.settle();
         tell(channel.other, channel.owner, Say::closed, word);
         break;
       case Say::closed:
@@ -773,6 +1105,9 @@ class VerbsBackend final : public Backend {
       case Say::opened:
         if (channel.state == Channel::State::opening) finish_opening(word);
         break;
+      case Say::staged:
+        if (channel.staging) part_done(word, channel.pull);
+        break;
       default:
         break;
     }
@@ -787,13 +1122,35 @@ class VerbsBackend final : public Backend {
       channel.due_ns = now() + open_again_after_ns;
       return;
     }
+    begin_trial(word.channel);
+  }
+
+  /// Connecting says nothing about the path. A write of no bytes does, and touches no memory.
+  void begin_trial(ChannelId id) {
+    Channel& channel = channels_[id];
+    channel.state = Channel::State::trial;
+    channel.due_ns = now() + trial_ends_within_ns;
+    channel.handed = 1;
+    ibv_send_wr request = {};
+    request.wr_id = request_id(id, channel.generation, 0);
+    request.opcode = IBV_WR_RDMA_WRITE;
+    request.send_flags = IBV_SEND_SIGNALED;
+    ibv_send_wr* bad = nullptr;
+    if (ibv_post_send(channel.pair.get(), &request, &bad) != 0)
+      break_channel(id, Outcome::path_failed, "a trial that failed");
+  }
+
+  void end_trial(ChannelId id) {
+    Channel& channel = channels_[id];
     channel.state = Channel::State::open;
     channel.due_ns = never_ns;
+    channel.ended = 1;
+    channel.trial_failed = false;
     if (channel.said_down) {
       channel.said_down = false;
-      found_.changes.push_back({word.channel, true});
+      found_.changes.push_back({id, true});
     }
-    feed(word.channel);
+    feed(id);
   }
 
   void nic_changed(std::uint32_t number, bool up) {
@@ -812,15 +1169,15 @@ class VerbsBackend final : public Backend {
       if (up)
         open_again(c);
       else
-        take_down(c);
+        take_down(c, "a port that went down");
     }
   }
 
-  void take_down(ChannelId id) {
+  void take_down(ChannelId id, const char* why) {
     Channel& channel = channels_[id];
     if (!channel.said_down) found_.changes.push_back({id, false});
     channel.said_down = true;
-    break_channel(id, Outcome::path_failed);
+    break_channel(id, Outcome::path_failed, why);
     while (channel.waiting.first != no_id)
       end(id, channel.waiting.pop(work_), Outcome::path_failed);
   }
@@ -832,18 +1189,26 @@ class VerbsBackend final : public Backend {
     for (ChannelId c = 0; c < channels_.size(); ++c) {
       Channel& channel = channels_[c];
       if (!channel.owned || rank_of(channel.other) != lost) continue;
-      take_down(c);
+      take_down(c, "the loss of its process");
       if (channel.state == Channel::State::closing) finish_closing(c);
+    }
+    // It may live, out of reach, and must not write here when it comes back.
+    for (Channel& channel : channels_) {
+      if (!channel.answered || rank_of(channel.owner) != lost) continue;
+      if (channel.answering.get() != nullptr && !channel.answering.reset()) channel.answering = {};
+      if (channel.staging) channel.staging->far_end.settle();
     }
     std::erase_if(links_, [&](const auto& entry) { return rank_of(entry.first.second) == lost; });
   }
 
   // ---- Messages -----------------------------------------------------------------------------
 
+  /// Of the nodes with a NIC in use, which alone can be talked to.
   NodeId first_node_of(std::uint32_t rank) const {
-    for (NodeId node = 0; node < cluster_->nodes.size(); ++node)
-      if (rank_of(node) == rank) return node;
-    return 0;
+    NodeId first = no_id;
+    for (const Nic& nic : nics_)
+      if (nic.rank == rank) first = std::min(first, cluster_->nics[nic.number].node);
+    return first == no_id ? 0 : first;
   }
   NodeId first_node() const { return first_node_of(rank()); }
 
@@ -940,6 +1305,11 @@ class VerbsBackend final : public Backend {
       PortWord word;
       if (take(bytes, word) && word.nic < nics_.size() && nics_[word.nic].port == no_id)
         nic_changed(word.nic, word.up != 0);
+    } else if (what == Say::stage) {
+      StagePart part;
+      if (StagePart::parse(bytes, part) && part.channel < channels_.size() &&
+          channels_[part.channel].staging && channels_[part.channel].staging->far_end)
+        do_part(part);
     } else {
       ChannelWord word;
       if (take(bytes, word)) this->heard(what, word);
@@ -950,6 +1320,7 @@ class VerbsBackend final : public Backend {
 
   void serve(TimeNs now) {
     poll();
+    look_at_staging();
     if (now >= next_look_ns_) {
       look_at_ports();
       next_look_ns_ = now + look_at_ports_every_ns;
@@ -993,12 +1364,14 @@ class VerbsBackend final : public Backend {
       Channel& channel = channels_[id];
       if (now >= channel.cancel_due_ns) {
         channel.cancel_due_ns = never_ns;
-        if (channel.flying.first != no_id) break_channel(id, Outcome::cancelled);
+        break_channel(id, Outcome::cancelled, "cancelled chunks");
       }
       if (now >= channel.due_ns) {
-        if (channel.state == Channel::State::closing)
+        if (channel.state == Channel::State::closing) {
           finish_closing(id);
-        else {
+        } else if (channel.state == Channel::State::trial) {
+          break_channel(id, Outcome::path_failed, "a trial that failed");
+        } else {
           if (channel.state == Channel::State::opening) channel.state = Channel::State::shut;
           open_again(id);
         }
@@ -1025,6 +1398,7 @@ class VerbsBackend final : public Backend {
   }
 
   TimeNs next_ns() const {
+    if (!staging_.empty()) return 0;  // nobody tells when a device has copied
     TimeNs next = never_ns;
     for (const ChannelId id : attention_)
       next = std::min({next, channels_[id].due_ns, channels_[id].cancel_due_ns});
@@ -1042,7 +1416,7 @@ class VerbsBackend final : public Backend {
     }
     poll();  // what came before the queues were asked to tell
     const TimeNs now = this->now();
-    if (!found_.empty() || !heard_.empty() || until <= now) return;
+    if (!found_.empty() || !heard_.empty() || !staging_.empty() || until <= now) return;
     const timespec span = {(until - now) / s_ns, (until - now) % s_ns};
     ppoll(polled_.data(), polled_.size(), until == never_ns ? nullptr : &span, nullptr);
     for (std::size_t p = 0; p < ports_.size(); ++p) {
@@ -1081,12 +1455,17 @@ class VerbsBackend final : public Backend {
   std::set<std::uint32_t> remote_ranks_, lost_ranks_;
   std::uint32_t datagram_key_ = 0;
   std::uint64_t packets_drawn_ = 0;
-  std::uint64_t breaks_ = 0;
+  std::map<std::string, std::uint64_t> breaks_;  // of queue pairs, by what broke them
+  std::map<std::pair<PlaceId, std::uint32_t>, WayChoice> ways_tried_;  // by place and port
+  std::map<std::string, std::set<std::string>> ways_;  // in words, and who takes them
+  std::vector<std::string> losses_;                    // what went wrong, for the description
+  std::uint64_t unanswered_ = 0;
 
   std::vector<Work> work_;
   std::vector<std::uint32_t> free_work_;
   std::size_t in_use_ = 0;
-  std::set<ChannelId> attention_;  // channels with a time to keep
+  std::set<ChannelId> attention_;   // channels with a time to keep
+  std::vector<ChannelId> staging_;  // channels with copies under way
   BackendEvents found_;
   TimeNs next_look_ns_ = 0;
   RequestList requests_;              // scratch of feed()
@@ -1097,7 +1476,12 @@ class VerbsBackend final : public Backend {
 }  // namespace
 
 std::string missing() {
-  return device_names().empty() ? "no RDMA device here (/sys/class/infiniband has none)" : "";
+  if (!device_names().empty()) return "";
+  const std::string in_kernel = rdma_device_missing();
+  return in_kernel.empty()
+             ? "libibverbs knows none of the devices in /sys/class/infiniband; Debian "
+               "has their drivers in ibverbs-providers"
+             : in_kernel;
 }
 
 std::unique_ptr<Backend> make_backend(const Options& options) {

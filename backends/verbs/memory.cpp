@@ -6,43 +6,138 @@
 #include <cstring>
 
 #include "backends/verbs/wire_text.h"
+#include "core/checksum.h"
 #include "core/unit_text.h"
 
 namespace kvhaul::verbs {
+namespace {
+
+constexpr int access_flags =
+    IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ;
+
+/// With relaxed ordering, which lets writes pass each other on PCIe and is ignored by what does not
+/// know it; without where it is refused. `reg(access)` returns the region or sets errno.
+template <class Register>
+MemoryRegion with_relaxed_ordering(Register reg) {
+  MemoryRegion region(reg(access_flags | IBV_ACCESS_RELAXED_ORDERING));
+  if (!region && errno != ENOMEM) region.reset(reg(access_flags));
+  return region;
+}
+
+void add_slice(Registration& registration, MemoryRegion region) {
+  registration.local.keys.push_back(region->lkey);
+  registration.remote.keys.push_back(region->rkey);
+  registration.regions.push_back(std::move(region));
+}
+
+Registration begin_registration(const std::byte* address, Bytes bytes) {
+  Registration registration;
+  registration.local.address = reinterpret_cast<std::uint64_t>(address);
+  registration.local.bytes = bytes;
+  registration.local.slice_bytes = slice_bytes;
+  registration.remote = registration.local;
+  return registration;
+}
+
+Error refused(const Port& port, const std::string& call, Bytes bytes) {
+  std::string why = std::strerror(errno);
+  if (errno == ENOMEM) why += " (ulimit -l says how much may be locked)";
+  if (errno == EOPNOTSUPP) why += " (the driver of the NIC does not take it)";
+  return Error::missing(call + " of " + bytes_text(bytes) + " on " + port.name.text() + ": " + why);
+}
+
+/// By address: host memory, or device memory where its driver makes that possible.
+Result<Registration> register_addresses(Port& port, std::byte* memory, Bytes bytes) {
+  Registration registration = begin_registration(memory, bytes);
+  for (const Slice& slice : slices_of(bytes)) {
+    MemoryRegion region = with_relaxed_ordering([&](int access) {
+      return ibv_reg_mr(port.domain.get(), memory + slice.offset, slice.bytes, access);
+    });
+    if (!region) return refused(port, "ibv_reg_mr", slice.bytes);
+    add_slice(registration, std::move(region));
+  }
+  return registration;
+}
+
+Result<Registration> register_dma_buf(Port& port, DeviceSegment& segment, Bytes bytes) {
+  Registration registration = begin_registration(segment.address(), bytes);
+  for (const Slice& slice : slices_of(bytes)) {
+    auto exported = segment.export_dma_buf(slice.offset, slice.bytes);
+    if (!exported) return exported.error();
+    // The region holds the memory from here on; the file may be closed.
+    MemoryRegion region = with_relaxed_ordering([&](int access) {
+      return ibv_reg_dmabuf_mr(port.domain.get(), exported->offset, slice.bytes,
+                               registration.local.address + slice.offset, exported->file.get(),
+                               access);
+    });
+    if (!region) return refused(port, "ibv_reg_dmabuf_mr", slice.bytes);
+    add_slice(registration, std::move(region));
+  }
+  return registration;
+}
+
+}  // namespace
+
+Result<Registration> register_host(Port& port, std::byte* memory, Bytes bytes) {
+  return register_addresses(port, memory, bytes);
+}
+
+Result<Registration> register_device(Port& port, DeviceSegment& segment, Bytes bytes,
+                                     const std::string& peer_memory, const std::string& staged) {
+  WaysTried tried{"", peer_memory, staged};
+  auto registration = register_dma_buf(port, segment, bytes);
+  if (!registration) {
+    tried.dma_buf = registration.error().message;
+    if (tried.peer_memory.empty()) {
+      registration = register_addresses(port, segment.address(), bytes);
+      if (!registration) tried.peer_memory = registration.error().message;
+    }
+  }
+  const auto way = choose_way(tried);
+  if (!way) return way.error();
+  if (way->way == MemoryWay::staged) registration = Registration{};
+  registration->way = *way;
+  return registration;
+}
 
 Result<void> Memory::add(PlaceId place, const std::string& place_name, Bytes bytes,
-                         const std::map<std::uint32_t, Port*>& nics) {
+                         const std::map<std::uint32_t, Port*>& nics, DeviceMemorySource* devices) {
   Segment segment;
   segment.place = place;
   segment.bytes = bytes;
-  segment.memory = modelled::make_buffer(bytes);
-  if (!segment.memory)
-    return Error::missing(place_name + ": this machine cannot give " + bytes_text(bytes) +
-                          " of host memory; use a scenario with smaller KV pools");
-  std::memset(segment.memory.get(), 0, bytes);  // every page is there before anything is measured
+  const auto of_place = [&](const Error& error) {
+    return Error{error.kind, place_name + ": " + error.message};
+  };
+  if (devices != nullptr && devices->holds(place)) {
+    auto allocated = devices->allocate(place, bytes);
+    if (!allocated) return of_place(allocated.error());
+    segment.device = std::move(*allocated);
+  } else {
+    segment.memory = modelled::make_buffer(bytes);
+    if (!segment.memory)
+      return Error::missing(place_name + ": this machine cannot give " + bytes_text(bytes) +
+                            " of host memory; use a scenario with smaller KV pools");
+    std::memset(segment.memory.get(), 0, bytes);  // every page is there before anything is measured
+  }
   const auto before = std::chrono::steady_clock::now();
+  std::map<Port*, std::pair<MemoryKeys, MemoryKeys>> known;  // one port may stand for several NICs
   for (const auto& [nic, port] : nics) {
-    MemoryKeys keys;
-    keys.address = reinterpret_cast<std::uint64_t>(segment.memory.get());
-    keys.bytes = bytes;
-    keys.slice_bytes = slice_bytes;
-    MemoryKeys far_keys = keys;
-    for (Bytes at = 0; at < bytes; at += slice_bytes) {
-      const Bytes length = std::min(slice_bytes, bytes - at);
-      MemoryRegion region(
-          ibv_reg_mr(port->domain.get(), segment.memory.get() + at, length,
-                     IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ));
-      if (!region)
-        return Error::missing(place_name + ": " + port->name.text() + " cannot register " +
-                              bytes_text(length) + ": " + std::strerror(errno) +
-                              (errno == ENOMEM ? " (ulimit -l says how much may be locked)" : ""));
-      keys.keys.push_back(region->lkey);
-      far_keys.keys.push_back(region->rkey);
-      segment.regions.push_back(std::move(region));
-      registered_bytes_ += length;
+    if (!known.contains(port)) {
+      auto registered =
+          segment.device
+              ? register_device(*port, *segment.device, bytes, devices->peer_memory_missing(place),
+                                "a smaller piece of its memory could be registered, and the "
+                                "channels count on that; a scenario may put rdma_staged first in "
+                                "the order of its routes")
+              : register_host(*port, segment.memory.get(), bytes);
+      if (!registered) return of_place(registered.error());
+      known[port] = {std::move(registered->local), std::move(registered->remote)};
+      std::move(registered->regions.begin(), registered->regions.end(),
+                std::back_inserter(segment.regions));
+      registered_bytes_ += bytes;
     }
-    segment.local.emplace(nic, std::move(keys));
-    segment.remote.emplace(nic, std::move(far_keys));
+    segment.local.emplace(nic, known[port].first);
+    segment.remote.emplace(nic, known[port].second);
   }
   registered_in_ns_ += std::chrono::duration_cast<std::chrono::nanoseconds>(
                            std::chrono::steady_clock::now() - before)
@@ -61,7 +156,7 @@ void Memory::add_remote(PlaceId place, Bytes bytes) {
 std::string Memory::export_keys() const {
   std::string out;
   for (std::uint32_t s = 0; s < segments_.size(); ++s) {
-    if (!segments_[s].memory) continue;
+    if (segments_[s].local.empty()) continue;
     for (const auto& [nic, keys] : segments_[s].remote) {
       put(out, s);
       put(out, nic);
@@ -93,10 +188,50 @@ Result<void> Memory::import_keys(std::string_view exported) {
   return {};
 }
 
-std::span<std::byte> Memory::bytes(SegmentId segment, Bytes offset, Bytes length) {
-  check(inside(segment, offset, length) && segments_[segment].memory,
-        "payload access outside the segments of this process");
-  return {segments_[segment].memory.get() + offset, length};
+std::byte* Memory::address(SegmentId segment) const {
+  const Segment& found = segments_[segment];
+  return found.device ? found.device->address() : found.memory.get();
+}
+
+Memory::Segment& Memory::own(SegmentId segment, std::span<const SegmentRange> ranges) {
+  for (const SegmentRange& r : ranges)
+    check(inside(segment, r.offset, r.length), "payload access outside the segment");
+  check(segment < segments_.size() && address(segment) != nullptr,
+        "payload access to a segment of another process");
+  return segments_[segment];
+}
+
+Result<void> Memory::fill(SegmentId id, std::span<const SegmentRange> ranges) {
+  Segment& segment = own(id, ranges);
+  if (segment.device) return segment.device->fill(ranges);
+  for (const SegmentRange& r : ranges) fill_pattern(bytes(segment, r.offset, r.length), r.seed);
+  return {};
+}
+
+Result<void> Memory::checksum(SegmentId id, std::span<const SegmentRange> ranges,
+                              std::span<std::uint64_t> sums) {
+  Segment& segment = own(id, ranges);
+  if (segment.device) return segment.device->checksum(ranges, sums);
+  for (std::size_t i = 0; i < ranges.size(); ++i)
+    sums[i] = kvhaul::checksum(bytes(segment, ranges[i].offset, ranges[i].length));
+  return {};
+}
+
+Result<void> Memory::read(SegmentId id, Bytes offset, std::span<std::byte> into) {
+  const SegmentRange range{offset, into.size()};
+  Segment& segment = own(id, {&range, 1});
+  if (segment.device) return segment.device->read(offset, into);
+  const auto from = bytes(segment, offset, into.size());
+  std::copy(from.begin(), from.end(), into.begin());
+  return {};
+}
+
+Result<void> Memory::write(SegmentId id, Bytes offset, std::span<const std::byte> from) {
+  const SegmentRange range{offset, from.size()};
+  Segment& segment = own(id, {&range, 1});
+  if (segment.device) return segment.device->write(offset, from);
+  std::copy(from.begin(), from.end(), bytes(segment, offset, from.size()).begin());
+  return {};
 }
 
 }  // namespace kvhaul::verbs

@@ -1,27 +1,39 @@
-// The segments of a run: host memory, registered with every NIC that a channel moves it through.
+// The segments of a run, registered with every NIC that a channel moves them through: host memory,
+// or that of a device in the best way that device and NIC have in common (registration.h).
 #pragma once
 
 #include <map>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "backends/device_memory.h"
 #include "backends/modelled/buffer.h"
 #include "backends/verbs/port.h"
+#include "backends/verbs/registration.h"
 #include "backends/verbs/requests.h"
 #include "core/backend.h"
 
 namespace kvhaul::verbs {
 
+/// Memory as one protection domain knows it.
+struct Registration {
+  std::vector<MemoryRegion> regions;  // before the memory goes
+  MemoryKeys local, remote;
+  WayChoice way;
+};
+Result<Registration> register_host(Port& port, std::byte* memory, Bytes bytes);
+/// Device memory by the best way; where there is none, `missing` says why of each. `peer_memory`
+/// and `staged` are why those cannot be, as far as it is known before trying.
+Result<Registration> register_device(Port& port, DeviceSegment& segment, Bytes bytes,
+                                     const std::string& peer_memory, const std::string& staged);
+
 class Memory {
  public:
-  /// A region of more than 4 GiB fails on some NICs; the slices leave room below that.
-  static constexpr Bytes slice_bytes = 3584 * MiB;
-
-  /// A segment of this process, registered with those ports; by the number of their NIC.
+  /// A segment of this process, registered with those ports; by the number of their NIC. `devices`
+  /// gives the memory of the places that it holds; null: all are in host memory.
   Result<void> add(PlaceId place, const std::string& place_name, Bytes bytes,
-                   const std::map<std::uint32_t, Port*>& nics);
+                   const std::map<std::uint32_t, Port*>& nics, DeviceMemorySource* devices);
   /// A segment of another process.
   void add_remote(PlaceId place, Bytes bytes);
 
@@ -44,9 +56,18 @@ class Memory {
     return segment < segments_.size() && offset <= segments_[segment].bytes &&
            length <= segments_[segment].bytes - offset;
   }
-  /// Of a segment of this process; what lies outside is an error of ours.
-  std::span<std::byte> bytes(SegmentId segment, Bytes offset, Bytes length);
+  /// Where a segment of this process begins, as its device or the processor knows it; null: it is
+  /// another one's.
+  std::byte* address(SegmentId segment) const;
 
+  // Of segments of this process; what lies outside is an error of ours. As in core/backend.h.
+  Result<void> fill(SegmentId segment, std::span<const SegmentRange> ranges);
+  Result<void> checksum(SegmentId segment, std::span<const SegmentRange> ranges,
+                        std::span<std::uint64_t> sums);
+  Result<void> read(SegmentId segment, Bytes offset, std::span<std::byte> into);
+  Result<void> write(SegmentId segment, Bytes offset, std::span<const std::byte> from);
+
+  /// Counted once for every protection domain.
   Bytes registered_bytes() const { return registered_bytes_; }
   TimeNs registered_in_ns() const { return registered_in_ns_; }
 
@@ -54,10 +75,17 @@ class Memory {
   struct Segment {
     PlaceId place = no_id;
     Bytes bytes = 0;
-    modelled::Buffer memory;
+    modelled::Buffer memory;  // one of these two, or another process's
+    std::unique_ptr<DeviceSegment> device;
     std::vector<MemoryRegion> regions;                  // before the memory goes
     std::map<std::uint32_t, MemoryKeys> local, remote;  // by NIC
   };
+  /// A part of host memory.
+  std::span<std::byte> bytes(const Segment& segment, Bytes offset, Bytes length) const {
+    return {segment.memory.get() + offset, length};
+  }
+  Segment& own(SegmentId segment, std::span<const SegmentRange> ranges);
+
   std::vector<Segment> segments_;
   Bytes registered_bytes_ = 0;
   TimeNs registered_in_ns_ = 0;

@@ -14,6 +14,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "core/ids.h"
 #include "core/units.h"
@@ -111,10 +112,11 @@ void MessageLink::pump(TimeNs now, Transmit transmit) {
       }
     return false;
   };
+  bool changed_road = false;  // once for all that were lost, so that they go the same way
   for (std::size_t i = 0; i < std::min(sending_.size(), window_frames); ++i) {
     Frame& frame = sending_[i];
     if (frame.due_ns > now) continue;
-    if (frame.tries != 0) road_ = (road_ + 1) % roads_;
+    if (frame.tries != 0 && !std::exchange(changed_road, true)) road_ = (road_ + 1) % roads_;
     std::memcpy(frame.bytes.data() + offsetof(FrameHeader, has_all_to), &has_all_to_,
                 sizeof has_all_to_);
     if (unanswered_since_ns_ == never_ns) unanswered_since_ns_ = now;

@@ -11,7 +11,7 @@ namespace kvhaul::verbs {
 /// machine.
 struct PathSettings {
   std::uint8_t timeout = 14;
-  std::uint8_t retries = 3;
+  std::uint8_t retries = 6;
   std::uint8_t service_level = 0;
   std::uint8_t traffic_class = 0;
 };

@@ -6,6 +6,8 @@
 //   queue_pair.h     a reliable connection, made again when its path breaks
 //   requests.h       chunks as work requests
 //   memory.h         segments, registered with the NICs
+//   registration.h   which way a NIC gets at a device's memory: decisions without a device
+//   staging.h        through pinned host memory, where it does not
 //   datagrams.h      frames between ports
 //   message_link.h   messages between nodes, over frames that may be lost
 //   status.h         what a completion status means
@@ -18,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "backends/device_memory.h"
 #include "core/backend.h"
 #include "core/exchange.h"
 
@@ -33,6 +36,8 @@ struct Options {
   std::vector<std::uint32_t> rank_of_node = {};
   /// Silence of another process after which it counts as gone.
   TimeNs patience_ns = 5 * s_ns;
+  /// Where the memory of GPU places lies. Null: in host memory.
+  std::shared_ptr<DeviceMemorySource> devices = nullptr;
   std::uint8_t service_level = 0;
   std::uint8_t traffic_class = 0;
 };

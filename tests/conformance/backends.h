@@ -13,8 +13,8 @@
 #include "backends/faults/faulty_backend.h"
 #include "core/backend.h"
 #include "core/channel_plan.h"
+#include "tests/support/gpu_cluster.h"
 #include "tests/support/setups.h"
-#include "tests/support/two_gpus.h"
 #ifdef KVHAUL_HAS_SIMGRID
 #include "sim/simgrid.h"
 #endif
@@ -23,6 +23,7 @@
 #endif
 #ifdef KVHAUL_HAS_VERBS
 #include "backends/verbs/verbs.h"
+#include "tests/support/host_device_memory.h"
 #endif
 
 namespace kvhaul::test {
@@ -66,6 +67,15 @@ inline Surroundings one_rail_nodes(bool pull) {
   return one;
 }
 
+/// The same through host memory at both ends, as the route says.
+inline Surroundings one_staged_rail(bool pull) {
+  Surroundings one = one_rail_nodes(pull);
+  one.plan.order = {RouteKind::rdma_staged};
+  one.plan.costs[static_cast<std::size_t>(RouteKind::rdma_staged)] =
+      one.plan.costs[static_cast<std::size_t>(RouteKind::rdma)];
+  return one;
+}
+
 struct BackendUnderTest {
   std::string name;
   std::function<std::unique_ptr<Backend>()> make;
@@ -74,6 +84,26 @@ struct BackendUnderTest {
 };
 
 inline void PrintTo(const BackendUnderTest& backend, std::ostream* out) { *out << backend.name; }
+
+/// Two GPUs of this machine and one kind of route; what it lacks is what open() says.
+inline BackendUnderTest cuda_pair(std::string name, int one, int other, RouteKind kind) {
+#ifdef KVHAUL_HAS_CUDA
+  const auto make = [=] { return cuda::make_backend({.devices = {one, other}}); };
+  std::string missing = "one GPU or none: two are needed";
+  if (cuda::device_count() > std::max(one, other)) {
+    const Cluster cluster = two_gpu_cluster();
+    const auto opened =
+        make()->open(cluster, channel_between(cluster, "node0/gpu0", "node0/gpu1", kind));
+    missing = opened ? "" : opened.error().message;
+  }
+#else
+  static_cast<void>(one), static_cast<void>(other);
+  const auto make = [] { return std::unique_ptr<Backend>(); };
+  const std::string missing = "built without CUDA";
+#endif
+  return {std::move(name), make, missing,
+          [=] { return one_node(kind, "node0/gpu0", "node0/gpu1"); }};
+}
 
 inline std::vector<BackendUnderTest> backends_under_test() {
   using emulated::make_backend;
@@ -92,24 +122,36 @@ inline std::vector<BackendUnderTest> backends_under_test() {
   // On one GPU, two places lie in its memory.
   const auto make_cuda = [] { return cuda::make_backend({.devices = {0, 0}}); };
   const std::string no_cuda = cuda::missing();
-  const auto make_cuda_pair = [] { return cuda::make_backend({}); };
-  const std::string no_cuda_pair =
-      cuda::device_count() >= 2 ? "" : "one GPU or none: two are needed";
+  const int gpus = cuda::device_count();
 #else
   const auto make_cuda = [] { return std::unique_ptr<Backend>(); };
   const std::string no_cuda = "built without CUDA";
-  const auto make_cuda_pair = make_cuda;
-  const std::string no_cuda_pair = no_cuda;
+  const int gpus = 0;
 #endif
 #ifdef KVHAUL_HAS_VERBS
-  // Two nodes in one process, each with the ports of one side.
+  // Two nodes in one process. By name the first half of the devices is those of one side; a rail
+  // joins the first of each half.
   const auto make_verbs = [] { return verbs::make_backend({}); };
+  const auto make_verbs_one_rail = [] {
+    const std::vector<std::string> devices = verbs::device_names();
+    return verbs::make_backend({.nics = {devices.front(), devices[devices.size() / 2]}});
+  };
   const std::string no_verbs = verbs::missing();
   const std::string no_two_rails = !no_verbs.empty()                  ? no_verbs
                                    : verbs::device_names().size() < 4 ? "fewer than 4 RDMA devices"
                                                                       : "";
+  // Device memory that no NIC can register, and such as it can by its address.
+  const auto make_verbs_devices = [] {
+    return verbs::make_backend({.devices = std::make_shared<HostDevices>()});
+  };
+  const auto make_verbs_peer_memory = [] {
+    return verbs::make_backend(
+        {.devices = std::make_shared<HostDevices>(HostDeviceOptions{.peer_memory = ""})});
+  };
 #else
   const auto make_verbs = [] { return std::unique_ptr<Backend>(); };
+  const auto make_verbs_one_rail = make_verbs;
+  const auto make_verbs_devices = make_verbs, make_verbs_peer_memory = make_verbs;
   const std::string no_verbs = "built without libibverbs", no_two_rails = no_verbs;
 #endif
   const auto two_rails_pulled = [] {
@@ -122,7 +164,7 @@ inline std::vector<BackendUnderTest> backends_under_test() {
     return [=] { return one_node(kind, source, target, pull); };
   };
   constexpr const char *a = "node0/gpu0", *b = "node0/gpu1", *host = "node0/host0";
-  return {
+  std::vector<BackendUnderTest> all = {
       {"CudaStaged", make_cuda, no_cuda, between(RouteKind::pcie_staged, a, b)},
       {"CudaStagedToItself", make_cuda, no_cuda, between(RouteKind::pcie_staged, a, a)},
       {"CudaHostMemory", make_cuda, no_cuda, between(RouteKind::pcie_staged, a, host)},
@@ -130,11 +172,6 @@ inline std::vector<BackendUnderTest> backends_under_test() {
       {"CudaCopyPull", make_cuda, no_cuda, between(RouteKind::nvlink_copy, a, b, true)},
       {"CudaLoadStore", make_cuda, no_cuda, between(RouteKind::nvlink_load_store, a, b)},
       {"CudaLoadStorePull", make_cuda, no_cuda, between(RouteKind::nvlink_load_store, a, b, true)},
-      {"CudaPairStaged", make_cuda_pair, no_cuda_pair, between(RouteKind::pcie_staged, a, b)},
-      {"CudaPairPcie", make_cuda_pair, no_cuda_pair, between(RouteKind::pcie_p2p, a, b)},
-      {"CudaPairNvlinkCopy", make_cuda_pair, no_cuda_pair, between(RouteKind::nvlink_copy, a, b)},
-      {"CudaPairNvlinkLoadStore", make_cuda_pair, no_cuda_pair,
-       between(RouteKind::nvlink_load_store, a, b)},
       {"EmulatedVirtual", with_options({}), ""},
       {"EmulatedVirtualNoPayload", with_options({.payload = false}), ""},
       {"EmulatedReal", with_options({.real_time = true, .workers = 2}), ""},
@@ -142,11 +179,28 @@ inline std::vector<BackendUnderTest> backends_under_test() {
        ""},
       {"FaultsWithoutFaults", [] { return faults::make_faulty_backend(make_backend({}), {}); }, ""},
       {"Simgrid", make_simgrid, no_simgrid},
-      {"VerbsOneRail", make_verbs, no_verbs, [] { return one_rail_nodes(false); }},
-      {"VerbsOneRailPull", make_verbs, no_verbs, [] { return one_rail_nodes(true); }},
+      {"VerbsOneRail", make_verbs_one_rail, no_verbs, [] { return one_rail_nodes(false); }},
+      {"VerbsOneRailPull", make_verbs_one_rail, no_verbs, [] { return one_rail_nodes(true); }},
+      {"VerbsStaged", make_verbs, no_verbs, [] { return one_staged_rail(false); }},
+      {"VerbsStagedPull", make_verbs, no_verbs, [] { return one_staged_rail(true); }},
+      {"VerbsDevices", make_verbs_devices, no_verbs, [] { return one_rail_nodes(false); }},
+      {"VerbsDevicesPull", make_verbs_devices, no_verbs, [] { return one_rail_nodes(true); }},
+      {"VerbsPeerMemory", make_verbs_peer_memory, no_verbs, [] { return one_rail_nodes(false); }},
       {"VerbsTwoRails", make_verbs, no_two_rails},
       {"VerbsTwoRailsPull", make_verbs, no_two_rails, two_rails_pulled},
   };
+  // Every pair of GPUs over NVLink, and the first one over all that joins it.
+  for (int i = 0; i < std::max(gpus, 2); ++i)
+    for (int j = i + 1; j < std::max(gpus, 2); ++j) {
+      const std::string pair = "CudaPair" + std::to_string(i) + "And" + std::to_string(j);
+      for (const auto& [name, kind] : {std::pair("NvlinkCopy", RouteKind::nvlink_copy),
+                                       {"NvlinkLoadStore", RouteKind::nvlink_load_store},
+                                       {"Staged", RouteKind::pcie_staged},
+                                       {"Pcie", RouteKind::pcie_p2p}})
+        if (j == 1 || kind == RouteKind::nvlink_copy || kind == RouteKind::nvlink_load_store)
+          all.push_back(cuda_pair(pair + name, i, j, kind));
+    }
+  return all;
 }
 
 }  // namespace kvhaul::test

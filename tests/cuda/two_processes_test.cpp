@@ -8,7 +8,7 @@
 
 #include "backends/cuda/cuda.h"
 #include "core/runtime.h"
-#include "tests/support/two_gpus.h"
+#include "tests/support/gpu_cluster.h"
 
 namespace kvhaul::test {
 namespace {

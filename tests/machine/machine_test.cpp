@@ -2,6 +2,8 @@
 // NICs.
 #include "machine/machine.h"
 
+#include <algorithm>
+
 #include "tests/machine/box.h"
 
 namespace kvhaul::test {
@@ -179,6 +181,7 @@ TEST(Nvml, WhetherNvlinkJoinsAll) {
 TEST_F(MachineTest, DistancesInTheBox) {
   MachineSources sources;
   sources.sysfs = box_sysfs();
+  sources.proc = path("proc");
   sources.hwloc = false;
   sources.nvml = KVHAUL_FAKE_NVML;
   Machine machine = read_machine(sources);
@@ -190,9 +193,32 @@ TEST_F(MachineTest, DistancesInTheBox) {
   EXPECT_EQ(distance_between(machine, "0000:04:00.0", "0000:55:00.0"), "unknown");
   EXPECT_EQ(distance_between(machine, "", "0000:03:00.0"), "unknown");
   EXPECT_EQ(machine.gpus.found[0].name, "NVIDIA H100 ?80GB? HBM3");
-  EXPECT_EQ(machine.not_found,
-            (Bridges{"hosts and PCIe tree are read from sysfs: hwloc was not asked",
-                     "GPU 2: GPU is lost"}));
+  EXPECT_EQ(
+      machine.not_found,
+      (Bridges{"hosts and PCIe tree are read from sysfs: hwloc was not asked", "GPU 2: GPU is lost",
+               "GPUDirect RDMA by nvidia-peermem: the module is not loaded"}));
+}
+
+TEST_F(MachineTest, WhatKeepsNicsFromGpuMemory) {
+  MachineSources sources;
+  sources.sysfs = box_sysfs();
+  sources.proc = path("proc");
+  sources.hwloc = false;
+  sources.nvml = KVHAUL_FAKE_NVML;
+  const auto said = [&](const std::string& what) {
+    const Machine machine = read_machine(sources);
+    return std::count_if(
+        machine.not_found.begin(), machine.not_found.end(),
+        [&](const std::string& why) { return why.find("GPUDirect RDMA by " + what) == 0; });
+  };
+  const std::string head = "NVRM version: NVIDIA UNIX ";
+  write("proc/driver/nvidia/version", head + "Open Kernel Module for x86_64  580.95.05\n");
+  EXPECT_EQ(said("dma-buf"), 0);
+  EXPECT_EQ(said("nvidia-peermem"), 1);
+  write("proc/driver/nvidia/version", head + "x86_64 Kernel Module  580.95.05\n");
+  write("sys/module/nvidia_peermem/version", "580.95.05\n");
+  EXPECT_EQ(said("dma-buf"), 1);
+  EXPECT_EQ(said("nvidia-peermem"), 0);
 }
 
 TEST_F(MachineTest, AMachineThatShowsNothing) {

@@ -75,8 +75,7 @@ TEST_F(TopoScenario, TheBox) {
   EXPECT_NEAR(rate(s, s.cluster.links[s.cluster.nics[0].pcie_out].name), 55.1, 0.05);
   EXPECT_NEAR(rate(s, s.cluster.links[node.socket[0][1]].name), 22, 0.05);
 
-  EXPECT_EQ(s.routes.order,
-            (std::vector{RouteKind::nvlink_copy, RouteKind::pcie_p2p, RouteKind::pcie_staged}));
+  EXPECT_EQ(s.routes.order, (std::vector{RouteKind::nvlink_copy, RouteKind::pcie_staged}));
   const auto& costs = s.routes.costs;
   EXPECT_EQ(costs[static_cast<std::size_t>(RouteKind::nvlink_copy)].half_bandwidth_bytes,
             1'218'000u);  // 3.1 us x 393 GB/s

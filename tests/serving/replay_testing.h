@@ -127,7 +127,7 @@ inline std::unique_ptr<Replayed> replay(Scenario scenario, const std::string& tr
   Replay replay(s.serving, **reader, *backend, *out);
   if (const auto ready = replay.prepare(runtime, s.cluster); !ready) return failed(ready.error());
   if (const auto ran = runtime.run(replay); !ran) return failed(ran.error());
-  if (replay.trace_error()) return failed(*replay.trace_error());
+  if (const auto error = replay.error()) return failed(*error);
   out->counters = replay.counters();
   std::ranges::sort(out->requests, {}, &RequestResult::request);
   return out;

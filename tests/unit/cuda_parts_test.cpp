@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "backends/cuda/handed_over.h"
-#include "backends/cuda/ring.h"
+#include "backends/ring.h"
 #include "backends/cuda/timer_clock.h"
 #include "backends/tickets.h"
 #include "core/random.h"

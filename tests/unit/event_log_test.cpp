@@ -65,6 +65,25 @@ TEST(EventLog, ReplaysIdentically) {
   EXPECT_EQ(report->chunks, 81u);  // four each, and one again
 }
 
+TEST(EventLog, LogsBehindEachOtherAreOne) {
+  auto logs = recorded_run();
+  const std::size_t one = logs.size();
+  const auto more = recorded_run();
+  logs.insert(logs.end(), more.begin(), more.end());
+  const auto report = verify_log(logs, "run.log");
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_TRUE(report->identical) << report->first_difference;
+  EXPECT_EQ(report->transfers, 40u);
+  EXPECT_EQ(report->chunks, 162u);
+  // Cut anywhere but between them, or with a changed byte in the second, it is refused.
+  for (std::size_t size = one + 1; size < logs.size(); size += 7)
+    EXPECT_FALSE(verify_log(std::span(logs).first(size), "run.log")) << size;
+  logs[one + 11] = 9;
+  const auto other = verify_log(logs, "run.log");
+  ASSERT_FALSE(other);
+  EXPECT_NE(other.error().message.find("found version 9"), std::string::npos);
+}
+
 TEST(EventLog, HoldsHowPiecesAreGathered) {
   for (std::size_t m = 0; m < gather_count; ++m) {
     SchedulerSetup setup = test::one_pair(1);

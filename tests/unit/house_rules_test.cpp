@@ -54,6 +54,7 @@ TEST(HouseRules, FoldersIncludeOnlyWhatTheyMay) {
       {"report", {"core", "traces", "serving", "report"}},
       {"scenarios", {"core", "serving", "backends", "scenarios"}},
       {"machine", {"core", "serving", "machine"}},
+      {"processes", {"core", "processes"}},
   };
   std::size_t seen = 0;
   for (const auto& [folder, allowed] : may)

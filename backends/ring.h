@@ -6,7 +6,7 @@
 
 #include "core/units.h"
 
-namespace kvhaul::cuda {
+namespace kvhaul {
 
 /// A place never wraps around the end: what does not fit before it begins at the start again, and
 /// the bytes between are lost until the place behind them is given back.
@@ -47,4 +47,4 @@ class Ring {
   std::deque<Bytes> ends_;  // of the places, oldest first
 };
 
-}  // namespace kvhaul::cuda
+}  // namespace kvhaul

@@ -1,4 +1,4 @@
-// A node with a host and two GPU places, which on a machine with one GPU lie both in its memory.
+// A node with a host and GPU places, which on a machine with one GPU lie all in its memory.
 #pragma once
 
 #include <utility>
@@ -9,19 +9,20 @@
 
 namespace kvhaul::test {
 
-inline Cluster two_gpu_cluster() {
+inline Cluster gpu_cluster(std::size_t gpus) {
   NodeSpec node;
   node.hosts = {{200e9, 0}};
   NodeSpec::Gpu gpu;
   gpu.memory_bytes = 64 * GiB;
   gpu.host_link = {55e9, 55e9, 0};
   gpu.nvlink = PortRates{400e9, 400e9, 0};
-  node.gpus = {gpu, gpu};
+  node.gpus.assign(gpus, gpu);
   node.peer_to_peer = true;
   ClusterSpec spec;
   spec.nodes.push_back({node, 0, false});
   return *build_cluster(spec);
 }
+inline Cluster two_gpu_cluster() { return gpu_cluster(2); }
 
 /// Costs as measured on an H100; for tests they need only be of the right size.
 inline RoutePlan plan_of(RouteKind kind) {

@@ -1,0 +1,88 @@
+# In the guest of tests/softroce, started by bench/softroce.sh: what the verbs backend makes of RDMA
+# rails. Every measurement leaves a line in /out.
+. /rails.sh
+make_rails 2
+both=rxa0,rxa1,rxb0,rxb1
+rounds=5
+
+busy_s() { # of all processors, since the guest was started
+  awk '/^cpu / { print ($2 + $3 + $4 + $7 + $8) / 100 }' /proc/stat
+}
+TIMEFORMAT='%U %S'
+
+# Runs a command; leaves its output in /tmp/client and what it cost in processor_s: of its process,
+# and of the whole machine, which also has the kernel's part and the other end.
+costed() {
+  local before used
+  before=$(busy_s)
+  used=$({ time "$@" > /tmp/client 2>&1; } 2>&1)
+  processor_s="$(awk -v t="$used" 'BEGIN { split(t, s, " "); print s[1] + s[2] }')"
+  machine_s=$(awk -v a="$before" -v b="$(busy_s)" 'BEGIN { print b - a }')
+}
+row() { # TOOL KIB MIB_PER_S MIB
+  awk -v tool="$1" -v kib="$2" -v rate="$3" -v mib="$4" -v own="$processor_s" -v all="$machine_s" \
+    'BEGIN { printf "%s %d %.2f %.2f %.2f\n", tool, kib, rate, own * 1024 / mib, all * 1024 / mib }' |
+    tee -a /out/rates.txt
+}
+
+mib=128 depth=16
+perftest() { # KIB NAME [OPTION]
+  local args=(-x 1 -F -q 1 -t $depth -s $(($1 * 1024)) -n $((mib * 1024 / $1)) "${@:3}")
+  ib_write_bw -d rxb0 "${args[@]}" > /tmp/server 2>&1 &
+  sleep 0.7
+  costed ib_write_bw -d rxa0 "${args[@]}" 127.0.0.1
+  wait
+  row "$2" "$1" "$(awk '/^ [0-9]/ { print $4 }' /tmp/client)" $mib
+}
+ucx() { # KIB
+  local args=(-x rc_verbs -t put_bw -D zcopy -O $depth -s $(($1 * 1024)) -n $((mib * 1024 / $1)) -w 4 -f)
+  UCX_IB_GID_INDEX=1 ucx_perftest -d rxb0:1 "${args[@]}" > /tmp/server 2>&1 &
+  sleep 0.7
+  UCX_IB_GID_INDEX=1 costed ucx_perftest 127.0.0.1 -d rxa0:1 "${args[@]}"
+  wait
+  row ucx_put_zcopy "$1" "$(awk 'NF == 8 && $1 + 0 > 0 { print $6 }' /tmp/client)" $mib
+}
+ours() { # KIB
+  costed verbs_bench rate rxa0,rxb0 "$1" $depth 2.2
+  local rate
+  rate=$(awk '{ print $2 }' /tmp/client)
+  row kvhaul "$1" "$rate" "$(awk -v r="$rate" 'BEGIN { print r * 2.2 }')"
+}
+rails() { # NAME NICS COUNT POLICY
+  echo "$1 $(verbs_bench rails "$2" "$3" 10 "$4" 4)" | tee -a /out/rails.txt
+}
+
+echo "== one rail, unshaped: TOOL KIB MiB/s, processor s/GiB of the sender's process and of the machine"
+for ((round = 0; round < rounds; ++round)); do
+  for kib in 64 1024; do
+    perftest $kib ib_write_bw
+    ours $kib
+    ucx $kib
+    perftest $kib ib_write_bw_-e -e
+  done
+done
+
+echo "== two rails, 80 Mb/s each, then one of them 40 Mb/s"
+for ((round = 0; round < rounds; ++round)); do
+  shape 0 80mbit
+  shape 1 80mbit
+  rails one rxa0,rxb0 1 least_finish
+  rails two $both 2 least_finish
+  rails two_round_robin $both 2 round_robin
+  shape 1 40mbit
+  rails half_alone rxa1,rxb1 1 least_finish
+  rails and_a_half $both 2 least_finish
+  rails and_a_half_round_robin $both 2 round_robin
+done
+
+echo "== a rail is lost; a process is killed"
+for ((round = 0; round < 3; ++round)); do
+  verbs_tests --gtest_filter='*LostPath*' --gtest_color=no | grep ' ms after' | tee -a /out/lost.txt
+done
+verbs_tests --gtest_filter='*LostProcess*' --gtest_color=no | grep ' ms after' | tee -a /out/lost.txt
+
+echo "== two rails, 40 Mb/s each: calibrated, and a trace replayed"
+shape 0 40mbit 32k
+shape 1 40mbit 32k
+kvhaul calibrate -s /scenario.yaml -b verbs --nics $both --repeats 3 --segment '2 MiB' | tee /out/calibrated.txt
+kvhaul replay -t /trace.csv -n 16 --speedup 0.15 -s /scenario.yaml -b verbs --nics $both -o /out/real

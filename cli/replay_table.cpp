@@ -1,0 +1,105 @@
+#include <algorithm>
+#include <cmath>
+
+#include "cli/replay_run.h"
+#include "cli/run_report.h"
+#include "cli/terminal.h"
+#include "core/unit_text.h"
+
+namespace kvhaul::cli {
+namespace {
+
+/// Milliseconds with four digits; nothing finer than a microsecond is worth reading.
+std::string ms_text(double ns) {
+  if (ns > 0 && ns < 1000) return "<0.001";
+  return number_text(std::round(ns / 1000) / 1000, 4);
+}
+
+std::string count_text(double count) {
+  return count < 1e6 ? number_text(count) : number_text(count / 1e6) + " million";
+}
+
+}  // namespace
+
+std::string replay_table(const ReplayResult& result) {
+  const RunSummary& s = result.summary;
+  std::string out = s.labels.scenario + ": " + s.labels.model + ", " + s.labels.trace + "\n" +
+                    result.backend + "; policy " + s.labels.policy + ", streaming " +
+                    s.labels.streaming + ", " + s.labels.direction + "\n\n";
+  TextTable times({"ms", "mean", "p50", "p90", "p99", "max"});
+  const auto add = [&](const char* name, const Histogram& h) {
+    if (h.count() == 0) return times.add({name, "-", "-", "-", "-", "-"});
+    times.add({name, ms_text(h.mean()), ms_text(h.percentile(0.5)), ms_text(h.percentile(0.9)),
+               ms_text(h.percentile(0.99)), ms_text(static_cast<double>(h.most()))});
+  };
+  add("time to first token", s.ttft_ns);
+  add("  queue", s.queue_ns);
+  add("  prefill", s.prefill_ns);
+  add("  exposed transfer", s.exposed_ns);
+  add("inter-token latency", s.itl_ns);
+  add("one KV transfer", s.transfer_ns);
+  out += times.text() + "\n";
+
+  out += "requests    " + std::to_string(s.requests.completed) + " completed";
+  if (s.requests.transfer_failed)
+    out +=
+        toned(Tone::warning, ", " + std::to_string(s.requests.transfer_failed) + " lost their KV");
+  if (s.requests.too_large)
+    out += ", " + std::to_string(s.requests.too_large) + " too large for an instance";
+  if (s.requests.failed_in_trace)
+    out += ", " + std::to_string(s.requests.failed_in_trace) + " without output in the trace";
+  out += " in " + duration_text(s.duration_ns) + "\n";
+  for (const std::string& note : s.trace_notes) out += "            " + note + "\n";
+  if (s.requests.registration_ns > 0)
+    out += "            before that, KV memory is registered in " +
+           duration_text(s.requests.registration_ns) + "\n";
+  if (s.requests.cached_tokens)
+    out += "            " +
+           number_text(100.0 * static_cast<double>(s.requests.cached_tokens) /
+                       static_cast<double>(s.requests.input_tokens)) +
+           "% of input tokens came from the prefix cache\n";
+  if (s.has_slo && s.requests.completed)
+    out += "SLO         " +
+           number_text(100.0 * static_cast<double>(s.slo_attained) /
+                           static_cast<double>(s.requests.completed),
+                       4) +
+           "% attained\n";
+  out += "KV moved    " + bytes_text(s.delivered_bytes) + " in " + std::to_string(s.transfers) +
+         " transfers, " + std::to_string(s.scheduler.chunks_posted) + " chunks; " +
+         std::to_string(s.pieces) + " pieces\n";
+  if (s.scheduler.chunks_resent || s.scheduler.quarantines)
+    out += "faults      " + std::to_string(s.scheduler.chunks_resent) + " chunks (" +
+           bytes_text(s.resent_bytes) + ") sent again, " + std::to_string(s.scheduler.timeouts) +
+           " timed out; " + std::to_string(s.scheduler.quarantines) + " quarantines, " +
+           std::to_string(s.scheduler.readmissions) + " taken back\n";
+  if (s.requests.checked_transfers)
+    out += "payload     " + std::to_string(s.requests.checked_transfers) + " checksums compared, " +
+           std::to_string(s.requests.damaged_transfers) + " wrong" +
+           (s.requests.damaged_transfers ? " and sent again" : "") + "\n";
+  for (const RunSummary::RouteUse& use : s.routes)
+    out += (use.tier == 0 ? "route       " : toned(Tone::warning, "FALLBACK    ")) + use.kind +
+           "  " + bytes_text(use.bytes) + "\n";
+  for (std::size_t i = 0; i < std::min<std::size_t>(3, s.links.size()); ++i) {
+    const LinkUse& use = s.links[i];
+    out += std::string(i == 0 ? "busiest     " : "            ") +
+           result.cluster.links[use.link].name + "  " + number_text(100 * use.utilisation) +
+           "% of " + rate_text(result.cluster.links[use.link].bytes_per_s) + ", saturated " +
+           number_text(100 * use.saturated_share) + "% of the time\n";
+  }
+  for (const auto& [name, value] : s.notes) {
+    if (name == "moved_gbytes_per_s") out += "copy rate   " + value + " GB/s while copying";
+    if (name == "plain_memcpy_gbytes_per_s") out += ", plain memcpy loop " + value + " GB/s";
+    if (name == "moved_by_memcpy") out += ", ratio " + value + "\n";
+  }
+  out += "\nreplayed in " + number_text(result.wall_s) + " s";
+  if (s.labels.time == "virtual")
+    out += " (" + count_text(static_cast<double>(s.requests.requests) / result.wall_s) +
+           " requests/s, " +
+           count_text(static_cast<double>(s.scheduler.chunks_posted) / result.wall_s) +
+           " chunks/s)";
+  out += "; files in " + result.directory + "/\n";
+  out += "to look at: " + result.directory + "/" + report_file + "\n";
+  return out;
+}
+
+}  // namespace kvhaul::cli

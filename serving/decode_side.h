@@ -1,0 +1,47 @@
+// The decode instances of this process: KV pages for requests that come, decode steps for those
+// whose KV is here, and the end of a request.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "serving/kv_move.h"
+#include "serving/mover.h"
+
+namespace kvhaul {
+
+class Front;
+
+class DecodeSide final : public MoverOwner {
+ public:
+  /// `front` is null where another process has it.
+  DecodeSide(ReplayParts& parts, Front* front);
+  ~DecodeSide() override;
+  /// In pull.
+  void use(Mover& mover) { mover_ = &mover; }
+
+  void step(TimeNs at, TimeNs now, std::uint32_t instance);
+  void message(TimeNs now, const ControlMessage& message);
+  void moved(TimeNs now, std::uint32_t slot, KvMove move) override;  // pull
+  /// The prefill side of a request is gone. What has landed goes on.
+  void peer_lost(TimeNs now, std::uint32_t slot, const RequestResult& request);
+
+ private:
+  struct Request;
+  struct State;
+
+  void begin(TimeNs now, std::uint32_t slot, const ControlMessage& message);
+  void reserve(TimeNs now, std::uint32_t instance);
+  void landed(TimeNs now, std::uint32_t slot, bool failed);
+  void begin_steps(TimeNs at, std::uint32_t instance);
+  void finish(TimeNs now, std::uint32_t slot);
+
+  ReplayParts& parts_;
+  Mover* mover_ = nullptr;  // null where the other side moves
+  Front* front_;
+  std::vector<std::unique_ptr<State>> states_;  // by instance; null where another process has it
+  SlotTable<Request> requests_;
+};
+
+}  // namespace kvhaul

@@ -1,0 +1,54 @@
+// The KV of one request on its way: which units it is cut into, and which bytes a unit is.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/paged_layout.h"
+#include "serving/replay_parts.h"
+
+namespace kvhaul {
+
+/// Ends of the prefill chunks in tokens; what is cached is a chunk of its own.
+std::vector<std::uint32_t> plan_chunks(const ReplayConfig& config, std::uint32_t cached_tokens,
+                                       std::uint32_t input_tokens);
+
+/// Whether a unit is one layer; else it has all of them.
+bool by_layer(Streaming streaming);
+
+struct KvMove {
+  std::uint64_t request = ~std::uint64_t{0};  // number; nothing is moved while it is this
+  std::uint32_t input_tokens = 0;
+  std::uint32_t prefill_instance = 0, decode_instance = 0;
+  std::vector<std::uint32_t> chunk_ends;
+  PageList source_pages;  // of all tokens
+  PageList target_pages;
+  TimeNs prefill_end_expected_ns = 0;
+
+  std::uint32_t announced_units = 0;  // readable
+  std::uint32_t engine_units = 0;     // given to the serving engine
+  std::uint32_t submitted_units = 0;
+  std::uint32_t pending_transfers = 0;
+  std::uint32_t damaged = 0;
+  bool target_known = false;
+  bool all_announced = false;
+  bool failed = false;
+  bool peer_lost = false;  // nobody answers at the other end
+  Bytes bytes = 0;
+  std::vector<TransferRow> rows;
+};
+
+/// What a unit covers, by the streaming mode.
+struct UnitSpan {
+  std::uint32_t chunk = 0;
+  std::uint32_t first_token = 0, end_token = 0;
+  std::uint32_t first_layer = 0, end_layer = 0;
+};
+UnitSpan span_of(const ReplayConfig& config, const KvMove& move, std::uint32_t unit);
+std::uint32_t units_of(const ReplayConfig& config, std::size_t chunks);
+
+/// Appends the pieces that one lane moves of a unit.
+void describe_lane(const ReplayParts& parts, const KvMove& move, std::uint32_t unit,
+                   const Lane& lane, std::vector<Descriptor>& out);
+
+}  // namespace kvhaul

@@ -1,0 +1,74 @@
+// Moves the KV of requests, unit by unit, and finds out whether it arrived as it was. It is on the
+// side that posts: prefill in push, decode in pull.
+//
+// Where the serving engine has a cost of its own, a unit's transfers are submitted that much after
+// they could have been.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <vector>
+
+#include "serving/kv_move.h"
+#include "serving/payload_checks.h"
+
+namespace kvhaul {
+
+/// The side that the mover works for.
+class MoverOwner {
+ public:
+  virtual ~MoverOwner() = default;
+  /// Nothing of it is under way any more: all is there, or it failed. The slot is free.
+  virtual void moved(TimeNs now, std::uint32_t slot, KvMove move) = 0;
+};
+
+class Mover {
+ public:
+  Mover(ReplayParts& parts, MoverOwner& owner) : parts_(parts), owner_(owner), checks_(parts) {}
+
+  /// Fails with bad_input when a request can have more units or lanes than a tag can name.
+  static Result<void> check_limits(const ReplayParts& parts);
+  /// Finds the channels between all instances that this process posts for.
+  void prepare();
+
+  void begin(std::uint32_t slot, KvMove move) { moves_[slot] = std::move(move); }
+  bool moves(std::uint32_t slot, std::uint64_t request) {
+    return slot < moves_.size() && moves_[slot].request == request;
+  }
+  void target_known(TimeNs now, std::uint32_t slot, const PageList& pages);
+  /// So many units of it are readable; they are `all` when prefill has ended.
+  void announce(TimeNs now, std::uint32_t slot, std::uint32_t units, bool all);
+  /// The other side is gone: no more is moved. `all`: nor announced.
+  void peer_lost(TimeNs now, std::uint32_t slot, bool all);
+
+  /// The engine is through with the next unit of a request; the slot may have a new one by now.
+  void engine_done(TimeNs now, std::uint32_t slot, std::uint64_t request);
+  void transfer_ended(TimeNs now, const TransferEnd& end);
+  void compare(const ControlMessage& message) { checks_.compare(message); }
+  void compared(TimeNs now, const ControlMessage& message);
+
+  /// Checks that can be done now; each takes its time in real time, so one at a time.
+  bool checks_due() const;
+  bool checks_running() const { return checks_.running(); }
+  void check_one(TimeNs now);
+
+ private:
+  void submit_units(TimeNs now, std::uint32_t slot);
+  void submit_unit(TimeNs now, std::uint32_t slot, std::uint32_t unit);
+  void submit_lane(TimeNs now, std::uint32_t slot, std::uint32_t unit, std::uint32_t lane);
+  TransferRow& row_of(KvMove& move, std::uint32_t chunk, std::uint8_t tier) const;
+  void settle_checks(TimeNs now);
+  void maybe_done(TimeNs now, std::uint32_t slot);
+
+  ReplayParts& parts_;
+  MoverOwner& owner_;
+  std::vector<PairHandle> pairs_;  // [prefill instance][decode instance][lane]
+  SlotTable<KvMove> moves_;
+  TimeNs decode_layer_ns_ = 0;  // of a lone sequence; spaces the deadlines of layers
+  PayloadChecks checks_;
+  std::deque<PayloadChecks::Check> waiting_checks_;  // of what has landed, oldest first
+  std::size_t open_transfers_ = 0;
+  std::vector<Descriptor> descriptors_;  // scratch
+};
+
+}  // namespace kvhaul

@@ -1,0 +1,62 @@
+// The prefill instances of this process: a queue each, their KV pages and prefix caches, and
+// prefill, prefill chunk by prefill chunk. What has been computed is announced to who moves it.
+//
+// The source pages of a request are free again when all of it has been moved.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "serving/kv_move.h"
+#include "serving/mover.h"
+#include "serving/prefix_cache.h"
+
+namespace kvhaul {
+
+class Front;
+
+class PrefillSide final : public MoverOwner {
+ public:
+  /// `front` is null where another process has it.
+  PrefillSide(ReplayParts& parts, Front* front);
+  ~PrefillSide() override;
+  /// In push.
+  void use(Mover& mover) { mover_ = &mover; }
+
+  /// The front gives a request to one of the instances, at `at`.
+  void assign(TimeNs at, TimeNs now, std::uint32_t slot, const RequestResult& request,
+              std::vector<std::uint64_t>& prefix_blocks);
+  /// Tokens of a prompt that an instance has already.
+  std::uint64_t cached_tokens(std::uint32_t instance,
+                              std::span<const std::uint64_t> prefix_blocks) const;
+  /// The decode side of a request is gone.
+  void peer_lost(TimeNs now, std::uint32_t slot, std::uint64_t request);
+
+  void step(TimeNs at, TimeNs now, std::uint32_t instance);
+  void message(TimeNs now, const ControlMessage& message);
+  void moved(TimeNs now, std::uint32_t slot, KvMove move) override;  // push
+
+ private:
+  struct Request;
+  struct State;
+
+  bool take_source_pages(State& state, Request& request, std::uint32_t hits) const;
+  void start_prefill(TimeNs at, TimeNs now, std::uint32_t instance);
+  void begin_move(std::uint32_t slot);
+  void schedule(std::uint32_t instance);
+  void fill_prompt(std::uint32_t slot);
+  void readable(TimeNs now, std::uint32_t slot, std::uint32_t units);
+  void release_source(TimeNs now, std::uint32_t slot, bool keep);
+
+  ReplayParts& parts_;
+  Mover* mover_ = nullptr;  // null where the other side moves
+  Front* front_;
+  std::vector<std::unique_ptr<State>> states_;  // by instance; null where another process has it
+  SlotTable<Request> requests_;
+  std::vector<Descriptor> descriptors_;  // scratch
+  std::vector<SegmentRange> ranges_;     // scratch
+};
+
+}  // namespace kvhaul

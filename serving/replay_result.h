@@ -1,0 +1,82 @@
+// What comes of a replay: a row per request, its rows of transfers, and sums.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "core/backend.h"
+#include "core/transfer.h"
+#include "core/units.h"
+
+namespace kvhaul {
+
+enum class RequestOutcome : std::uint8_t {
+  completed,
+  transfer_failed,  // a transfer failed, could not be made right after damage, or lost its peer
+  too_large,        // its KV does not fit into an instance at all
+  failed_in_trace,  // the trace has no output for it; not replayed
+};
+std::string_view request_outcome_name(RequestOutcome outcome);
+
+struct RequestResult {
+  std::uint64_t request = 0;  // number in the trace, from 0
+  std::uint64_t line = 0;
+  RequestOutcome outcome = RequestOutcome::completed;
+  std::uint32_t input_tokens = 0, output_tokens = 0, cached_tokens = 0;
+  std::uint32_t prefill_instance = 0, decode_instance = 0;
+  TimeNs arrival_ns = 0;
+  TimeNs prefill_start_ns = 0;
+  TimeNs prefill_end_ns = 0;
+  TimeNs landed_ns = 0;  // all KV is at the decode side, and it knows
+  TimeNs finished_ns = 0;
+  Bytes bytes = 0;  // moved for it, re-sent ones not counted
+};
+
+/// Sums over the transfers of one prefill chunk on one tier of route.
+struct TransferRow {
+  std::uint64_t request = 0;
+  std::uint32_t prefill_chunk = 0;
+  std::uint8_t tier = 0;
+  std::uint32_t transfers = 0;
+  std::uint64_t chunks = 0, pieces = 0;
+  std::uint64_t resent_chunks = 0;
+  std::uint8_t gathers = 0;   // bit m: method m gathered the pieces of some transfer
+  std::uint32_t failed = 0;   // transfers that did not deliver
+  std::uint32_t damaged = 0;  // transfers whose checksum was wrong, and which were made again
+  Bytes bytes = 0, resent_bytes = 0;
+  TimeNs first_submitted_ns = never_ns;
+  TimeNs last_reported_ns = 0;
+  // Of the transfer that ended last; they add up to its whole time.
+  TimeNs wait_ns = 0, post_ns = 0, wire_ns = 0, detect_ns = 0;
+};
+
+/// Is told what came of everything; writes the files of a run.
+class ReplayObserver {
+ public:
+  virtual ~ReplayObserver() = default;
+  virtual void request_done(const RequestResult& result, const std::vector<TransferRow>& rows) = 0;
+  virtual void transfer_done(const TransferEnd& end) = 0;
+  virtual void chunks_ended(std::span<const Completion> completions) = 0;
+  /// Called now and then with the number of requests that are done.
+  virtual void progress(TimeNs now, std::uint64_t requests_done) = 0;
+};
+
+struct ReplayCounters {
+  std::uint64_t requests = 0;  // read from the trace
+  std::uint64_t completed = 0;
+  std::uint64_t transfer_failed = 0;
+  std::uint64_t too_large = 0;
+  std::uint64_t failed_in_trace = 0;
+  std::uint64_t damaged_transfers = 0;  // found by checksum and made again
+  std::uint64_t checked_transfers = 0;  // checksums compared
+  std::uint64_t cached_tokens = 0;
+  std::uint64_t input_tokens = 0;
+  std::uint64_t source_runs = 0, target_runs = 0;  // page runs of all requests
+  /// Before the run: of the node that takes longest to register its KV memory with its NICs, at the
+  /// scenario's rate.
+  TimeNs registration_ns = 0;
+};
+
+}  // namespace kvhaul
