@@ -76,7 +76,8 @@ Result<void> read_lists(const Json& json, const std::string& file, RunDirectory&
 
 /// Every group and number that comparisons are made of.
 Result<void> check_keys(const RunDirectory& run, const std::string& file) {
-  for (const char* key : {"scenario", "model", "trace", "backend", "time", "policy", "streaming"})
+  for (const char* key :
+       {"scenario", "model", "trace", "backend", "time", "policy", "streaming", "direction"})
     if (run.texts.count("run." + std::string(key)) == 0)
       return damaged(file, "a text 'run." + std::string(key) + "', found none");
   std::vector<std::string> numbers = {"duration_s",

@@ -115,7 +115,10 @@ bool VerbsBackend::hand_over(Channel& channel, ChannelId id) {
   }
   requests_[count - 1].send_flags |= IBV_SEND_SIGNALED;
   ibv_send_wr* const first = requests_.link();
-  if (!channel.pull)
+  // The processor copies what goes inline, and cannot read a device's memory.
+  const bool in_device = devices() != nullptr && (!channel.staging || !channel.staging->near) &&
+                         cluster_->places[channel.source].kind == PlaceKind::gpu;
+  if (!channel.pull && !in_device)
     for (std::uint32_t i = 0; i < count; ++i)
       if (requests_[i].num_sge == 1 &&
           requests_[i].sg_list->length <= channel.pair.sizes().inline_bytes)

@@ -36,6 +36,7 @@ Result<Datagrams> Datagrams::make(Port& port, std::uint32_t key, std::uint8_t ta
 
 Result<void> Datagrams::revive() {
   ++generation_;
+  broken_ = true;  // until all of this has gone well
   ibv_qp_attr attributes = {};
   attributes.qp_state = IBV_QPS_RESET;
   if (const int code = ibv_modify_qp(pair_.get(), &attributes, IBV_QP_STATE); code != 0)
@@ -47,8 +48,9 @@ Result<void> Datagrams::revive() {
                                      IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_QKEY);
       code != 0)
     return failed(*port_, "to INIT", code);
-  broken_ = false;
-  for (std::uint32_t number = sends; number < sends + receives; ++number) receive_into(number);
+  bool receives_posted = true;
+  for (std::uint32_t number = sends; number < sends + receives; ++number)
+    receives_posted = receive_into(number) && receives_posted;
   attributes.qp_state = IBV_QPS_RTR;
   if (const int code = ibv_modify_qp(pair_.get(), &attributes, IBV_QP_STATE); code != 0)
     return failed(*port_, "to RTR", code);
@@ -58,10 +60,11 @@ Result<void> Datagrams::revive() {
     return failed(*port_, "to RTS", code);
   free_.clear();
   for (std::uint32_t number = sends; number-- > 0;) free_.push_back(number);
+  broken_ = !receives_posted;
   return {};
 }
 
-void Datagrams::receive_into(std::uint32_t number) {
+bool Datagrams::receive_into(std::uint32_t number) {
   ibv_sge piece = {reinterpret_cast<std::uint64_t>(buffer(number)),
                    route_header_bytes + frame_bytes_, region_->lkey};
   ibv_recv_wr request = {};
@@ -69,7 +72,9 @@ void Datagrams::receive_into(std::uint32_t number) {
   request.sg_list = &piece;
   request.num_sge = 1;
   ibv_recv_wr* bad = nullptr;
-  if (ibv_post_recv(pair_.get(), &request, &bad) != 0) broken_ = true;
+  if (ibv_post_recv(pair_.get(), &request, &bad) == 0) return true;
+  broken_ = true;
+  return false;
 }
 
 bool Datagrams::send(ibv_ah* way, std::uint32_t far_number, std::string_view frame) {

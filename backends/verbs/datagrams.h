@@ -42,7 +42,7 @@ class Datagrams {
   std::byte* buffer(std::uint32_t number) {
     return memory_.data() + std::size_t{number} * (route_header_bytes + frame_bytes_);
   }
-  void receive_into(std::uint32_t number);
+  bool receive_into(std::uint32_t number);
 
   Port* port_ = nullptr;
   std::uint32_t key_ = 0;
