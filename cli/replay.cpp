@@ -56,6 +56,8 @@ Options declare() {
       "another policy; Mooncake's format must be told from Qwen's");
   options.example("kvhaul replay -t conv.csv -s dgx-h100-pair --faults flap.yaml --record run.log",
                   "with scripted faults, recording every event and decision");
+  options.example("mpirun -np 4 kvhaul replay -t conv.csv -s four-nodes.yaml -b verbs",
+                  "one replay by four processes, over RDMA (docs/many-machines.md)");
   return options;
 }
 

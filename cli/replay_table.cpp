@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "cli/replay_run.h"
+#include "cli/run_report.h"
 #include "cli/terminal.h"
 #include "core/unit_text.h"
 
@@ -41,7 +42,8 @@ std::string replay_table(const ReplayResult& result) {
 
   out += "requests    " + std::to_string(s.requests.completed) + " completed";
   if (s.requests.transfer_failed)
-    out += ", " + std::to_string(s.requests.transfer_failed) + " lost their KV";
+    out +=
+        toned(Tone::warning, ", " + std::to_string(s.requests.transfer_failed) + " lost their KV");
   if (s.requests.too_large)
     out += ", " + std::to_string(s.requests.too_large) + " too large for an instance";
   if (s.requests.failed_in_trace)
@@ -75,8 +77,8 @@ std::string replay_table(const ReplayResult& result) {
            std::to_string(s.requests.damaged_transfers) + " wrong" +
            (s.requests.damaged_transfers ? " and sent again" : "") + "\n";
   for (const RunSummary::RouteUse& use : s.routes)
-    out += std::string(use.tier == 0 ? "route       " : "FALLBACK    ") + use.kind + "  " +
-           bytes_text(use.bytes) + "\n";
+    out += (use.tier == 0 ? "route       " : toned(Tone::warning, "FALLBACK    ")) + use.kind +
+           "  " + bytes_text(use.bytes) + "\n";
   for (std::size_t i = 0; i < std::min<std::size_t>(3, s.links.size()); ++i) {
     const LinkUse& use = s.links[i];
     out += std::string(i == 0 ? "busiest     " : "            ") +
@@ -96,6 +98,7 @@ std::string replay_table(const ReplayResult& result) {
            count_text(static_cast<double>(s.scheduler.chunks_posted) / result.wall_s) +
            " chunks/s)";
   out += "; files in " + result.directory + "/\n";
+  out += "to look at: " + result.directory + "/" + report_file + "\n";
   return out;
 }
 

@@ -63,7 +63,6 @@ void DecodeSide::message(TimeNs now, const ControlMessage& message) {
   if (kind == ReplayMessage::readable) {
     std::uint32_t units = 0;
     body.take(units, request.result.prefill_end_ns);
-    if (request.result.prefill_end_ns != 0) request.result.chunk_ended_ns = body.times();
     if (mover_ == nullptr || !mover_->moves(slot, message.value2)) return;
     const std::size_t chunks =
         plan_chunks(parts_.config, request.result.cached_tokens, request.result.input_tokens)
@@ -73,7 +72,6 @@ void DecodeSide::message(TimeNs now, const ControlMessage& message) {
   } else if (kind == ReplayMessage::landed) {
     const bool failed = body.word() != 0;
     body.take(request.result.prefill_end_ns, request.result.bytes);
-    request.result.chunk_ended_ns = body.times();
     request.rows = read_rows(body);
     landed(now, slot, failed);
   }

@@ -128,7 +128,6 @@ void PrefillSide::start_prefill(TimeNs at, TimeNs now, std::uint32_t index) {
 
   // What is cached is readable at once; it is the first chunk and takes no time.
   state.chunk = result.cached_tokens != 0 ? 1 : 0;
-  result.chunk_ended_ns.assign(state.chunk, at);
   state.layer = 0;
   state.chunk_start_ns = at;
   TimeNs end = at;
@@ -205,7 +204,6 @@ void PrefillSide::step(TimeNs at, TimeNs now, std::uint32_t index) {
   const bool chunk_done = ++state.layer == parts_.config.model.layers;
   const bool last_chunk = state.chunk + 1 == request.chunk_ends.size();
   const bool prefill_done = chunk_done && last_chunk;
-  if (chunk_done) request.result.chunk_ended_ns.push_back(at);
   if (prefill_done) {
     request.prefilled = true;
     request.result.prefill_end_ns = at;
@@ -271,12 +269,9 @@ void PrefillSide::readable(TimeNs now, std::uint32_t slot, std::uint32_t units) 
     if (request.prefilled) release_source(now, slot, false);
     return;
   }
-  const RequestResult& result = request.result;
-  BodyWriter body;
-  body.add(request.readable_units, result.prefill_end_ns);
-  if (request.prefilled) body.times(result.chunk_ended_ns);
-  send(parts_, parts_.prefill_node(result), parts_.decode_node(result), ReplayMessage::readable,
-       slot, result.request, body.take());
+  send(parts_, parts_.prefill_node(request.result), parts_.decode_node(request.result),
+       ReplayMessage::readable, slot, request.result.request,
+       {request.readable_units, static_cast<std::uint64_t>(request.result.prefill_end_ns)});
 }
 
 // ---- The end of a request here ----------------------------------------------------------------
@@ -300,7 +295,7 @@ void PrefillSide::moved(TimeNs now, std::uint32_t slot, KvMove move) {
   const RequestResult& result = requests_[slot].result;
   if (!requests_[slot].peer_lost) {
     BodyWriter body;
-    body.add(move.failed, result.prefill_end_ns, move.bytes).times(result.chunk_ended_ns);
+    body.add(move.failed, result.prefill_end_ns, move.bytes);
     write_rows(body, move.rows);
     send(parts_, parts_.prefill_node(result), parts_.decode_node(result), ReplayMessage::landed,
          slot, result.request, body.take());

@@ -8,7 +8,6 @@ void write_request(BodyWriter& body, const RequestResult& r) {
   body.add(r.request, r.line, r.outcome, r.input_tokens, r.output_tokens, r.cached_tokens,
            r.prefill_instance, r.decode_instance, r.arrival_ns, r.prefill_start_ns,
            r.prefill_end_ns, r.landed_ns, r.finished_ns, r.bytes);
-  body.times(r.chunk_ended_ns);
 }
 
 RequestResult read_request(BodyReader& body) {
@@ -16,7 +15,6 @@ RequestResult read_request(BodyReader& body) {
   body.take(r.request, r.line, r.outcome, r.input_tokens, r.output_tokens, r.cached_tokens,
             r.prefill_instance, r.decode_instance, r.arrival_ns, r.prefill_start_ns,
             r.prefill_end_ns, r.landed_ns, r.finished_ns, r.bytes);
-  r.chunk_ended_ns = body.times();
   return r;
 }
 

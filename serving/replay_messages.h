@@ -49,11 +49,6 @@ class BodyWriter {
     for (const PageRun& run : pages) add(std::uint64_t{run.first} << 32 | run.count);
     return *this;
   }
-  BodyWriter& times(const std::vector<TimeNs>& times) {
-    add(times.size());
-    for (const TimeNs time : times) add(time);
-    return *this;
-  }
   std::vector<std::uint64_t> take() { return std::move(words_); }
 
  private:
@@ -83,12 +78,6 @@ class BodyReader {
       pages.push_back({static_cast<std::uint32_t>(run >> 32), static_cast<std::uint32_t>(run)});
     }
     return pages;
-  }
-  std::vector<TimeNs> times() {
-    std::vector<TimeNs> times;
-    for (std::uint64_t left = word(); left > 0 && whole_; --left)
-      times.push_back(static_cast<TimeNs>(word()));
-    return times;
   }
   std::span<const std::uint64_t> rest() const { return words_.subspan(at_); }
   bool whole() const { return whole_; }

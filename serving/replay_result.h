@@ -32,8 +32,6 @@ struct RequestResult {
   TimeNs landed_ns = 0;  // all KV is at the decode side, and it knows
   TimeNs finished_ns = 0;
   Bytes bytes = 0;  // moved for it, re-sent ones not counted
-  /// Ends of its prefill chunks; the first one is the start of prefill where tokens were cached.
-  std::vector<TimeNs> chunk_ended_ns = {};
 };
 
 /// Sums over the transfers of one prefill chunk on one tier of route.

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/unit_text.h"
+#include "serving/kv_move.h"
 
 namespace kvhaul {
 namespace {
@@ -47,6 +48,19 @@ std::string gather_names(std::uint8_t gathers) {
       names += gather_name(static_cast<Gather>(m));
     }
   return names;
+}
+
+/// When each prefill chunk of a request ended: they follow each other without a gap.
+std::vector<TimeNs> chunk_ends(const ReplayConfig& config, const RequestResult& r) {
+  std::vector<TimeNs> ends;
+  TimeNs at = r.prefill_start_ns;
+  std::uint32_t before = 0;
+  for (const std::uint32_t end : plan_chunks(config, r.cached_tokens, r.input_tokens)) {
+    if (end > r.cached_tokens) at += config.prefill.timing->prefill_ns(end - before, before);
+    ends.push_back(std::min(at, r.prefill_end_ns));
+    before = end;
+  }
+  return ends;
 }
 
 double per_second(double amount, TimeNs time_ns) {
@@ -184,7 +198,7 @@ void RunFiles::progress(TimeNs now, std::uint64_t requests_done) {
 
 void RunFiles::sample(const RequestResult& result, const std::vector<TransferRow>& rows) {
   if (result.request % sample_every_ != 0) return;
-  samples_.push_back({result, rows});
+  samples_.push_back({result, rows, chunk_ends(config_, result)});
   if (samples_.size() <= sampled_requests_max) return;
   sample_every_ *= 2;
   std::erase_if(samples_,

@@ -108,12 +108,12 @@ void write_request(Writer& writer, const Timeline& timeline, const TimelineReque
        "\"input_tokens\":" + std::to_string(r.input_tokens) +
            ",\"cached_tokens\":" + std::to_string(r.cached_tokens));
   std::vector<Slice> chunks;
-  for (std::size_t c = 0; c < r.chunk_ended_ns.size(); ++c) {
-    const TimeNs from = c == 0 ? r.prefill_start_ns : r.chunk_ended_ns[c - 1];
+  for (std::size_t c = 0; c < request.chunk_ended_ns.size(); ++c) {
+    const TimeNs from = c == 0 ? r.prefill_start_ns : request.chunk_ended_ns[c - 1];
     chunks.push_back({requests, track, std::string("prefill chunk ").append(std::to_string(c)),
-                      from, r.chunk_ended_ns[c]});
+                      from, request.chunk_ended_ns[c]});
     // What was cached is there at once.
-    if (r.chunk_ended_ns[c] > from) writer.slice(chunks.back(), "");
+    if (request.chunk_ended_ns[c] > from) writer.slice(chunks.back(), "");
   }
   part("exposed transfer", r.prefill_end_ns, r.landed_ns, "");
   part("decode", r.landed_ns, r.finished_ns,

@@ -19,6 +19,8 @@ namespace kvhaul {
 struct TimelineRequest {
   RequestResult result;
   std::vector<TransferRow> rows;
+  /// Ends of its prefill chunks; the first one is the start of prefill where tokens were cached.
+  std::vector<TimeNs> chunk_ended_ns;
 };
 
 struct Timeline {

@@ -1,6 +1,6 @@
 // The verbs backend: RDMA through libibverbs, over InfiniBand and RoCE, in real time.
 //
-//   backend.cpp      the contract (core/backend.h) over all below
+//   verbs_backend.h  the contract (core/backend.h) over all below; backend*.cpp by concern
 //   port_choice.h    which port, and which of its addresses
 //   port.h           an opened port
 //   queue_pair.h     a reliable connection, made again when its path breaks
