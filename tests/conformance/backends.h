@@ -131,22 +131,25 @@ inline std::vector<BackendUnderTest> backends_under_test() {
 #ifdef KVHAUL_HAS_VERBS
   // Two nodes in one process. By name the first half of the devices is those of one side; a rail
   // joins the first of each half.
-  const auto make_verbs = [] { return verbs::make_backend({}); };
-  const auto make_verbs_one_rail = [] {
+  const auto one_rail_nics = [] {
     const std::vector<std::string> devices = verbs::device_names();
-    return verbs::make_backend({.nics = {devices.front(), devices[devices.size() / 2]}});
+    return std::vector<std::string>{devices.front(), devices[devices.size() / 2]};
   };
+  const auto make_verbs = [] { return verbs::make_backend({}); };
+  const auto make_verbs_one_rail = [=] { return verbs::make_backend({.nics = one_rail_nics()}); };
   const std::string no_verbs = verbs::missing();
   const std::string no_two_rails = !no_verbs.empty()                  ? no_verbs
                                    : verbs::device_names().size() < 4 ? "fewer than 4 RDMA devices"
                                                                       : "";
   // Device memory that no NIC can register, and such as it can by its address.
-  const auto make_verbs_devices = [] {
-    return verbs::make_backend({.devices = std::make_shared<HostDevices>()});
-  };
-  const auto make_verbs_peer_memory = [] {
+  const auto make_verbs_devices = [=] {
     return verbs::make_backend(
-        {.devices = std::make_shared<HostDevices>(HostDeviceOptions{.peer_memory = ""})});
+        {.nics = one_rail_nics(), .devices = std::make_shared<HostDevices>()});
+  };
+  const auto make_verbs_peer_memory = [=] {
+    return verbs::make_backend(
+        {.nics = one_rail_nics(),
+         .devices = std::make_shared<HostDevices>(HostDeviceOptions{.peer_memory = ""})});
   };
 #else
   const auto make_verbs = [] { return std::unique_ptr<Backend>(); };
@@ -181,8 +184,8 @@ inline std::vector<BackendUnderTest> backends_under_test() {
       {"Simgrid", make_simgrid, no_simgrid},
       {"VerbsOneRail", make_verbs_one_rail, no_verbs, [] { return one_rail_nodes(false); }},
       {"VerbsOneRailPull", make_verbs_one_rail, no_verbs, [] { return one_rail_nodes(true); }},
-      {"VerbsStaged", make_verbs, no_verbs, [] { return one_staged_rail(false); }},
-      {"VerbsStagedPull", make_verbs, no_verbs, [] { return one_staged_rail(true); }},
+      {"VerbsStaged", make_verbs_one_rail, no_verbs, [] { return one_staged_rail(false); }},
+      {"VerbsStagedPull", make_verbs_one_rail, no_verbs, [] { return one_staged_rail(true); }},
       {"VerbsDevices", make_verbs_devices, no_verbs, [] { return one_rail_nodes(false); }},
       {"VerbsDevicesPull", make_verbs_devices, no_verbs, [] { return one_rail_nodes(true); }},
       {"VerbsPeerMemory", make_verbs_peer_memory, no_verbs, [] { return one_rail_nodes(false); }},

@@ -268,7 +268,7 @@ TEST(LostProcess, TransfersToItFailAndTheOthersEnd) {
   Asker asker(*backend, runtime, from, to, other);
   const auto ran = runtime.run(asker);
   ASSERT_TRUE(ran) << ran.error().message;
-  EXPECT_EQ(asker.right, 100u);
+  EXPECT_GE(asker.right, 100u);  // some more answers may have been on their way
   EXPECT_EQ(asker.wrong, 0u);
   EXPECT_GT(asker.failed, 0u);
   int status = 0;
