@@ -14,8 +14,9 @@ namespace po = boost::program_options;
 CommandResult run_hold(const Arguments& arguments) {
   Options options("hold", "SOCKET [options]",
                   "Holds GPU memory for one replay in another process of this machine, which maps\n"
-                  "it by CUDA IPC ('kvhaul replay --backend cuda --held PLACE=SOCKET'). Ends when\n"
-                  "that process does.");
+                  "it by CUDA IPC ('kvhaul replay --backend cuda --held PLACE=SOCKET'). What is\n"
+                  "handed over and not copied it maps itself, and reads in place. It computes the\n"
+                  "checksums of the place. Ends when that process does.");
   options.add()                                                                     //
       ("socket", po::value<std::string>(), "where to listen: a path that is free")  //
       ("device", po::value<std::string>()->default_value("0"), "the CUDA device");

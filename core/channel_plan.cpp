@@ -43,9 +43,11 @@ Result<ChannelPlan> plan_channels(const Cluster& cluster,
     const std::vector<Route> routes = find_routes(cluster, source, target, plan.paths);
     // The same routes in the same order, each on the path that a later queue of it draws.
     std::vector<std::vector<Route>> redrawn;
-    for (std::uint32_t flow = 1; flow < flows; ++flow)
-      redrawn.push_back(
-          find_routes(cluster, source, target, {plan.paths.seed, plan.paths.flow + flow}));
+    for (std::uint32_t flow = 1; flow < flows; ++flow) {
+      PathChoice paths = plan.paths;
+      paths.flow += flow;
+      redrawn.push_back(find_routes(cluster, source, target, paths));
+    }
     std::uint32_t tier = 0;
     for (const RouteKind kind : plan.order) {
       std::uint32_t taken = 0;

@@ -163,6 +163,8 @@ class Finder {
     Route& route = add(RouteKind::handoff, "", {});
     if (same_place)
       route.reason = "prefill and decode share this memory: only the block table moves";
+    else if (choice_.read_in_place)
+      route.reason = "only the block table moves; the decoder reads every step over NVLink";
     else
       refuse(route, "the decoder would have to read every step over NVLink; it reads its own copy");
   }

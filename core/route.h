@@ -99,11 +99,14 @@ struct Route {
   std::string reason;  // why it is usable, or why it is not
 };
 
-/// Which path is taken where a fabric with ECMP offers several equal ones between two leaves: one
-/// seeded hash of the pair of NICs and the flow.
+/// What a cluster leaves open. Which path is taken where a fabric with ECMP offers several equal
+/// ones between two leaves: one seeded hash of the pair of NICs and the flow.
 struct PathChoice {
   std::uint64_t seed = 0;
   std::uint32_t flow = 0;  // which queue pair of the route
+  /// A decoder may read the KV over NVLink at every step instead of having its own copy: a hand-off
+  /// between two GPUs is a route. What the reading takes of the steps and the links is not counted.
+  bool read_in_place = false;
 };
 
 /// Every route between two places, usable ones first, nearest and fastest first among those, then

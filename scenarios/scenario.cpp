@@ -278,6 +278,7 @@ void read_routes(YamlMap map, RoutePlan& plan) {
   }
   plan.rails = static_cast<std::uint32_t>(map.count("rails", 0, 0, 1024));
   plan.paths.seed = map.count("ecmp_seed", 1);
+  plan.paths.read_in_place = map.flag("read_in_place", false);
   for (std::size_t k = 0; k < route_kind_count; ++k)
     read_costs(map.map(route_kind_name(static_cast<RouteKind>(k))), plan.costs[k]);
   map.done();

@@ -15,6 +15,7 @@
 #include "backends/cuda/copy_lane.h"
 #include "backends/cuda/cuda.h"
 #include "backends/cuda/handed_over.h"
+#include "backends/cuda/handoff_lane.h"
 #include "backends/cuda/kernel_lane.h"
 #include "backends/cuda/payload.h"
 #include "backends/cuda/peer_memory.h"
@@ -37,8 +38,6 @@ constexpr TimeNs cancelled_chunk_ends_within_ns = 5 * s_ns;
 /// Sleeping is only exact to some tens of microseconds; what is nearer is waited for awake.
 constexpr TimeNs awake_before_ns = 200 * us_ns;
 
-/// Nothing moves: the block table says where the blocks are (HandedOver below).
-struct HandoffLane {};
 using Lane = std::variant<HandoffLane, CopyLane, StagedLane, KernelLane>;
 
 /// One GPU of the run.
@@ -55,6 +54,8 @@ class CudaBackend final : public Backend {
   ~CudaBackend() override {
     for (Channel& channel : channels_)
       if (auto* const lane = std::get_if<KernelLane>(&channel.lane)) lane->stop();
+    // Before the memory goes that they read.
+    for (auto& [place, peer] : peers_) peer.finish();
   }
 
   std::string description() const override {
@@ -193,7 +194,7 @@ class CudaBackend final : public Backend {
     fills_.clear();
     Filling filling{id, 0, {}};
     for (const SegmentRange& r : ranges) {
-      if (!segment.handed_over.empty()) segment.handed_over.remove(r.offset, r.length);
+      take_back(segment, r.offset, r.length);
       fills_.push_back({segment.base + r.offset, r.length, mix64(r.seed)});
       filling.ranges.push_back({r.offset, r.length});
     }
@@ -225,25 +226,28 @@ class CudaBackend final : public Backend {
     }
     // What a lost GPU never answers must not look like an answer: it differs from every other one.
     std::fill(sums.begin(), sums.end(), ++unanswered_);
-    sum_ranges_.clear();
-    for (const SegmentRange& r : ranges) {
-      finish_filling(id, r.offset, r.length);
-      sum_ranges_.push_back({address(segment, r.offset, r.length), r.length});
+    for (const SegmentRange& r : ranges) finish_filling(id, r.offset, r.length);
+    if (segment.holder != nullptr) {  // what that process reads there is what counts
+      const std::uint64_t request = segment.holder->begin_checksums(segment.base, ranges, sums);
+      sums_on_their_way_.push_back({segment.device, segment.holder, request});
+      return ++sums_begun_;
     }
+    sum_ranges_.clear();
+    for (const SegmentRange& r : ranges)
+      sum_ranges_.push_back({address(segment, r.offset, r.length), r.length});
     const auto begun = gpu(segment.device).checksums.begin_checksums(sum_ranges_, sums);
     if (!begun) {
       note(begun.error().message);
       return sums_begun_;
     }
-    sums_on_their_way_.push_back({segment.device, *begun});
+    sums_on_their_way_.push_back({segment.device, nullptr, *begun});
     return ++sums_begun_;
   }
   std::uint64_t checksums_done() override {
     while (!sums_on_their_way_.empty()) {
-      const auto [device, number] = sums_on_their_way_.front();
-      const auto done = gpu(device).checksums.done();
-      if (!done) note(done.error().message);  // a lost GPU answers nothing any more
-      if (done && *done < number) break;
+      const auto answered = is_answered(sums_on_their_way_.front());
+      if (!answered) note(answered.error().message);  // a lost GPU answers nothing any more
+      if (answered && !*answered) break;
       sums_on_their_way_.pop_front();
     }
     return sums_begun_ - sums_on_their_way_.size();
@@ -254,7 +258,7 @@ class CudaBackend final : public Backend {
   }
   void write(SegmentId id, Bytes offset, std::span<const std::byte> from) override {
     Segment& segment = segments_[id];
-    if (!segment.handed_over.empty()) segment.handed_over.remove(offset, from.size());
+    take_back(segment, offset, from.size());
     finish_filling(id, offset, from.size());
     copy(segment, segment.base + offset, from.data(), from.size());
   }
@@ -267,6 +271,7 @@ class CudaBackend final : public Backend {
     std::byte* base = nullptr;
     DeviceMemory device_memory;  // one of these two, or a peer's
     Pinned pinned;
+    PeerMemory* holder = nullptr;  // that peer
     HandedOver handed_over;
   };
 
@@ -281,6 +286,13 @@ class CudaBackend final : public Backend {
           std::lower_bound(ranges.begin(), ranges.end(), std::pair(offset + length, Bytes{0}));
       return after != ranges.begin() && std::prev(after)->first + std::prev(after)->second > offset;
     }
+  };
+
+  /// Checksums that a GPU or another process was asked for.
+  struct Summing {
+    int device = -1;
+    PeerMemory* holder = nullptr;
+    std::uint64_t number = 0;  // of the call there
   };
 
   /// Chunks that went as one job: the first so many of the flying tickets, when it is their turn.
@@ -396,9 +408,7 @@ class CudaBackend final : public Backend {
     };
     switch (route.kind) {
       case RouteKind::handoff:
-        if (from != to)
-          return Error::missing("two devices: the decoder would have to read in place");
-        return Lane(HandoffLane{});
+        return open_handoff(route);
       case RouteKind::pcie_staged: {
         if (from < 0 || to < 0) {  // one half only: straight to or from pinned host memory
           forget(Gather::pack);
@@ -434,6 +444,23 @@ class CudaBackend final : public Backend {
         break;
     }
     return Error::missing("the cuda backend stays inside one machine; no NICs");
+  }
+
+  /// Whoever decodes at the target reads the source in place: over NVLink, or in one GPU's memory.
+  Result<Lane> open_handoff(const Route& route) {
+    const int from = device_of_[route.source], to = device_of_[route.target];
+    if (from != to) {
+      if (from < 0 || to < 0)
+        return Error::missing("host memory and a GPU's: only GPUs read each other's in place");
+      if (auto ok = enable_peer(to, from); !ok) return ok.error();
+      if (auto ok = check_road(route.kind, from, to); !ok) return ok.error();
+    }
+    const auto holder = peers_.find(route.target);
+    if (holder == peers_.end()) return Lane(HandoffLane(nullptr));
+    if (route.source != route.target && peers_.contains(route.source))
+      return Error::missing(
+          "two other processes hold the two memories, and CUDA IPC shows only memory of one's own");
+    return Lane(HandoffLane(&holder->second));
   }
 
   /// A peer copy takes NVLink where there is one and PCIe where not, whatever it is asked for, and
@@ -476,6 +503,7 @@ class CudaBackend final : public Backend {
       auto mapped = peer->second.map(bytes, segment.device);
       if (!mapped) return mapped.error();
       segment.base = *mapped;
+      segment.holder = &peer->second;
       return segment;
     }
     FirstError error(segment.device);
@@ -486,7 +514,18 @@ class CudaBackend final : public Backend {
       return error.result().error();
     }
     segment.base = segment.device_memory.get();
+    for (PeerMemory* const holder : readers_of(place))
+      if (auto ok = holder->show(segment.base, bytes, segment.device); !ok) return ok.error();
     return segment;
+  }
+
+  /// The processes that memory of a place is handed over to.
+  std::set<PeerMemory*> readers_of(PlaceId place) const {
+    std::set<PeerMemory*> readers;
+    for (const Channel& channel : channels_)
+      if (const auto* const lane = std::get_if<HandoffLane>(&channel.lane))
+        if (channel.source == place && lane->holder() != nullptr) readers.insert(lane->holder());
+    return readers;
   }
 
   /// Of host memory: the node of a GPU of the run that the cluster puts beside it.
@@ -526,7 +565,8 @@ class CudaBackend final : public Backend {
     while (!channel.waiting.empty() && channel.flights_count < lane_depth) {
       const Ticket& first = tickets_[channel.waiting.first];
       if (is_being_filled(first.chunk)) return;
-      if (std::holds_alternative<HandoffLane>(channel.lane)) {
+      const auto* const handoff = std::get_if<HandoffLane>(&channel.lane);
+      if (handoff != nullptr && handoff->holder() == nullptr) {
         hand_over(first.chunk);
         end(id, channel.waiting.pop(tickets_), Outcome::ok, first.posted_ns, now());
         continue;
@@ -535,17 +575,23 @@ class CudaBackend final : public Backend {
       const std::uint32_t slot = channel.next_slot;
       const auto enqueued = std::visit(
           [&, &job = job](auto& lane) -> Result<bool> {
-            if constexpr (!std::is_same_v<std::decay_t<decltype(lane)>, HandoffLane>) {
-              if (!lane.has_room(job)) return false;
-              if (auto ok = lane.enqueue(slot, job); !ok) return ok.error();
-            }
+            if (!lane.has_room(job)) return false;
+            if (auto ok = lane.enqueue(slot, job); !ok) return ok.error();
             return true;
           },
           channel.lane);
       if (!enqueued) return give_up(id, enqueued.error().message);
       if (!*enqueued) return;
-      for (std::uint32_t i = 0; i < chunks; ++i)
-        channel.flying.push(tickets_, channel.waiting.pop(tickets_));
+      for (std::uint32_t i = 0; i < chunks; ++i) {
+        const std::uint32_t number = channel.waiting.pop(tickets_);
+        const ChunkPost& chunk = tickets_[number].chunk;
+        if (handoff != nullptr)
+          hand_over(chunk);
+        else
+          for (const Descriptor& piece : chunk.all())
+            take_back(segments_[chunk.target_segment], piece.target_offset, piece.length);
+        channel.flying.push(tickets_, number);
+      }
       channel.flights[slot] = {chunks, job.bytes};
       ++channel.flights_count;
       channel.next_slot = (slot + 1) % lane_depth;
@@ -626,14 +672,8 @@ class CudaBackend final : public Backend {
     while (channel.flights_count != 0) {
       Times times;
       const std::uint32_t slot = channel.oldest_slot;
-      const auto landed = std::visit(
-          [&](auto& lane) -> Result<bool> {
-            if constexpr (std::is_same_v<std::decay_t<decltype(lane)>, HandoffLane>)
-              return true;
-            else
-              return lane.landed(slot, now, times);
-          },
-          channel.lane);
+      const auto landed =
+          std::visit([&](auto& lane) { return lane.landed(slot, now, times); }, channel.lane);
       if (!landed) return give_up(id, landed.error().message);
       if (!*landed) {
         const Ticket& oldest = tickets_[channel.flying.first];
@@ -642,12 +682,7 @@ class CudaBackend final : public Backend {
           give_up(id, "a cancelled chunk did not end");
         return;
       }
-      std::visit(
-          [&](auto& lane) {
-            if constexpr (!std::is_same_v<std::decay_t<decltype(lane)>, HandoffLane>)
-              lane.release(slot);
-          },
-          channel.lane);
+      std::visit([&](auto& lane) { lane.release(slot); }, channel.lane);
       channel.oldest_slot = (slot + 1) % lane_depth;
       --channel.flights_count;
       end_flight(id, channel.flights[slot], times);
@@ -683,7 +718,7 @@ class CudaBackend final : public Backend {
       if (peer.alive()) continue;
       for (ChannelId id = 0; id < channels_.size(); ++id)
         if (!channels_[id].lost && (channels_[id].source == place || channels_[id].target == place))
-          close(id, "the process that holds " + cluster_->places[place].name + " is gone");
+          close(id, "the process that holds " + cluster_->places[place].name + " " + peer.end());
     }
   }
 
@@ -728,18 +763,33 @@ class CudaBackend final : public Backend {
                          address(from, piece.source_offset, piece.length));
   }
 
+  /// The range is written at the segment's own place from now on, and read there.
+  void take_back(Segment& segment, Bytes offset, Bytes length) {
+    if (segment.handed_over.empty() || !segment.handed_over.remove(offset, length)) return;
+    if (segment.holder != nullptr) segment.holder->take_back(segment.base, offset, length);
+  }
+
+  Result<bool> is_answered(const Summing& summing) {
+    if (summing.holder != nullptr) return summing.holder->answered(summing.number);
+    const auto done = gpu(summing.device).checksums.done();
+    if (!done) return done.error();
+    return *done >= summing.number;
+  }
+
   std::byte* address(const Segment& segment, Bytes offset, Bytes length) const {
     if (!segment.handed_over.empty())
       if (std::byte* const elsewhere = segment.handed_over.find(offset, length)) return elsewhere;
     return segment.base + offset;
   }
 
-  /// What is read or summed up is what has been filled before.
+  /// What is read or summed up is what has been filled before. What was handed over may lie in any
+  /// segment.
   void finish_filling(SegmentId id, Bytes offset, Bytes length) {
     for (const Filling& filling : filling_) {
-      if (filling.segment != id || !filling.touches(offset, length)) continue;
+      const bool touched = filling.segment == id && filling.touches(offset, length);
+      if (!touched && segments_[id].handed_over.empty()) continue;
       while (true) {
-        const auto done = gpu(segments_[id].device).patterns.done();
+        const auto done = gpu(segments_[filling.segment].device).patterns.done();
         if (!done || *done >= filling.number) break;
       }
     }
@@ -788,7 +838,7 @@ class CudaBackend final : public Backend {
   std::vector<std::string> losses_;  // what went wrong, for the description
   TimeNs looked_at_peers_ns_ = 0;
   std::deque<Filling> filling_;
-  std::deque<std::pair<int, std::uint64_t>> sums_on_their_way_;  // device, its call
+  std::deque<Summing> sums_on_their_way_;
   std::uint64_t sums_begun_ = 0;
   std::uint64_t unanswered_ = 0;
   std::vector<PieceCopy> pieces_;          // scratch of feed()

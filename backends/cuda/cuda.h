@@ -4,12 +4,14 @@
 //   copy_lane.h     a queue of copies: between GPUs, or between a GPU and pinned host memory
 //   staged_lane.h   GPU to pinned ring (../ring.h) to GPU, both halves overlapped
 //   kernel_lane.h   a kernel that stays and loads and stores the other GPU's memory
-//   handed_over.h   no copy: which parts of a segment live elsewhere
+//   handoff_lane.h  no copy: the block table is handed over
+//   handed_over.h   such a table: which parts of a segment live elsewhere
 //   job.h           what a lane is given: chunks (../tickets.h) that go together
 //   kernels.h       the kernels: pieces copied, patterns, checksums, load and store
 //   payload.h       patterns and checksums of a GPU's memory
 //   event_clock.h   when an event happened, on the clock of the run; timer_clock.h: a GPU's timer
-//   peer_memory.h   GPU memory that another process holds, by CUDA IPC
+//   peer_memory.h   GPU memory that another process holds, by CUDA IPC, and what it reads in place
+//   peer_messages.h what the two processes say to each other
 //   gpu_memory.cpp  GPU memory for a backend that moves it through NICs
 //   device.h        which GPUs there are, and which may reach each other's memory
 //   pinned.h        host memory that GPUs can reach, on the NUMA node of a GPU
@@ -34,8 +36,9 @@ struct Options {
   /// The CUDA device of each GPU place, in the order of the cluster's places. Empty: place i is on
   /// device i. A device may stand there twice: two places in one GPU's memory.
   std::vector<int> devices;
-  /// Places, by name, whose memory another process holds (PeerMemoryServer), and the path of the
-  /// socket that it listens on.
+  /// Places, by name, whose memory another process holds (hold_memory()), and the path of the
+  /// socket that it listens on. Checksums of such a place are computed by that process, of what it
+  /// reads.
   std::map<std::string, std::string> held_by = {};
   TimeNs patience_ns = 10 * s_ns;  // for a holder to listen
   /// Bytes of pinned host memory of a staged channel; no chunk may be larger than half of it.

@@ -13,18 +13,14 @@ class HandedOver {
  public:
   void add(Bytes offset, Bytes length, std::byte* at) {
     remove(offset, length);
-    const auto next = ranges_.emplace(offset, Range{length, at}).first;
-    if (next == ranges_.begin()) return;
-    const auto before = std::prev(next);  // what goes on where the one before ends is one with it
-    if (before->first + before->second.length != offset ||
-        before->second.at + before->second.length != at)
-      return;
-    before->second.length += length;
-    ranges_.erase(next);
+    const auto added = ranges_.emplace(offset, Range{length, at}).first;
+    join(added, std::next(added));
+    if (added != ranges_.begin()) join(std::prev(added), added);
   }
-  /// The range is written here from now on.
-  void remove(Bytes offset, Bytes length) {
+  /// The range is written here from now on. False: it was here before, all of it.
+  bool remove(Bytes offset, Bytes length) {
     const Bytes end = offset + length;
+    bool removed = false;
     auto at = ranges_.upper_bound(offset);
     if (at != ranges_.begin()) --at;
     while (at != ranges_.end() && at->first < end) {
@@ -34,11 +30,13 @@ class HandedOver {
         ++at;
         continue;
       }
+      removed = true;
       at = ranges_.erase(at);
       if (begin < offset) ranges_.emplace(begin, Range{offset - begin, range.at});
       if (range_end > end)
         at = ranges_.emplace(end, Range{range_end - end, range.at + (end - begin)}).first;
     }
+    return removed;
   }
   /// Where the range lies, if all of it was handed over in one piece.
   std::byte* find(Bytes offset, Bytes length) const {
@@ -56,7 +54,18 @@ class HandedOver {
     Bytes length = 0;
     std::byte* at = nullptr;
   };
-  std::map<Bytes, Range> ranges_;
+  using Ranges = std::map<Bytes, Range>;
+
+  /// One with the next where that goes on at both ends.
+  void join(Ranges::iterator range, Ranges::iterator next) {
+    if (next == ranges_.end() || range->first + range->second.length != next->first ||
+        range->second.at + range->second.length != next->second.at)
+      return;
+    range->second.length += next->second.length;
+    ranges_.erase(next);
+  }
+
+  Ranges ranges_;
 };
 
 }  // namespace kvhaul::cuda

@@ -1,59 +1,21 @@
 // Memory of another process: a child of this test holds it (main.cpp), over CUDA IPC.
-#include <csignal>
-#include <filesystem>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <algorithm>
+#include <chrono>
+#include <sys/socket.h>
+#include <thread>
 
 #include <gtest/gtest.h>
 
 #include "backends/cuda/cuda.h"
+#include "backends/cuda/peer_messages.h"
 #include "core/runtime.h"
+#include "tests/cuda/holder.h"
 #include "tests/support/gpu_cluster.h"
 
 namespace kvhaul::test {
 namespace {
 
 constexpr Bytes segment_bytes = 64 * MiB;
-
-/// A child that holds GPU memory until it is killed or left alone.
-class Holder {
- public:
-  Holder() {
-    path_ = (std::filesystem::temp_directory_path() /
-             ("kvhaul-hold-" + std::to_string(getpid()) + "-" + std::to_string(count_++)))
-                .string();
-    std::filesystem::remove(path_);
-    child_ = fork();
-    if (child_ != 0) return;
-    execl("/proc/self/exe", "cuda_tests", "--hold", path_.c_str(), nullptr);
-    _exit(127);
-  }
-  ~Holder() {
-    kill();
-    std::filesystem::remove(path_);
-  }
-  Holder(const Holder&) = delete;
-
-  void kill() {
-    if (child_ <= 0) return;
-    ::kill(child_, SIGKILL);
-    waitpid(child_, nullptr, 0);
-    child_ = -1;
-  }
-  /// The exit status of a child that ends by itself.
-  int wait_for_end() {
-    int status = -1;
-    waitpid(child_, &status, 0);
-    child_ = -1;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  }
-  const std::string& path() const { return path_; }
-
- private:
-  static inline int count_ = 0;
-  std::string path_;
-  pid_t child_ = -1;
-};
 
 /// Asks for transfers one after the other until it is told to stop or one is not delivered.
 class Sender final : public RuntimeClient {
@@ -156,7 +118,8 @@ TEST_P(CudaTwoProcesses, WhenTheOtherDiesTransfersFailWithinTheTimeout) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Routes, CudaTwoProcesses,
-                         ::testing::Values(RouteKind::nvlink_copy, RouteKind::nvlink_load_store),
+                         ::testing::Values(RouteKind::nvlink_copy, RouteKind::nvlink_load_store,
+                                           RouteKind::handoff),
                          [](const auto& info) { return std::string(route_kind_name(info.param)); });
 
 TEST(CudaHolder, NobodyThereIsSaid) {
@@ -170,6 +133,48 @@ TEST(CudaHolder, NobodyThereIsSaid) {
   ASSERT_FALSE(numbers);
   EXPECT_EQ(numbers.error().kind, ErrorKind::missing);
   EXPECT_NE(numbers.error().message.find("/nonexistent/socket"), std::string::npos);
+}
+
+/// What a holder of this version answers to these bytes, and how it ends.
+void expect_refusal(std::span<const std::byte> bytes, const std::string& expected) {
+  Holder holder;
+  const auto address = cuda::socket_address(holder.path());
+  ASSERT_TRUE(address);
+  OwnedFd fd;
+  bool connected = false;
+  for (int i = 0; i < 1000 && !connected; ++i) {
+    fd = OwnedFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    connected =
+        connect(fd.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) == 0;
+    if (!connected) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  ASSERT_TRUE(connected);
+  ASSERT_EQ(send(fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL),
+            static_cast<ssize_t>(bytes.size()));
+  cuda::PeerConnection connection(std::move(fd), cuda::PeerSide::holder);
+  std::string refusal;
+  while (refusal.empty() && !connection.ended()) {
+    connection.wait(-1);
+    const auto message = connection.receive();
+    ASSERT_TRUE(message) << message.error().message;
+    if (!*message) continue;
+    EXPECT_EQ((*message)->kind, cuda::PeerMessageKind::refused);
+    for (std::size_t i = 0; i < (*message)->count; ++i) refusal += (*message)->item<char>(i);
+  }
+  EXPECT_NE(refusal.find(expected), std::string::npos) << refusal;
+  EXPECT_EQ(holder.wait_for_end(), 1);
+}
+
+TEST(CudaHolder, WhatIsWrongIsSaidToBothSides) {
+  if (const std::string why = cuda::missing(); !why.empty()) GTEST_SKIP() << why;
+  const std::uint64_t earlier_version[] = {cuda::peer_protocol - 1, MiB};
+  expect_refusal(std::as_bytes(std::span(earlier_version)), "no message of this version");
+  // A range of memory that was never held.
+  struct {
+    cuda::PeerHeader header{cuda::peer_protocol, cuda::PeerMessageKind::checksum, 1};
+    cuda::MemoryRange range{0, 0, 8};
+  } const unknown;
+  expect_refusal(std::as_bytes(std::span(&unknown, 1)), "lies in no memory");
 }
 
 }  // namespace

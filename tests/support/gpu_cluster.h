@@ -28,6 +28,7 @@ inline Cluster two_gpu_cluster() { return gpu_cluster(2); }
 inline RoutePlan plan_of(RouteKind kind) {
   RoutePlan plan;
   plan.order = {kind};
+  plan.paths.read_in_place = kind == RouteKind::handoff;
   RouteCosts& costs = plan.costs[static_cast<std::size_t>(kind)];
   costs.fixed_ns = 4000;
   costs.post_ns = 2000;

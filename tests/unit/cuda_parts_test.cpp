@@ -1,11 +1,13 @@
 // The parts of the CUDA backend that need no GPU.
 #include <deque>
+#include <sys/socket.h>
 
 #include <gtest/gtest.h>
 
 #include "backends/cuda/handed_over.h"
-#include "backends/ring.h"
+#include "backends/cuda/peer_messages.h"
 #include "backends/cuda/timer_clock.h"
+#include "backends/ring.h"
 #include "backends/tickets.h"
 #include "core/random.h"
 
@@ -81,10 +83,22 @@ TEST_F(CudaHandedOver, WhatGoesOnAtBothEndsIsOneRange) {
   EXPECT_EQ(table.find(249, 2), nullptr);
 }
 
+// In whatever order the chunks of a transfer come, and when they come once more.
+TEST_F(CudaHandedOver, RangesJoinWithBothNeighbours) {
+  HandedOver table;
+  for (const Bytes part : {0, 2, 1, 0, 2}) {
+    table.add(100 + 50 * part, 50, at(500 + 50 * part));
+    if (part == 1) EXPECT_EQ(table.find(100, 150), at(500));
+  }
+  EXPECT_EQ(table.find(100, 150), at(500));
+}
+
 TEST_F(CudaHandedOver, WhatIsWrittenHereIsHereAgain) {
   HandedOver table;
   table.add(100, 100, at(0));
-  table.remove(130, 20);
+  EXPECT_FALSE(table.remove(90, 10));
+  EXPECT_TRUE(table.remove(130, 20));
+  EXPECT_FALSE(table.remove(130, 20));
   EXPECT_EQ(table.find(100, 30), at(0));
   EXPECT_EQ(table.find(130, 1), nullptr);
   EXPECT_EQ(table.find(149, 1), nullptr);
@@ -94,6 +108,122 @@ TEST_F(CudaHandedOver, WhatIsWrittenHereIsHereAgain) {
   EXPECT_EQ(table.find(120, 10), at(20));
   table.remove(0, 1000);
   EXPECT_TRUE(table.empty());
+}
+
+/// A holder's end and a user's, joined; and the user's raw.
+class CudaPeerMessages : public ::testing::Test {
+ protected:
+  CudaPeerMessages() {
+    int ends[2];
+    check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0, "no sockets");
+    holder_.emplace(OwnedFd(ends[0]), PeerSide::user);
+    user_ = ends[1];
+  }
+  ~CudaPeerMessages() override { hang_up(); }
+
+  template <class T>
+  void say(const T& bytes, std::size_t count = sizeof(T)) {
+    ASSERT_EQ(::send(user_, &bytes, count, MSG_NOSIGNAL), static_cast<ssize_t>(count));
+  }
+  void hang_up() { OwnedFd(std::exchange(user_, -1)); }
+  /// What the holder has against what was said; empty: nothing yet.
+  std::string complaint() {
+    const auto message = holder_->receive();
+    return message ? "" : message.error().message;
+  }
+
+  std::optional<PeerConnection> holder_;
+  int user_ = -1;
+};
+
+TEST_F(CudaPeerMessages, ArriveWholeAndInOrderHoweverTheyAreCut) {
+  PeerConnection user(OwnedFd(std::exchange(user_, -1)), PeerSide::holder);
+  const std::vector<TableEntry> table(peer_items_max, {1, 2, 3, 4, 5});  // more than a socket takes
+  const MemoryRange range{7, 8, 9};
+  for (int i = 0; i < 3; ++i) user.send<TableEntry>(PeerMessageKind::hand_over, table);
+  user.send<MemoryRange>(PeerMessageKind::checksum, {&range, 1});
+  user.send(PeerMessageKind::unmap);
+  std::vector<PeerMessageKind> kinds;
+  while (kinds.size() < 5) {
+    const auto message = holder_->receive();
+    ASSERT_TRUE(message) << message.error().message;
+    if (!*message) {
+      user.wait(0);
+      continue;
+    }
+    kinds.push_back((*message)->kind);
+    if (kinds.size() <= 3) {
+      ASSERT_EQ((*message)->count, peer_items_max);
+      EXPECT_EQ((*message)->item<TableEntry>(peer_items_max - 1).length, 5u);
+    } else if (kinds.size() == 4) {
+      EXPECT_EQ((*message)->item<MemoryRange>(0).length, 9u);
+    }
+  }
+  EXPECT_EQ(kinds, (std::vector{PeerMessageKind::hand_over, PeerMessageKind::hand_over,
+                                PeerMessageKind::hand_over, PeerMessageKind::checksum,
+                                PeerMessageKind::unmap}));
+  const std::uint64_t sum = 42;
+  holder_->send<std::uint64_t>(PeerMessageKind::checksum, {&sum, 1});
+  const auto answer = user.receive();
+  ASSERT_TRUE(answer && *answer);
+  EXPECT_EQ((*answer)->item<std::uint64_t>(0), 42u);
+}
+
+TEST_F(CudaPeerMessages, AnEarlierVersionIsToldFromItsFirstBytes) {
+  say(peer_protocol - 1);
+  EXPECT_NE(complaint().find("version"), std::string::npos);
+}
+
+TEST_F(CudaPeerMessages, UnknownKindsAndCountsAreRefused) {
+  const auto length = [](PeerMessageKind kind, std::uint32_t count, PeerSide from) {
+    const PeerHeader header{peer_protocol, kind, count};
+    return peer_message_bytes(std::as_bytes(std::span(&header, 1)), from);
+  };
+  for (const auto& [kind, count] : {std::pair(PeerMessageKind::hold, 0u),
+                                    {PeerMessageKind::hold, 2u},
+                                    {PeerMessageKind::checksum, 0u},
+                                    {PeerMessageKind::hand_over, peer_items_max + 1},
+                                    {PeerMessageKind::checksum, ~0u},
+                                    {PeerMessageKind::unmap, 1u},
+                                    {PeerMessageKind::refused, 1u},
+                                    {static_cast<PeerMessageKind>(7), 0u}})
+    EXPECT_FALSE(length(kind, count, PeerSide::user)) << static_cast<int>(kind) << " " << count;
+  EXPECT_FALSE(
+      length(PeerMessageKind::hand_over, 1, PeerSide::holder));  // it answers without items
+  EXPECT_EQ(**length(PeerMessageKind::hand_over, 2, PeerSide::user), 16u + 2 * 40);
+  EXPECT_EQ(**length(PeerMessageKind::checksum, 2, PeerSide::holder), 16u + 2 * 8);
+  say(PeerHeader{peer_protocol, PeerMessageKind::checksum, ~0u});
+  EXPECT_NE(complaint().find("with 4294967295 items"), std::string::npos);
+}
+
+TEST_F(CudaPeerMessages, AnEndInsideAMessageIsNoEnd) {
+  say(PeerHeader{peer_protocol, PeerMessageKind::checksum, 1});
+  EXPECT_EQ(complaint(), "");
+  EXPECT_FALSE(holder_->ended());
+  hang_up();
+  EXPECT_NE(complaint().find("in the middle of a message"), std::string::npos);
+}
+
+TEST_F(CudaPeerMessages, AnEndBetweenMessagesComesAfterThem) {
+  say(PeerHeader{peer_protocol, PeerMessageKind::unmap, 0});
+  hang_up();
+  const auto last = holder_->receive();
+  ASSERT_TRUE(last && *last);
+  EXPECT_EQ((*last)->kind, PeerMessageKind::unmap);
+  holder_->send(PeerMessageKind::unmap);  // to nobody
+  EXPECT_EQ(complaint(), "");
+  EXPECT_TRUE(holder_->ended());
+}
+
+TEST(CudaPeerRanges, LieInsideAMemoryOrNowhere) {
+  const std::vector<Bytes> memories = {100, 0};
+  EXPECT_TRUE(is_inside({0, 0, 100}, memories));
+  EXPECT_TRUE(is_inside({0, 99, 1}, memories));
+  EXPECT_FALSE(is_inside({0, 99, 2}, memories));
+  EXPECT_FALSE(is_inside({0, ~Bytes{0}, 2}, memories));
+  EXPECT_FALSE(is_inside({0, 1, ~Bytes{0}}, memories));
+  EXPECT_FALSE(is_inside({1, 0, 1}, memories));
+  EXPECT_FALSE(is_inside({2, 0, 1}, memories));
 }
 
 TEST(CudaTickets, RowsKeepTheirOrderWhenOneIsTakenOut) {

@@ -147,6 +147,16 @@ TEST(Routes, OnePlaceHandsOver) {
   EXPECT_TRUE(all[0].hops.empty());
 }
 
+TEST(Routes, GpusHandOverToADecoderThatReadsInPlace) {
+  const Cluster cluster = rail_cluster(1, 2);
+  const auto all = find_routes(cluster, *cluster.find_place("node0/gpu0"),
+                               *cluster.find_place("node0/gpu1"), {.read_in_place = true});
+  EXPECT_EQ(all[0].kind, RouteKind::handoff);
+  EXPECT_TRUE(all[0].usable);
+  EXPECT_TRUE(all[0].hops.empty());
+  EXPECT_EQ(all[1].kind, RouteKind::nvlink_copy);
+}
+
 TEST(Routes, ASharedNvlinkDomainJoinsNodes) {
   ClusterSpec spec;
   spec.nodes.push_back({rail_node(1), 3, true});
