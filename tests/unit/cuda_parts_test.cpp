@@ -88,7 +88,9 @@ TEST_F(CudaHandedOver, RangesJoinWithBothNeighbours) {
   HandedOver table;
   for (const Bytes part : {0, 2, 1, 0, 2}) {
     table.add(100 + 50 * part, 50, at(500 + 50 * part));
-    if (part == 1) EXPECT_EQ(table.find(100, 150), at(500));
+    if (part == 1) {
+      EXPECT_EQ(table.find(100, 150), at(500));
+    }
   }
   EXPECT_EQ(table.find(100, 150), at(500));
 }
