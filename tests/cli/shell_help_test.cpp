@@ -5,6 +5,7 @@
 #include <fstream>
 #include <set>
 #include <sstream>
+#include <unistd.h>
 
 #include <gtest/gtest.h>
 
@@ -33,7 +34,8 @@ class ShellHelp : public ::testing::Test {
     std::error_code ignored;
     fs::remove(path_, ignored);
   }
-  std::string path_ = (fs::path(::testing::TempDir()) / "kvhaul-completion").string();
+  std::string path_ =
+      (fs::path(::testing::TempDir()) / ("kvhaul-completion-" + std::to_string(getpid()))).string();
   std::vector<CommandHelp> help_ = all_help();
 };
 

@@ -1,6 +1,7 @@
 // timeline.json keeps the trace-event format: slices of a track nest, an arrow begins and ends
 // inside slices, counters are counters. What Perfetto would silently drop is an error here.
 #include <map>
+#include <unistd.h>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -16,7 +17,8 @@ using Json = nlohmann::json;
 namespace fs = std::filesystem;
 
 Json timeline_of(const std::string& scenario, Streaming streaming, std::uint64_t limit = 60) {
-  const fs::path out = fs::path(::testing::TempDir()) / "kvhaul-timeline";
+  const fs::path out =
+      fs::path(::testing::TempDir()) / ("kvhaul-timeline-" + std::to_string(getpid()));
   fs::remove_all(out);
   cli::ReplayRequest request;
   request.trace = sample("chat-200.csv");
