@@ -16,6 +16,7 @@
 #include "cli/interrupt.h"
 #include "cli/run_report.h"
 #include "cli/run_yaml.h"
+#include "cli/version.h"
 #include "core/policy/all.h"
 #include "core/runtime.h"
 #include "core/unit_text.h"
@@ -277,12 +278,20 @@ class ReplayRun {
   Result<void> compare() {
     auto trace = digest_of_file(request_.trace);
     if (!trace) return trace.error();
+    std::string profiles;
+    for (const std::string& profile : scenario_.profiles) {
+      auto digest = digest_of_file(profile);
+      if (!digest) return digest.error();
+      profiles += *digest + ",";
+    }
     const ReplayConfig& serving = scenario_.serving;
     std::string ranks;
     for (const std::uint32_t rank : rank_of_node_) ranks += std::to_string(rank) + ",";
     return compare_processes(
         exchange_,
-        {{"scenario", scenario_.text},
+        {{"version", version},
+         {"scenario", scenario_.text},
+         {"timing profile", profiles},
          {"trace", *trace},
          {"fault file", fault_text_.value_or("")},
          {"--backend", request_.backend},
