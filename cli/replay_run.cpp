@@ -450,13 +450,13 @@ class ReplayRun {
         process.backend = report_.description;
         continue;
       }
+      process.lost = lost_ranks_.count(rank) != 0;  // it may not even say that it is gone
+      if (process.lost) continue;
       Questions questions(exchange_, rank);
       auto report = questions.report();
       auto clock = report ? questions.clock([this] { return now(); }) : report.error();
-      if (!clock || lost_ranks_.count(rank) != 0) {
-        process.lost = true;
-        continue;
-      }
+      process.lost = !clock;
+      if (process.lost) continue;
       add(report_.counters, report->counters);
       add(report_.schedulers, report->schedulers);
       process.host = report->host;
@@ -474,18 +474,13 @@ class ReplayRun {
 
   /// Behind the log of this process.
   Result<void> gather_logs() {
-    std::ofstream file(*request_.record, std::ios::binary | std::ios::app);
     for (std::uint32_t rank = 1; rank < exchange_.size(); ++rank) {
-      while (!result_.processes[rank].lost) {
-        auto bytes = Questions(exchange_, rank).log();
-        if (!bytes)
-          return Error{bytes.error().kind, *request_.record + ": " + bytes.error().message};
-        if (bytes->empty()) break;
-        file.write(bytes->data(), static_cast<std::streamsize>(bytes->size()));
-      }
+      RunProcess& process = result_.processes[rank];
+      if (process.lost) continue;
+      auto whole = append_log(*request_.record, [&] { return Questions(exchange_, rank).log(); });
+      if (!whole) return whole.error();
+      process.lost = !*whole;
     }
-    file.close();
-    if (!file) return Error::failed(*request_.record + ": could not be written");
     return {};
   }
 
