@@ -16,6 +16,7 @@
 #include "cli/interrupt.h"
 #include "cli/run_report.h"
 #include "cli/run_yaml.h"
+#include "cli/version.h"
 #include "core/policy/all.h"
 #include "core/runtime.h"
 #include "core/unit_text.h"
@@ -277,12 +278,20 @@ class ReplayRun {
   Result<void> compare() {
     auto trace = digest_of_file(request_.trace);
     if (!trace) return trace.error();
+    std::string profiles;
+    for (const std::string& profile : scenario_.profiles) {
+      auto digest = digest_of_file(profile);
+      if (!digest) return digest.error();
+      profiles += *digest + ",";
+    }
     const ReplayConfig& serving = scenario_.serving;
     std::string ranks;
     for (const std::uint32_t rank : rank_of_node_) ranks += std::to_string(rank) + ",";
     return compare_processes(
         exchange_,
-        {{"scenario", scenario_.text},
+        {{"version", version},
+         {"scenario", scenario_.text},
+         {"timing profile", profiles},
          {"trace", *trace},
          {"fault file", fault_text_.value_or("")},
          {"--backend", request_.backend},
@@ -441,13 +450,13 @@ class ReplayRun {
         process.backend = report_.description;
         continue;
       }
+      process.lost = lost_ranks_.count(rank) != 0;  // it may not even say that it is gone
+      if (process.lost) continue;
       Questions questions(exchange_, rank);
       auto report = questions.report();
       auto clock = report ? questions.clock([this] { return now(); }) : report.error();
-      if (!clock || lost_ranks_.count(rank) != 0) {
-        process.lost = true;
-        continue;
-      }
+      process.lost = !clock;
+      if (process.lost) continue;
       add(report_.counters, report->counters);
       add(report_.schedulers, report->schedulers);
       process.host = report->host;
@@ -465,18 +474,13 @@ class ReplayRun {
 
   /// Behind the log of this process.
   Result<void> gather_logs() {
-    std::ofstream file(*request_.record, std::ios::binary | std::ios::app);
     for (std::uint32_t rank = 1; rank < exchange_.size(); ++rank) {
-      while (!result_.processes[rank].lost) {
-        auto bytes = Questions(exchange_, rank).log();
-        if (!bytes)
-          return Error{bytes.error().kind, *request_.record + ": " + bytes.error().message};
-        if (bytes->empty()) break;
-        file.write(bytes->data(), static_cast<std::streamsize>(bytes->size()));
-      }
+      RunProcess& process = result_.processes[rank];
+      if (process.lost) continue;
+      auto whole = append_log(*request_.record, [&] { return Questions(exchange_, rank).log(); });
+      if (!whole) return whole.error();
+      process.lost = !*whole;
     }
-    file.close();
-    if (!file) return Error::failed(*request_.record + ": could not be written");
     return {};
   }
 

@@ -29,8 +29,13 @@ CommandResult run_verify(const Arguments& arguments) {
     print_error(report->first_difference);
     return 1;
   }
+  const auto counted = [](std::uint64_t count, const std::string& what) {
+    return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
+  };
   std::cout << "identical: " << report->decisions << " decisions on " << report->events
-            << " events (" << report->transfers << " transfers, " << report->chunks << " chunks)\n";
+            << " events (" << report->transfers << " transfers, " << report->chunks << " chunks), "
+            << counted(report->schedulers, "scheduler") << " in " << counted(report->logs, "log")
+            << "\n";
   return 0;
 }
 

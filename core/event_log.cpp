@@ -342,6 +342,8 @@ class LogVerifier {
     event_ = {};
     schedulers_.clear();
     if (auto head = read_head(); !head) return head.error();
+    ++report_.logs;
+    report_.schedulers += schedulers_.size();
     while (true) {
       Result<bool> more = next_event();
       if (!more) return more.error();

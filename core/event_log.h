@@ -109,6 +109,8 @@ enum class LogRecord : std::uint8_t {
 };
 
 struct VerifyReport {
+  std::uint64_t logs = 0;  // one behind the other
+  std::uint64_t schedulers = 0;
   std::uint64_t events = 0;
   std::uint64_t decisions = 0;
   std::uint64_t chunks = 0;
@@ -118,9 +120,9 @@ struct VerifyReport {
 };
 
 /// Reads a log from start to end and replays it. Several logs behind each other, one of each
-/// process of a run, are one: their schedulers know nothing of each other. Errors (bad_input) are
-/// about the file: not a log, another version, truncated, damaged; they name the byte. A difference
-/// in decisions is no error.
+/// process of a run, are one: their schedulers know nothing of each other. How many there should be
+/// is not known here; the report counts them. Errors (bad_input) are about the file: not a log,
+/// another version, truncated, damaged; they name the byte. A difference in decisions is no error.
 Result<VerifyReport> verify_log(const std::string& path);
 /// The same for bytes in memory; `name` stands for the file in errors.
 Result<VerifyReport> verify_log(std::span<const std::uint8_t> bytes, const std::string& name);

@@ -110,14 +110,28 @@ Read read_all(int fd, char* into, std::size_t bytes, const Deadline& deadline) {
   return Read::whole;
 }
 
-/// Notices when the other machine is gone without a word.
+/// Takes what comes and forgets it, until nothing more does.
+void drain(int fd, const Deadline& deadline) {
+  char unread[1 << 16];
+  while (!deadline.passed()) {
+    const ssize_t came = recv(fd, unread, sizeof unread, MSG_DONTWAIT);
+    if (came > 0 || (came < 0 && errno == EINTR)) continue;
+    if (came == 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) return;
+    if (!wait_for(fd, POLLIN, deadline)) return;
+  }
+}
+
+/// Notices when the other machine is gone without a word, whether something is under way to it or
+/// not.
 void prepare(int fd) {
   const int on = 1, idle_s = 10, interval_s = 5, probes = 3;
+  const unsigned unacknowledged_ms = 1000 * (idle_s + probes * interval_s);
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
   setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
   setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
   setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+  setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged_ms, sizeof unacknowledged_ms);
 }
 
 struct FreeAddresses {
@@ -248,10 +262,8 @@ class TcpExchange final : public Exchange {
         shutdown(peer.fd(), SHUT_WR);
       }
     // What came and was not read would take the farewell with it when the connection is closed.
-    char unread[4096];
     for (const Socket& peer : peers_)
-      while (peer && read_all(peer.fd(), unread, 1, deadline) == Read::whole) {
-      }
+      if (peer) drain(peer.fd(), deadline);
   }
 
  private:
@@ -321,33 +333,54 @@ Result<Socket> listen_at(const std::string& rendezvous, std::uint16_t& port) {
 class RendezvousFile {
  public:
   RendezvousFile() = default;
-  RendezvousFile(RendezvousFile&& other) noexcept : path_(std::exchange(other.path_, {})) {}
+  RendezvousFile(RendezvousFile&& other) noexcept
+      : path_(std::exchange(other.path_, {})), file_(other.file_) {}
   RendezvousFile& operator=(RendezvousFile&&) = delete;
   ~RendezvousFile() {
-    if (!path_.empty()) unlink(path_.c_str());
+    // By now it may be that of another run.
+    struct stat now {};
+    if (!path_.empty() && lstat(path_.c_str(), &now) == 0 && now.st_dev == file_.st_dev &&
+        now.st_ino == file_.st_ino)
+      unlink(path_.c_str());
   }
 
-  /// Written aside and renamed, so that nobody reads half of it.
+  /// Written aside and renamed, so that nobody reads half of it. One that an earlier run left is
+  /// replaced, anything else stays.
   static Result<RendezvousFile> write(const std::string& path, const std::string& text) {
-    const std::string aside = path + "." + std::to_string(getpid());
+    if (auto ok = check_replaceable(path); !ok) return ok.error();
+    std::string aside = path + ".XXXXXX";
+    const Socket file(mkostemp(aside.data(), O_CLOEXEC));  // for its owner only
     const auto failed = [&] {
       const int error = errno;
-      unlink(aside.c_str());
+      if (file) unlink(aside.c_str());
       return Error::bad_input("--rendezvous: " + path +
                               " cannot be written: " + std::strerror(error));
     };
-    const Socket file(open(aside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (!file) return failed();
-    if (::write(file.fd(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
-        rename(aside.c_str(), path.c_str()) != 0)
-      return failed();
     RendezvousFile written;
+    if (::write(file.fd(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
+        fstat(file.fd(), &written.file_) != 0 || rename(aside.c_str(), path.c_str()) != 0)
+      return failed();
     written.path_ = path;
     return written;
   }
 
  private:
+  static Result<void> check_replaceable(const std::string& path) {
+    struct stat there {};
+    if (lstat(path.c_str(), &there) != 0) return {};
+    if (S_ISREG(there.st_mode)) {
+      std::ifstream file(path, std::ios::binary);
+      const std::string text{std::istreambuf_iterator<char>(file), {}};
+      if (parse_rendezvous(text, path)) return {};
+    }
+    return Error::bad_input("--rendezvous: " + path +
+                            " is there already and is no rendezvous file; expected a name that "
+                            "is free");
+  }
+
   std::string path_;
+  struct stat file_ {};
 };
 
 /// Lets the others in.

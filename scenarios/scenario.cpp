@@ -325,12 +325,11 @@ void read_model(YamlMap& root, ModelShape& model) {
   map.done();
 }
 
-std::shared_ptr<const Timing> read_timing(YamlMap map, const ModelShape& model, std::uint32_t gpus,
-                                          const std::string& file) {
+std::shared_ptr<const Timing> read_timing(YamlMap map, Scenario& scenario, std::uint32_t gpus) {
   if (map.has("profile")) {
     constexpr std::array<std::string_view, 2> formats = {"splitwise", "distserve"};
     const std::string named = map.text("profile");
-    const std::filesystem::path beside = std::filesystem::path(file).parent_path() / named;
+    const std::filesystem::path beside = std::filesystem::path(scenario.file).parent_path() / named;
     const std::size_t format = map.choice("format", formats);
     ProfileChoice choice;
     choice.model = map.text("model");
@@ -338,6 +337,7 @@ std::shared_ptr<const Timing> read_timing(YamlMap map, const ModelShape& model, 
     if (format == 0) choice.hardware = map.text("gpu");
     map.done();
     const std::string path = beside.string();
+    scenario.profiles.push_back(path);
     if (format == 0) {
       auto table = read_splitwise_profile(path, choice);
       if (!table) return map.fail_at("profile", table.error().message), nullptr;
@@ -366,7 +366,7 @@ std::shared_ptr<const Timing> read_timing(YamlMap map, const ModelShape& model, 
     if (value < 0.001 || value > 1)
       map.fail_at(key, "'" + std::string(key) + "': expected a share from 0.001 to 1");
   map.done();
-  return make_roofline(model, constants);
+  return make_roofline(scenario.serving.model, constants);
 }
 
 std::string first_gpu(const Cluster& cluster) {
@@ -421,7 +421,7 @@ std::vector<std::vector<PlaceId>> read_instances(YamlMap& map, const Cluster& cl
   return instances;
 }
 
-void read_role(YamlMap map, const Scenario& scenario, RoleConfig& role) {
+void read_role(YamlMap map, Scenario& scenario, RoleConfig& role) {
   constexpr std::array<std::string_view, 2> orders = {"tokens_first", "heads_first"};
   role.tp = static_cast<std::uint32_t>(map.count("tp", 1, 1, 1024));
   role.pp = static_cast<std::uint32_t>(map.count("pp", 1, 1, 1024));
@@ -433,8 +433,7 @@ void read_role(YamlMap map, const Scenario& scenario, RoleConfig& role) {
   role.contiguity.runs = static_cast<std::uint32_t>(contiguity.count("runs", 1, 1));
   contiguity.done();
   role.instances = read_instances(map, scenario.cluster, role.tp * role.pp);
-  role.timing = read_timing(map.required_map("timing"), scenario.serving.model, role.tp * role.pp,
-                            scenario.file);
+  role.timing = read_timing(map.required_map("timing"), scenario, role.tp * role.pp);
   map.done();
   for (const auto& instance : role.instances)
     for (const PlaceId place : instance)

@@ -19,6 +19,7 @@ struct Scenario {
   std::string name;
   std::string file;  // as it was named; for messages
   std::string text;  // the whole file, so that a run can be made again from its own directory
+  std::vector<std::string> profiles;  // the files of timing profiles that it names
   Cluster cluster;
   RoutePlan routes;
   ReplayConfig serving;

@@ -56,7 +56,7 @@ void Front::arrive(TimeNs at, TimeNs now) {
                                                                 : RequestOutcome::too_large);
   parts_.counters.input_tokens += result.input_tokens;
   const auto prefill = choose_prefill(result, prefix_blocks);
-  const auto decode = choose_decode();
+  const auto decode = prefill ? choose_decode(*prefill) : std::nullopt;
   if (!prefill || !decode) {  // all of them are lost
     result.prefill_start_ns = result.prefill_end_ns = result.landed_ns = result.finished_ns = now;
     return end_without_replay(result, RequestOutcome::transfer_failed);
@@ -97,13 +97,13 @@ std::optional<std::uint32_t> Front::choose_prefill(
   const auto count = static_cast<std::uint32_t>(parts_.prefill.size());
   if (parts_.config.prefill_routing == PrefillRouting::round_robin) {
     for (std::uint32_t tries = 0; tries < count; ++tries)
-      if (const std::uint32_t i = next_prefill_++ % count; !is_lost(parts_.prefill[i])) return i;
+      if (const std::uint32_t i = next_prefill_++ % count; is_usable(parts_.prefill[i])) return i;
     return std::nullopt;
   }
   std::optional<std::uint32_t> best;
   std::uint64_t best_load = ~std::uint64_t{0};
   for (std::uint32_t i = 0; i < count; ++i) {
-    if (is_lost(parts_.prefill[i])) continue;
+    if (!is_usable(parts_.prefill[i])) continue;
     std::uint64_t load = prefill_loads_[i].tokens;
     if (parts_.config.prefill_routing == PrefillRouting::most_cached) {
       // Tokens to compute until this one is done: what is queued, and what of it is not cached.
@@ -116,18 +116,19 @@ std::optional<std::uint32_t> Front::choose_prefill(
   return best;
 }
 
-std::optional<std::uint32_t> Front::choose_decode() {
+std::optional<std::uint32_t> Front::choose_decode(std::uint32_t prefill) {
+  const auto reached = [&](std::uint32_t i) {
+    return can_reach(parts_.prefill[prefill], parts_.decode[i]);
+  };
   const auto count = static_cast<std::uint32_t>(parts_.decode.size());
   if (parts_.config.decode_routing == DecodeRouting::round_robin) {
     for (std::uint32_t tries = 0; tries < count; ++tries)
-      if (const std::uint32_t i = next_decode_++ % count; !is_lost(parts_.decode[i])) return i;
+      if (const std::uint32_t i = next_decode_++ % count; reached(i)) return i;
     return std::nullopt;
   }
   std::optional<std::uint32_t> best;
   for (std::uint32_t i = 0; i < count; ++i)
-    if (!is_lost(parts_.decode[i]) &&
-        (!best || decode_loads_[i].pages < decode_loads_[*best].pages))
-      best = i;
+    if (reached(i) && (!best || decode_loads_[i].pages < decode_loads_[*best].pages)) best = i;
   return best;
 }
 
@@ -140,6 +141,12 @@ void Front::message(TimeNs now, const ControlMessage& message) {
       return prefilled(message.place, message.value2);
     case ReplayMessage::source_free:
       return source_free(message.place, message.value2);
+    case ReplayMessage::node_lost: {
+      const auto node = static_cast<NodeId>(body.word());
+      if (body.whole() && node < parts_.cluster->nodes.size())
+        nodes_parted(now, message.from, node);
+      return;
+    }
     case ReplayMessage::finished: {
       const RequestResult result = read_request(body);
       const std::vector<TransferRow> rows = read_rows(body);
@@ -202,23 +209,50 @@ void Front::node_lost(TimeNs now, NodeId node) {
   if (!lost_nodes_.insert(node).second) return;
   for (std::uint32_t slot = 0; slot < requests_.size(); ++slot) {
     if (!requests_[slot].open) continue;
-    const RequestResult result = requests_[slot].result;
-    const Instance& prefill = parts_.prefill[result.prefill_instance];
-    const Instance& decode = parts_.decode[result.decode_instance];
-    if (prefill.node != node && decode.node != node) continue;
-    if (is_lost(decode))
-      give_up(now, slot);
-    else if (!requests_[slot].over && decode.here)
-      decode_->peer_lost(now, slot, result);
-    else if (!requests_[slot].over)
-      tell_peer_lost(decode.node, slot, result);
-    if (is_lost(prefill))
-      source_free(slot, result.request);
-    else if (prefill.here)
-      prefill_->peer_lost(now, slot, result.request);
-    else
-      tell_peer_lost(prefill.node, slot, result);
+    const RequestResult& result = requests_[slot].result;
+    if (parts_.prefill_node(result) == node || parts_.decode_node(result) == node)
+      part_sides(now, slot);
   }
+}
+
+void Front::nodes_parted(TimeNs now, NodeId a, NodeId b) {
+  const auto pair = std::minmax({a, b});
+  if (!parted_.insert(pair).second) return;
+  for (std::uint32_t slot = 0; slot < requests_.size(); ++slot) {
+    if (!requests_[slot].open) continue;
+    const RequestResult& result = requests_[slot].result;
+    if (std::minmax({parts_.prefill_node(result), parts_.decode_node(result)}) == pair)
+      part_sides(now, slot);
+  }
+}
+
+bool Front::can_reach(const Instance& prefill, const Instance& decode) const {
+  return !is_lost(prefill) && !is_lost(decode) &&
+         parted_.count(std::minmax({prefill.node, decode.node})) == 0;
+}
+
+bool Front::is_usable(const Instance& prefill) const {
+  return std::any_of(parts_.decode.begin(), parts_.decode.end(),
+                     [&](const Instance& decode) { return can_reach(prefill, decode); });
+}
+
+/// Neither side of a request waits for the other one any more.
+void Front::part_sides(TimeNs now, std::uint32_t slot) {
+  const RequestResult result = requests_[slot].result;
+  const Instance& prefill = parts_.prefill[result.prefill_instance];
+  const Instance& decode = parts_.decode[result.decode_instance];
+  if (is_lost(decode))
+    give_up(now, slot);
+  else if (!requests_[slot].over && decode.here)
+    decode_->peer_lost(now, slot, result);
+  else if (!requests_[slot].over)
+    tell_peer_lost(decode.node, slot, result);
+  if (is_lost(prefill))
+    source_free(slot, result.request);
+  else if (prefill.here)
+    prefill_->peer_lost(now, slot, result.request);
+  else
+    tell_peer_lost(prefill.node, slot, result);
 }
 
 void Front::tell_peer_lost(NodeId to, std::uint32_t slot, const RequestResult& result) {

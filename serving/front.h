@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "serving/replay_parts.h"
@@ -28,6 +29,8 @@ class Front {
   void message(TimeNs now, const ControlMessage& message);
   /// Its requests are given up, and it gets no more.
   void node_lost(TimeNs now, NodeId node);
+  /// The two do not reach each other any more: the same for requests between them.
+  void nodes_parted(TimeNs now, NodeId a, NodeId b);
 
   // What the sides say of a request.
   void prefilled(std::uint32_t slot, std::uint64_t request);
@@ -57,12 +60,15 @@ class Front {
   std::uint32_t new_slot();
   std::optional<std::uint32_t> choose_prefill(const RequestResult& request,
                                               const std::vector<std::uint64_t>& prefix_blocks);
-  std::optional<std::uint32_t> choose_decode();
+  std::optional<std::uint32_t> choose_decode(std::uint32_t prefill);
   void end_without_replay(RequestResult result, RequestOutcome outcome);
+  void part_sides(TimeNs now, std::uint32_t slot);
   void give_up(TimeNs now, std::uint32_t slot);
   void tell_peer_lost(NodeId to, std::uint32_t slot, const RequestResult& result);
   void free_if_over(std::uint32_t slot);
   bool is_lost(const Instance& instance) const { return lost_nodes_.count(instance.node) != 0; }
+  bool can_reach(const Instance& prefill, const Instance& decode) const;
+  bool is_usable(const Instance& prefill) const;
   Request* find(std::uint32_t slot, std::uint64_t request);
 
   ReplayParts& parts_;
@@ -71,6 +77,7 @@ class Front {
   DecodeSide* decode_ = nullptr;
   std::vector<Load> prefill_loads_, decode_loads_;  // by instance
   std::set<NodeId> lost_nodes_;
+  std::set<std::pair<NodeId, NodeId>> parted_;  // lower one first
   SlotTable<Request> requests_;
   std::vector<std::uint32_t> free_slots_;
   std::size_t open_requests_ = 0;

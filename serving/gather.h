@@ -52,4 +52,9 @@ class Questions {
   std::uint32_t rank_;
 };
 
+/// Appends the log of a process to a file: what `read` gives, until that is empty. False when the
+/// process is gone before the end of it: the file is then as it was. Fails when the file cannot be
+/// written.
+Result<bool> append_log(const std::string& path, const std::function<Result<std::string>()>& read);
+
 }  // namespace kvhaul

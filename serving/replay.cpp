@@ -178,6 +178,7 @@ void Replay::message(TimeNs now, const ControlMessage& message) {
     case ReplayMessage::prefilled:
     case ReplayMessage::source_free:
     case ReplayMessage::finished:
+    case ReplayMessage::node_lost:
       if (front_) front_->message(now, message);
       return;
     case ReplayMessage::peer_lost: {
@@ -220,7 +221,14 @@ void Replay::say_end() {
 void Replay::node_lost(TimeNs now, NodeId node) {
   lost_nodes_.insert(node);
   not_ended_.erase(node);
-  if (front_) front_->node_lost(now, node);
+  if (front_) return front_->node_lost(now, node);
+  // The front may still reach both, and must hear that they do not reach each other.
+  std::set<NodeId> own;
+  for (const auto* instances : {&parts_.prefill, &parts_.decode})
+    for (const Instance& instance : *instances)
+      if (instance.here) own.insert(instance.node);
+  for (const NodeId from : own)
+    send(parts_, from, parts_.front_node, ReplayMessage::node_lost, 0, 0, {node});
 }
 
 bool Replay::done() const {

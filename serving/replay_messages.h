@@ -27,6 +27,7 @@ enum class ReplayMessage : std::uint32_t {
   source_free,                     // prefill -> front
   finished,                        // decode -> front: what came of it
   peer_lost,                       // front -> either side: the other one is gone
+  node_lost,                       // a node of another process -> front: one that it lost
   compare,                         // mover -> the far end: checksums of what has landed
   compared,                        // and back
   end,                             // front -> every node of another process

@@ -16,6 +16,9 @@ constexpr TimeNs cancelled_chunk_ends_within_ns = 50 * ms_ns;
 constexpr TimeNs look_at_ports_every_ns = 1 * ms_ns;
 /// wait() asks the queues for so long before it sleeps; sleeping is exact to about as much.
 constexpr TimeNs awake_for_ns = 50 * us_ns;
+/// Filled or summed between two looks at the links: far below what the patience of other processes
+/// allows, and far above what a look costs, or one more call to a device.
+constexpr Bytes served_every_bytes = 16 * MiB;
 
 }  // namespace
 
@@ -90,7 +93,9 @@ Result<void> VerbsBackend::start() {
   if (!all) return all.error();
   for (const std::string& exported : *all)
     if (auto known = memory_.import_keys(exported); !known) return known.error();
-  return set_clocks();
+  if (auto set = set_clocks(); !set) return set.error();
+  started_ = true;
+  return {};
 }
 
 void VerbsBackend::post(ChannelId id, std::span<const ChunkPost> chunks) {
@@ -164,6 +169,15 @@ void VerbsBackend::wait(TimeNs until_ns) {
   }
 }
 
+void VerbsBackend::fill_ranges(SegmentId segment, std::span<const SegmentRange> ranges) {
+  while (!ranges.empty()) {
+    const auto part = ranges.first(at_a_time(ranges));
+    note(memory_.fill(segment, part));
+    worked(part);
+    ranges = ranges.subspan(part.size());
+  }
+}
+
 void VerbsBackend::fill(SegmentId segment, Bytes offset, Bytes length, std::uint64_t seed) {
   const SegmentRange range{offset, length, seed};
   fill_ranges(segment, {&range, 1});
@@ -180,7 +194,27 @@ void VerbsBackend::checksum_ranges(SegmentId segment, std::span<const SegmentRan
                                    std::span<std::uint64_t> sums) {
   // What a lost device does not answer must not look like an answer.
   std::fill(sums.begin(), sums.end(), ++unanswered_);
-  note(memory_.checksum(segment, ranges, sums));
+  while (!ranges.empty()) {
+    const auto part = ranges.first(at_a_time(ranges));
+    note(memory_.checksum(segment, part, sums.first(part.size())));
+    worked(part);
+    ranges = ranges.subspan(part.size());
+    sums = sums.subspan(part.size());
+  }
+}
+
+std::size_t VerbsBackend::at_a_time(std::span<const SegmentRange> ranges) {
+  std::size_t count = 0;
+  for (Bytes bytes = 0; count < ranges.size() && bytes < served_every_bytes; ++count)
+    bytes += ranges[count].length;
+  return count;
+}
+
+void VerbsBackend::worked(std::span<const SegmentRange> ranges) {
+  for (const SegmentRange& range : ranges) worked_bytes_ += range.length;
+  if (worked_bytes_ < served_every_bytes || !started_) return;
+  worked_bytes_ = 0;
+  serve(now());  // what it finds waits for progress(), as what wait() finds
 }
 
 void VerbsBackend::note(const Result<void>& result) {
@@ -196,8 +230,7 @@ void VerbsBackend::serve(TimeNs now) {
     look_at_ports();
     next_look_ns_ = now + look_at_ports_every_ns;
   }
-  for (std::size_t i = 0; i < heard_.size(); ++i) hear(heard_[i]);
-  heard_.clear();
+  hear_all();
   attend(now);
   for (auto& [nodes, link] : links_)
     if (link.messages.next_ns() <= now) pump(link, now);
@@ -207,6 +240,17 @@ void VerbsBackend::serve(TimeNs now) {
       rank_lost(rank_of(nodes.second));
       break;  // the links have changed
     }
+}
+
+void VerbsBackend::hear_all() {
+  bool connected = false;
+  while (!heard_.empty()) {
+    const auto what = static_cast<Say>(heard_.front().message.kind);
+    const bool connects = what == Say::open || what == Say::opened;
+    if (connects && std::exchange(connected, true)) return;
+    hear(heard_.front());
+    heard_.pop_front();
+  }
 }
 
 void VerbsBackend::poll() {
@@ -269,6 +313,7 @@ void VerbsBackend::look_at_ports() {
 
 TimeNs VerbsBackend::next_ns() const {
   if (!staging_.empty()) return 0;  // nobody tells when a device has copied
+  if (!heard_.empty()) return 0;    // hear_all() has left something
   TimeNs next = never_ns;
   for (const ChannelId id : attention_)
     next = std::min({next, channels_[id].due_ns, channels_[id].cancel_due_ns});

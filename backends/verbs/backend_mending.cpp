@@ -195,6 +195,7 @@ void VerbsBackend::rank_lost(std::uint32_t lost) {
     if (channel.staging) channel.staging->far_end.settle();
   }
   std::erase_if(links_, [&](const auto& entry) { return rank_of(entry.first.second) == lost; });
+  std::erase_if(heard_, [&](const Heard& heard) { return rank_of(heard.from) == lost; });
 }
 
 }  // namespace kvhaul::verbs

@@ -34,7 +34,9 @@ struct Options {
   /// The processes of the run, and which of them drives each node. Null: this one drives all.
   Exchange* exchange = nullptr;
   std::vector<std::uint32_t> rank_of_node = {};
-  /// Silence of another process after which it counts as gone.
+  /// Silence of another process after which it counts as gone. Filling, summing and connecting are
+  /// interrupted to answer the others; what else keeps the caller from this backend has to be
+  /// short.
   TimeNs patience_ns = 5 * s_ns;
   /// Where the memory of GPU places lies. Null: in host memory.
   std::shared_ptr<DeviceMemorySource> devices = nullptr;

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <chrono>
+#include <deque>
 #include <map>
 #include <memory>
 #include <poll.h>
@@ -174,9 +175,7 @@ class VerbsBackend final : public Backend {
   }
 
   void fill(SegmentId segment, Bytes offset, Bytes length, std::uint64_t seed) override;
-  void fill_ranges(SegmentId segment, std::span<const SegmentRange> ranges) override {
-    note(memory_.fill(segment, ranges));
-  }
+  void fill_ranges(SegmentId segment, std::span<const SegmentRange> ranges) override;
   std::uint64_t checksum(SegmentId segment, Bytes offset, Bytes length) override;
   void checksum_ranges(SegmentId segment, std::span<const SegmentRange> ranges,
                        std::span<std::uint64_t> sums) override;
@@ -318,6 +317,17 @@ class VerbsBackend final : public Backend {
   void serve(TimeNs now);
   void poll();
 
+  /// What the others have said. A queue pair may take a second to connect where nobody answers for
+  /// the address, and the links wait meanwhile: at most one in a call.
+  void hear_all();
+
+  /// The first of the ranges, of which one call may fill or sum so many: other processes hear
+  /// nothing of this one meanwhile.
+  static std::size_t at_a_time(std::span<const SegmentRange> ranges);
+
+  /// So many bytes were filled or summed; now and then the other processes are served.
+  void worked(std::span<const SegmentRange> ranges);
+
   /// Channels whose time has come.
   void attend(TimeNs now);
   void look_at_ports();
@@ -341,7 +351,9 @@ class VerbsBackend final : public Backend {
   std::map<PlaceId, std::set<std::uint32_t>> nics_of_place_;
   std::vector<Channel> channels_;
   std::map<std::pair<NodeId, NodeId>, Link> links_;  // by our node and the other one
-  std::vector<Heard> heard_;
+  std::deque<Heard> heard_;
+  bool started_ = false;    // the others have, too
+  Bytes worked_bytes_ = 0;  // since they were served last
   std::set<std::uint32_t> remote_ranks_, lost_ranks_;
   std::uint32_t datagram_key_ = 0;
   std::uint64_t packets_drawn_ = 0;

@@ -57,6 +57,19 @@ TEST_F(Processes, WhatDiffersIsSaidByBoth) {
   for (const Ran& one :
        both("--rendezvous meet", "-s dgx-h100-pair", "-s " + (folder() / "other.yaml").string()))
     expect(one, 2, "process 1 has another scenario than process 0");
+  // The same scenario, whose profile is another.
+  const std::size_t timing = scenario.find("timing: {");
+  scenario.replace(timing, scenario.find('}', timing) + 1 - timing,
+                   "timing: {profile: p.csv, format: splitwise, model: demo-7b, gpu: demo-gpu, "
+                   "tp: 1}");
+  const std::string profile = text_of(source("serving/profiles/splitwise.csv"));
+  for (const std::string where : {"a", "b"}) {
+    std::filesystem::create_directory(folder() / where);
+    write(where + "/s.yaml", scenario);
+    write(where + "/p.csv", profile + (where == "b" ? profile.substr(profile.find('\n') + 1) : ""));
+  }
+  for (const Ran& one : both("--rendezvous meet", "-s a/s.yaml", "-s b/s.yaml"))
+    expect(one, 2, "process 1 has another timing profile than process 0");
   EXPECT_FALSE(exists("meet"));
   EXPECT_FALSE(exists("runs"));
 }

@@ -20,6 +20,15 @@ TEST_F(VerifyCommand, AWholeLogIsIdentical) {
   EXPECT_EQ(ran.code, 0);
   EXPECT_EQ(ran.err, "");
   EXPECT_TRUE(ran.out.starts_with("identical: ")) << ran.out;
+  EXPECT_TRUE(ran.out.ends_with(" chunks), 1 scheduler in 1 log\n")) << ran.out;
+}
+
+TEST_F(VerifyCommand, LogsBehindEachOtherAreCounted) {
+  record();
+  write("three.log", text("run.log") + text("run.log") + text("run.log"));
+  const Ran ran = run({"verify", "three.log"});
+  EXPECT_EQ(ran.code, 0);
+  EXPECT_TRUE(ran.out.ends_with(" chunks), 3 schedulers in 3 logs\n")) << ran.out;
 }
 
 TEST_F(VerifyCommand, RecordingChangesNothing) {

@@ -35,7 +35,7 @@ class TcpExchange : public ::testing::Test {
   TcpMeeting meeting(std::uint32_t rank, std::uint32_t ranks) const {
     TcpMeeting meeting;
     meeting.rendezvous = file();
-    meeting.version = "1";
+    meeting.version = std::string("1");
     meeting.rank = rank;
     meeting.ranks = ranks;
     meeting.join_within_ns = 10 * s_ns;
@@ -108,6 +108,53 @@ TEST_F(TcpExchange, TheFileIsForItsOwnerOnly) {
   EXPECT_EQ(fs::status(file()).permissions(), fs::perms::owner_read | fs::perms::owner_write);
   run({meeting(1, 2)}, [](Exchange&) { return ""; });
   leader.join();
+}
+
+TEST_F(TcpExchange, WhatIsNoRendezvousFileStays) {
+  const Body nothing = [](Exchange&) { return "met"; };
+  auto alone = meeting(0, 2);
+  alone.join_within_ns = 50 * ms_ns;
+  std::ofstream(file()) << "name: a scenario\n";
+  EXPECT_EQ(run({alone}, nothing)[0],
+            "--rendezvous: " + file() +
+                " is there already and is no rendezvous file; expected a name that is free");
+  std::ifstream in(file());
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(in), {}), "name: a scenario\n");
+  fs::remove(file());
+  fs::create_symlink("nowhere", file());
+  run({alone}, nothing);
+  EXPECT_TRUE(fs::is_symlink(file()));
+}
+
+TEST_F(TcpExchange, AFileThatAnEarlierRunLeftIsReplaced) {
+  std::ofstream(file()) << rendezvous_text({"h", {"127.0.0.1"}, 1, "0123456789abcdef"});
+  const auto came = run(meetings(2), [](Exchange&) { return "met"; });
+  EXPECT_EQ(came, std::vector<std::string>(2, "met"));
+  EXPECT_FALSE(fs::exists(file()));
+}
+
+TEST_F(TcpExchange, OnlyItsOwnFileGoes) {
+  std::thread leader([&] { run({meeting(0, 2)}, [](Exchange&) { return ""; }); });
+  while (!fs::exists(file())) std::this_thread::yield();
+  fs::copy_file(file(), file() + ".other");
+  fs::rename(file() + ".other", file());
+  run({meeting(1, 2)}, [](Exchange&) { return ""; });
+  leader.join();
+  EXPECT_TRUE(fs::exists(file()));
+}
+
+TEST_F(TcpExchange, WhoLeavesIsNotHeldByOneThatTalksOn) {
+  const auto came = run(meetings(2), [](Exchange& exchange) {
+    if (exchange.rank() == 0) {
+      exchange.abandon(Error::failed("had enough"));
+      return std::string("left");
+    }
+    const std::string words(1 << 20, 'x');
+    while (exchange.send(0, words)) {
+    }
+    return std::string("heard");
+  });
+  EXPECT_EQ(came[0], "left");
 }
 
 TEST_F(TcpExchange, ClocksAreCompared) {

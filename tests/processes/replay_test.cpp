@@ -76,10 +76,12 @@ struct Seen final : ReplayObserver {
   void progress(TimeNs, std::uint64_t) override {}
 };
 
-/// A process that dies when this many of its messages have come.
+/// A process that dies when this many of its messages have come. `hear` is told of each before.
 class Mortal final : public RuntimeClient {
  public:
-  Mortal(Replay& replay, std::uint64_t messages) : replay_(replay), left_(messages) {}
+  using Hear = std::function<void(const ControlMessage&)>;
+  Mortal(Replay& replay, std::uint64_t messages, Hear hear)
+      : replay_(replay), left_(messages), hear_(std::move(hear)) {}
   TimeNs next_ns() const override { return replay_.next_ns(); }
   void run(TimeNs now) override {
     if (left_ != 0) replay_.run(now);
@@ -92,6 +94,7 @@ class Mortal final : public RuntimeClient {
   }
   void message(TimeNs now, const ControlMessage& message) override {
     if (left_ == 0) return;
+    hear_(message);
     replay_.message(now, message);
     --left_;
   }
@@ -101,6 +104,7 @@ class Mortal final : public RuntimeClient {
  private:
   Replay& replay_;
   std::uint64_t left_;
+  Hear hear_;
 };
 
 struct Options {
@@ -109,6 +113,8 @@ struct Options {
   std::uint64_t damaged_chunk = 0;
   std::uint32_t mortal = no_id;  // this process dies
   std::uint64_t after_messages = 0;
+  // These two lose each other when so many messages of the second have come to the first.
+  std::uint32_t parted = no_id, parted_from = no_id;
 };
 
 struct Whole {
@@ -157,7 +163,13 @@ void process(std::uint32_t rank, const Options& options, test::ThreadMachine& ma
   Replay replay(scenario->serving, **trace, backend, observer);
   if (auto ok = replay.prepare(runtime, scenario->cluster); !ok) return fail(ok.error());
   if (auto all = all_gather(**exchange, ""); !all) return fail(all.error());
-  Mortal client(replay, rank == options.mortal ? options.after_messages : ~std::uint64_t{0});
+  std::uint64_t heard = 0;
+  const auto hear = [&](const ControlMessage& message) {
+    if (rank == options.parted && message.from == options.parted_from &&
+        ++heard == options.after_messages)
+      machine.part(rank, options.parted_from);  // node and process have one number
+  };
+  Mortal client(replay, rank == options.mortal ? options.after_messages : ~std::uint64_t{0}, hear);
   if (auto ran = runtime.run(client); !ran) return fail(ran.error());
   if (rank == options.mortal) return machine.leave(rank);
   if (const auto error = replay.error()) return fail(*error);
@@ -310,6 +322,34 @@ TEST(ReplayOfProcesses, TheOthersOutliveALostProcess) {
       ASSERT_TRUE(verified) << verified.error().message;
       EXPECT_TRUE(verified->identical) << verified->first_difference;
     }
+}
+
+/// Both reach the front still: nobody is lost, and those that fail were between the two.
+TEST(ReplayOfProcesses, TwoThatLoseEachOtherHoldUpNobody) {
+  for (const std::string direction : {"push", "pull"})
+    for (const auto& [parted, from] : {std::pair{1u, 3u}, {3u, 1u}})
+      for (const std::uint64_t messages : {1, 4}) {
+        SCOPED_TRACE(direction + ", process " + std::to_string(parted) + ", message " +
+                     std::to_string(messages));
+        const auto whole = replay({.direction = direction,
+                                   .after_messages = messages,
+                                   .parted = parted,
+                                   .parted_from = from});
+        for (const std::string& error : whole->errors) EXPECT_EQ(error, "");
+        EXPECT_TRUE(whole->lost.empty());
+        ASSERT_EQ(whole->seen.requests.size(), request_count);
+        std::uint64_t failed = 0;
+        for (const auto& [number, request] : whole->seen.requests) {
+          if (request.outcome == RequestOutcome::completed) continue;
+          ++failed;
+          EXPECT_EQ(request.outcome, RequestOutcome::transfer_failed);
+          EXPECT_EQ(request.prefill_instance, 1u);
+          EXPECT_EQ(request.decode_instance, 1u);
+        }
+        EXPECT_GT(failed, 0u);
+        EXPECT_EQ(whole->counters.transfer_failed, failed);
+        EXPECT_EQ(whole->counters.completed, request_count - failed);
+      }
 }
 
 TEST(ReplayOfProcesses, WithoutTheFrontTheOthersEndWithAnError) {

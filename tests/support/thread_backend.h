@@ -9,6 +9,7 @@
 #include <deque>
 #include <mutex>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "core/backend.h"
@@ -39,12 +40,27 @@ struct ThreadMachine {
     wake.notify_all();
   }
 
+  /// The two live, and do not reach each other any more.
+  void part(std::uint32_t a, std::uint32_t b) {
+    const std::lock_guard lock(mutex);
+    if (!parted.insert(std::minmax({a, b})).second) return;
+    for (NodeId node = 0; node < rank_of_node.size(); ++node) {
+      if (rank_of_node[node] == a) processes[b].lost.push_back(node);
+      if (rank_of_node[node] == b) processes[a].lost.push_back(node);
+    }
+    wake.notify_all();
+  }
+  bool reaches(std::uint32_t from, std::uint32_t to) const {
+    return !processes[to].gone && parted.count(std::minmax({from, to})) == 0;
+  }
+
   std::vector<std::uint32_t> rank_of_node;
   std::uint64_t damaged_chunk = 0;  // the n-th copy loses a bit on its way; 0: none
 
   std::mutex mutex;  // guards what follows, the bytes included
   std::condition_variable wake;
   std::vector<Process> processes;
+  std::set<std::pair<std::uint32_t, std::uint32_t>> parted;  // lower one first
   std::vector<std::vector<std::byte>> segments;
   std::uint64_t copies = 0;
   const std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
@@ -78,7 +94,7 @@ class ThreadBackend final : public Backend {
   void post(ChannelId channel, std::span<const ChunkPost> chunks) override {
     const TimeNs now = this->now();
     const std::lock_guard lock(machine_.mutex);
-    const bool reached = !machine_.processes[far_ranks_[channel]].gone;
+    const bool reached = machine_.reaches(rank_, far_ranks_[channel]);
     for (const ChunkPost& chunk : chunks) {
       if (reached) copy(chunk);
       const Outcome outcome = reached ? Outcome::ok : Outcome::path_failed;
@@ -89,8 +105,8 @@ class ThreadBackend final : public Backend {
 
   void send(const ControlMessage& message) override {
     const std::lock_guard lock(machine_.mutex);
-    ThreadMachine::Process& to = machine_.processes[machine_.rank_of_node[message.to]];
-    if (!to.gone) to.inbox.push_back(message);
+    const std::uint32_t to = machine_.rank_of_node[message.to];
+    if (machine_.reaches(rank_, to)) machine_.processes[to].inbox.push_back(message);
     machine_.wake.notify_all();
   }
 
