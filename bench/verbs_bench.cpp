@@ -1,9 +1,10 @@
 // What the verbs backend makes of RDMA rails. Prints one line of "name value" pairs.
 //
-//   verbs_bench rate NICS CHUNK_KIB DEPTH SECONDS
+//   verbs_bench rate|poll NICS CHUNK_KIB DEPTH SECONDS
 //     One queue pair from the first NIC to the second, DEPTH chunks under way, through the backend
 //     contract alone: what ib_write_bw measures with one queue pair and that depth. Processor time
-//     is that of this process.
+//     is that of this process. rate sleeps until something has happened, as a replay does; poll
+//     asks again and again, as perftest and UCX do.
 //   verbs_bench rails NICS RAILS MB_PER_S POLICY SECONDS
 //     Transfers of 1 MiB through the scheduler, over that many rails with one queue pair each; it
 //     is told that each has that rate. NICS: those of one node, then those of the other.
@@ -55,7 +56,7 @@ double processor_s() {
 }
 
 void rate(const std::vector<std::string>& nics, Bytes chunk_bytes, std::uint32_t depth,
-          double seconds) {
+          double seconds, bool sleeps) {
   const Cluster cluster = test::slow_rails(1, 1e9);
   const ChannelPlan plan = test::one_queue_each(cluster);
   const PlaceId source = plan.requests[0].route.source, target = plan.requests[0].route.target;
@@ -81,7 +82,7 @@ void rate(const std::vector<std::string>& nics, Bytes chunk_bytes, std::uint32_t
   std::vector<ChunkPost> again;
   BackendEvents events;
   while (under_way != 0) {
-    backend->wait(end + 10 * s_ns);
+    if (sleeps) backend->wait(end + 10 * s_ns);
     events.clear();
     backend->progress(events);
     again.clear();
@@ -183,14 +184,18 @@ void rails(const std::vector<std::string>& nics, std::uint32_t rail_count, doubl
 
 int main(int argc, char** argv) {
   const std::string_view mode = argc > 1 ? argv[1] : "";
-  if (!(mode == "rate" && argc == 6) && !(mode == "rails" && argc == 7))
-    fail("expected rate NICS CHUNK_KIB DEPTH SECONDS, or rails NICS RAILS MB_PER_S POLICY SECONDS",
-         2);
+  const bool one_rail = mode == "rate" || mode == "poll";
+  if (!(one_rail && argc == 6) && !(mode == "rails" && argc == 7))
+    fail(
+        "expected rate or poll and NICS CHUNK_KIB DEPTH SECONDS, or rails NICS RAILS MB_PER_S "
+        "POLICY SECONDS",
+        2);
   if (const std::string why = verbs::missing(); !why.empty()) fail(why, 3);
   const std::vector<std::string> nics = split(argv[2]);
   const auto number = static_cast<std::uint32_t>(std::atoi(argv[3]));
-  if (mode == "rate")
-    rate(nics, number * KiB, static_cast<std::uint32_t>(std::atoi(argv[4])), std::atof(argv[5]));
+  if (one_rail)
+    rate(nics, number * KiB, static_cast<std::uint32_t>(std::atoi(argv[4])), std::atof(argv[5]),
+         mode == "rate");
   else
     rails(nics, number, std::atof(argv[4]) * 1e6, argv[5], std::atof(argv[6]));
   return 0;
