@@ -45,8 +45,8 @@ ucx() { # KIB
   wait
   row ucx_put_zcopy "$1" "$(awk 'NF == 8 && $1 + 0 > 0 { print $6 }' /tmp/client)" $mib
 }
-ours() { # NAME MODE KIB
-  costed verbs_bench "$2" rxa0,rxb0 "$3" $depth 2.2
+ours() { # NAME BUFFERS KIB
+  costed verbs_bench rate rxa0,rxb0 "$3" $depth 2.2 "$2"
   local rate
   rate=$(awk '{ print $2 }' /tmp/client)
   row "$1" "$3" "$rate" "$(awk -v r="$rate" 'BEGIN { print r * 2.2 }')"
@@ -59,8 +59,8 @@ echo "== one rail, unshaped: TOOL KIB MiB/s, processor s/GiB of the sender's pro
 for ((round = 0; round < rounds; ++round)); do
   for kib in 64 1024; do
     perftest $kib
-    ours kvhaul poll $kib
-    ours kvhaul_sleeping rate $kib
+    ours kvhaul 1 $kib
+    ours kvhaul_apart $depth $kib
     ucx $kib
   done
 done

@@ -1,10 +1,12 @@
 // What the verbs backend makes of RDMA rails. Prints one line of "name value" pairs.
 //
-//   verbs_bench rate|poll NICS CHUNK_KIB DEPTH SECONDS
+//   verbs_bench rate|poll NICS CHUNK_KIB DEPTH SECONDS [BUFFERS]
 //     One queue pair from the first NIC to the second, DEPTH chunks under way, through the backend
 //     contract alone: what ib_write_bw measures with one queue pair and that depth. Processor time
 //     is that of this process. rate sleeps until something has happened, as a replay does; poll
-//     asks again and again, as perftest and UCX do.
+//     asks again and again, as perftest and UCX do. BUFFERS: places that chunks lie in, else DEPTH
+//     of them, as the contract wants; 1 is what perftest and UCX write over and over, and fits into
+//     caches.
 //   verbs_bench rails NICS RAILS MB_PER_S POLICY SECONDS
 //     Transfers of 1 MiB through the scheduler, over that many rails with one queue pair each; it
 //     is told that each has that rate. NICS: those of one node, then those of the other.
@@ -56,7 +58,7 @@ double processor_s() {
 }
 
 void rate(const std::vector<std::string>& nics, Bytes chunk_bytes, std::uint32_t depth,
-          double seconds, bool sleeps) {
+          double seconds, bool sleeps, std::uint32_t buffers) {
   const Cluster cluster = test::slow_rails(1, 1e9);
   const ChannelPlan plan = test::one_queue_each(cluster);
   const PlaceId source = plan.requests[0].route.source, target = plan.requests[0].route.target;
@@ -66,13 +68,15 @@ void rate(const std::vector<std::string>& nics, Bytes chunk_bytes, std::uint32_t
   const SegmentId to = must(backend->register_segment(target, depth * chunk_bytes));
 
   std::vector<ChunkPost> chunks;
-  for (ChunkId i = 0; i < depth; ++i)
+  for (ChunkId i = 0; i < depth; ++i) {
+    const Bytes at = i % buffers * chunk_bytes;
     chunks.push_back({.chunk = i,
                       .source_segment = from,
                       .target_segment = to,
                       .bytes = chunk_bytes,
                       .piece_count = 1,
-                      .piece = {i * chunk_bytes, i * chunk_bytes, chunk_bytes}});
+                      .piece = {at, at, chunk_bytes}});
+  }
   const double processor_before = processor_s();
   const TimeNs start = backend->now();
   const TimeNs end = start + static_cast<TimeNs>(seconds * s_ns);
@@ -185,17 +189,19 @@ void rails(const std::vector<std::string>& nics, std::uint32_t rail_count, doubl
 int main(int argc, char** argv) {
   const std::string_view mode = argc > 1 ? argv[1] : "";
   const bool one_rail = mode == "rate" || mode == "poll";
-  if (!(one_rail && argc == 6) && !(mode == "rails" && argc == 7))
+  if (!(one_rail && (argc == 6 || argc == 7)) && !(mode == "rails" && argc == 7))
     fail(
-        "expected rate or poll and NICS CHUNK_KIB DEPTH SECONDS, or rails NICS RAILS MB_PER_S "
+        "expected rate or poll and NICS CHUNK_KIB DEPTH SECONDS [BUFFERS], or rails NICS RAILS "
+        "MB_PER_S "
         "POLICY SECONDS",
         2);
   if (const std::string why = verbs::missing(); !why.empty()) fail(why, 3);
   const std::vector<std::string> nics = split(argv[2]);
   const auto number = static_cast<std::uint32_t>(std::atoi(argv[3]));
+  const auto depth = static_cast<std::uint32_t>(std::atoi(argv[4]));
   if (one_rail)
-    rate(nics, number * KiB, static_cast<std::uint32_t>(std::atoi(argv[4])), std::atof(argv[5]),
-         mode == "rate");
+    rate(nics, number * KiB, depth, std::atof(argv[5]), mode == "rate",
+         argc == 7 ? static_cast<std::uint32_t>(std::max(1, std::atoi(argv[6]))) : depth);
   else
     rails(nics, number, std::atof(argv[4]) * 1e6, argv[5], std::atof(argv[6]));
   return 0;
