@@ -10,17 +10,19 @@
 
 #include "cli/terminal.h"
 #include "core/unit_text.h"
+#include "report/run_rows.h"
 #include "traces/fields.h"
-#include "traces/text_file.h"
 
 namespace kvhaul::cli {
 namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
+using report::damaged;
+using report::open_rows;
+using report::summary_bytes_max;
 
 constexpr int known_schema = 1;
-constexpr std::size_t summary_bytes_max = 256 * MiB;  // 262,144 links take 60 MB
 
 /// Objects in objects become dotted keys; lists are read by who knows them. False when they are
 /// nested deeper than any summary is.
@@ -34,10 +36,6 @@ bool flatten(const Json& json, const std::string& path, int depth, RunDirectory&
     if (value.is_string()) run.texts[name] = printable(value.get<std::string>());
   }
   return true;
-}
-
-Error damaged(const std::string& file, const std::string& what) {
-  return Error::bad_input(file + ": expected " + what);
 }
 
 /// A number of an object in a list, or NaN: "links[3].bytes" has to be one.
@@ -108,21 +106,6 @@ Result<void> order(std::vector<Row>& rows, const std::string& file, const Key& k
       rows.begin(), rows.end(), [&](const Row& a, const Row& b) { return key(a) == key(b); });
   if (twice == rows.end()) return {};
   return damaged(file, "each request once, found " + std::to_string(twice->request) + " twice");
-}
-
-/// Opens a file of rows; its last line must be whole.
-template <std::size_t columns>
-Result<TextFile<columns>> open_rows(
-    const std::string& path,
-    const std::array<typename TextFile<columns>::Column, columns>& header) {
-  std::error_code status;
-  if (!fs::is_regular_file(path, status)) return damaged(path, "a file of the run, found none");
-  auto input = open_text(path);
-  if (!input) return input.error();
-  input->newline_required = true;
-  TextFile<columns> file(std::move(*input));
-  if (auto ok = file.read_header(header); !ok) return ok.error();
-  return file;
 }
 
 }  // namespace

@@ -11,8 +11,8 @@
 
 #include "core/unit_text.h"
 #include "report/cluster_picture.h"
+#include "report/run_rows.h"
 #include "traces/fields.h"
-#include "traces/text_file.h"
 
 namespace kvhaul::report {
 namespace {
@@ -23,7 +23,6 @@ using Json = nlohmann::ordered_json;
 constexpr std::size_t links_shown = 32;
 constexpr std::size_t nodes_pictured = 4;
 constexpr std::size_t time_bins_max = 120;
-constexpr std::size_t summary_bytes_max = 256 * MiB;
 /// Percentiles of the time to first token between which requests are taken together.
 constexpr std::array bands = {0., .1, .2, .3, .4, .5, .6, .7, .8, .9, .95, .99, 1.};
 
@@ -32,25 +31,6 @@ double rounded(double value) {
 }
 double ms_of(TimeNs time) { return static_cast<double>(time) / 1e6; }
 double s_of(TimeNs time) { return static_cast<double>(time) / 1e9; }
-
-Error damaged(const std::string& file, const std::string& what) {
-  return Error::bad_input(file + ": expected " + what);
-}
-
-/// A file of rows whose last line must be whole.
-template <std::size_t columns>
-Result<TextFile<columns>> open_rows(
-    const std::string& path,
-    const std::array<typename TextFile<columns>::Column, columns>& header) {
-  std::error_code status;
-  if (!fs::is_regular_file(path, status)) return damaged(path, "a file of the run, found none");
-  auto input = open_text(path);
-  if (!input) return input.error();
-  input->newline_required = true;
-  TextFile<columns> file(std::move(*input));
-  if (auto ok = file.read_header(header); !ok) return ok.error();
-  return file;
-}
 
 Result<Json> read_summary(const std::string& path) {
   auto input = open_text(path);
