@@ -15,8 +15,8 @@ class Processes : public ProgramTest {
     std::string script;
     const auto add = [&](int rank, const std::string& own) {
       const std::string k = std::to_string(rank);
-      script += "(\"" KVHAUL_PROGRAM "\" replay " + source("traces/samples/chat-200.csv") +
-                " -b verbs --rank " + k + " --ranks 2 " + common + " " + own + " > " + k +
+      script += "(\"" KVHAUL_PROGRAM "\" replay \"" + source("traces/samples/chat-200.csv") +
+                "\" -b verbs --rank " + k + " --ranks 2 " + common + " " + own + " > " + k +
                 ".out 2> " + k + ".err; echo $? > " + k + ".code) & ";
     };
     add(0, first);
