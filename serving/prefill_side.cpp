@@ -38,6 +38,7 @@ struct PrefillSide::State {
   std::uint32_t layer = 0;  // the next one to be done
   TimeNs chunk_start_ns = 0;
   TimeNs chunk_ns = 0;
+  bool fill_due = false;  // of the pages of `current`
 };
 
 PrefillSide::PrefillSide(ReplayParts& parts, Front* front) : parts_(parts), front_(front) {
@@ -138,7 +139,7 @@ void PrefillSide::start_prefill(TimeNs at, TimeNs now, std::uint32_t index) {
         static_cast<std::uint32_t>(before));
   request.prefill_end_expected_ns = end;
   begin_move(slot);
-  if (parts_.backend.moves_bytes()) fill_prompt(slot);
+  state.fill_due = parts_.backend.moves_bytes();
   if (config.busy_prefill)
     for (const PlaceId place : config.prefill.instances[index])
       parts_.backend.occupy(place, end - at);
@@ -204,6 +205,7 @@ void PrefillSide::step(TimeNs at, TimeNs now, std::uint32_t index) {
   const bool chunk_done = ++state.layer == parts_.config.model.layers;
   const bool last_chunk = state.chunk + 1 == request.chunk_ends.size();
   const bool prefill_done = chunk_done && last_chunk;
+  fill_prompt(state);
   if (prefill_done) {
     request.prefilled = true;
     request.result.prefill_end_ns = at;
@@ -228,12 +230,23 @@ void PrefillSide::step(TimeNs at, TimeNs now, std::uint32_t index) {
   if (prefill_done) start_prefill(at, now, index);
 }
 
-/// Writes into the source pages of a prompt what nothing else has: the numbers of request and place
-/// are in it. Pages that come from the cache already hold what an earlier request wrote. When
-/// prefill begins, so that in real time nothing stands between a layer's being ready and its
-/// leaving.
-void PrefillSide::fill_prompt(std::uint32_t slot) {
-  const Request& request = requests_[slot];
+bool PrefillSide::fill_due() const {
+  return std::any_of(states_.begin(), states_.end(),
+                     [](const auto& state) { return state && state->fill_due; });
+}
+
+void PrefillSide::fill_one() {
+  for (const auto& state : states_)
+    if (state && state->fill_due) return fill_prompt(*state);
+}
+
+/// Writes into the source pages of the current prompt, once, what nothing else has: the numbers of
+/// request and place are in it. Pages that come from the cache already hold what an earlier request
+/// wrote.
+void PrefillSide::fill_prompt(State& state) {
+  if (!state.fill_due) return;
+  state.fill_due = false;
+  const Request& request = requests_[state.current];
   const RequestResult& result = request.result;
   if (result.cached_tokens >= result.input_tokens) return;
   const Instance& instance = parts_.prefill[result.prefill_instance];
@@ -315,6 +328,7 @@ void PrefillSide::release_source(TimeNs now, std::uint32_t slot, bool keep) {
   state.cache.keep(request.prefix_blocks, request.pinned_blocks, request.own_pages, whole);
   state.cache.unpin(request.prefix_blocks, request.pinned_blocks);
   request.open = false;
+  if (state.current == slot) state.fill_due = false;
   const std::uint32_t index = result.prefill_instance;
   if (front_ != nullptr)
     front_->source_free(slot, result.request);

@@ -34,6 +34,12 @@ class PrefillSide final : public MoverOwner {
   /// The decode side of a request is gone.
   void peer_lost(TimeNs now, std::uint32_t slot, std::uint64_t request);
 
+  /// The pages of a prompt whose prefill has begun are still to be filled. Calling fill_one() soon
+  /// is only for real time: when nothing is waiting to leave, so that filling does not hold up what
+  /// just became readable. They are filled before they become readable in any case.
+  bool fill_due() const;
+  void fill_one();
+
   void step(TimeNs at, TimeNs now, std::uint32_t instance);
   void message(TimeNs now, const ControlMessage& message);
   void moved(TimeNs now, std::uint32_t slot, KvMove move) override;  // push
@@ -46,7 +52,7 @@ class PrefillSide final : public MoverOwner {
   void start_prefill(TimeNs at, TimeNs now, std::uint32_t instance);
   void begin_move(std::uint32_t slot);
   void schedule(std::uint32_t instance);
-  void fill_prompt(std::uint32_t slot);
+  void fill_prompt(State& state);
   void readable(TimeNs now, std::uint32_t slot, std::uint32_t units);
   void release_source(TimeNs now, std::uint32_t slot, bool keep);
 

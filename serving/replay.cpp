@@ -128,12 +128,15 @@ void Replay::count_registration() {
 }
 
 TimeNs Replay::next_ns() const {
-  if (mover_->checks_due() || mover_->checks_running() || end_due()) return 0;
+  if (prefill_->fill_due() || mover_->checks_due() || mover_->checks_running() || end_due())
+    return 0;
   const TimeNs next = parts_.agenda.next_ns();
   return may_leave_ ? next : std::min(next, leave_ns_);
 }
 
 void Replay::run(TimeNs now) {
+  // After the actions that the last events led to.
+  if (parts_.agenda.next_ns() > now) prefill_->fill_one();
   while (parts_.agenda.next_ns() <= now) {
     const Agenda::Event event = parts_.agenda.take();
     switch (event.kind) {
