@@ -11,14 +11,21 @@ namespace {
 
 constexpr Bytes smallest = 4 * KiB;
 constexpr Bytes largest = 16 * MiB;
+constexpr double longest_chunk_s = 0.1;
 constexpr Bytes alone_up_to = 64 * KiB;
 /// Pieces that are written one by one, as contiguous pages of a layer are.
 constexpr std::array<Bytes, 3> large_pieces = {1 * MiB, 2 * MiB, 4 * MiB};
 constexpr std::uint32_t large_pieces_count = 4;
 /// By so much their cost has to differ from that of chunks to count.
 constexpr double pieces_cost_more = 1.02;
-constexpr std::array<Bytes, 3> piece_sizes = {4 * KiB, 16 * KiB, 64 * KiB};
+constexpr std::array<Bytes, 4> piece_sizes = {4 * KiB, 16 * KiB, 64 * KiB, 1 * MiB};
 constexpr std::array<std::uint32_t, 4> piece_counts = {4, 16, 64, 256};
+/// Times without traffic, each so often in a repeat. Caches cool over milliseconds; NVLinks of an
+/// H100 go to sleep after 50 ms.
+constexpr std::array<TimeNs, 14> idle_times_ns = {
+    0,          200 * us_ns, 500 * us_ns, 1 * ms_ns,  2 * ms_ns,  5 * ms_ns,  10 * ms_ns,
+    15 * ms_ns, 20 * ms_ns,  30 * ms_ns,  40 * ms_ns, 50 * ms_ns, 70 * ms_ns, 100 * ms_ns};
+constexpr int idle_rounds = 2;
 /// Two directions at less than this share of their sum have a limit in common.
 constexpr double apart_from = 0.97;
 
@@ -31,16 +38,20 @@ struct Series {
 /// What is measured of one kind of route, over the repeats.
 struct RouteRun {
   Lane lane;
+  bool whole = false;  // else only its rate is asked for
   ChannelRequest request;
   std::vector<Shape> sizes;
   std::vector<Series> streams;  // of each chunk, by size
   std::vector<Shape> one_by_one;
+  Shape lone;
+  std::array<Series, idle_times_ns.size()> after_idle;
   Series rate, half, fixed, post, worst;
   struct Method {
     Gather method = Gather::each;
     bool with_pass = false;
     std::vector<Shape> shapes;
-    Series fixed, post, piece_post, half, piece_half, rate, worst;
+    std::vector<Series> streams;  // of each chunk, by shape
+    Series fixed, post, piece_post, half, piece_half, stretch, rate, worst;
   };
   std::vector<Method> methods;
 };
@@ -147,14 +158,23 @@ class Calibrator {
   Result<void> add(Lane lane, const ChannelRequest& request, bool whole) {
     RouteRun run;
     run.request = request;
+    run.whole = whole;
+    // A slow route shows its numbers with smaller chunks.
+    const auto useful = [&](const Shape& shape) {
+      return Probe::fits(lane, shape) && shape.bytes() <= largest &&
+             static_cast<double>(shape.bytes()) <= longest_chunk_s * lane.numbers.bytes_per_s;
+    };
     for (Bytes size = smallest; size <= largest; size *= 2)
-      if (Probe::fits(lane, {size, 1, Gather::each})) run.sizes.push_back({size, 1, Gather::each});
+      if (const Shape shape{size}; useful(shape)) run.sizes.push_back(shape);
+    for (const Shape& shape : run.sizes)
+      if (shape.bytes() <= alone_up_to) run.lone = shape;
     for (const Bytes size : large_pieces)
-      if (Probe::fits(lane, {size, large_pieces_count, Gather::each}))
-        run.one_by_one.push_back({size, large_pieces_count, Gather::each});
+      if (const Shape shape{size, large_pieces_count}; useful(shape))
+        run.one_by_one.push_back(shape);
     if (run.sizes.size() < 3)
-      return Error::bad_input(lane.name + ": segments of " + std::to_string(lane.segment_bytes) +
-                              " bytes and the channel's limits leave too few chunk sizes");
+      return Error::bad_input(
+          lane.name + ": segments of " + std::to_string(lane.segment_bytes) +
+          " bytes, the channel's limits and its rate leave too few chunk sizes");
     for (std::size_t m = 1; whole && m < gather_count; ++m) {
       if (!lane.numbers.gather[m]) continue;
       RouteRun::Method method;
@@ -162,8 +182,8 @@ class Calibrator {
       method.with_pass = method.method == Gather::pack || lane.numbers.gather[m]->bytes_per_s > 0;
       for (const Bytes size : piece_sizes)
         for (const std::uint32_t count : piece_counts)
-          if (Probe::fits(lane, {size, count, method.method}))
-            method.shapes.push_back({size, count, method.method});
+          if (const Shape shape{size, count, method.method}; useful(shape))
+            method.shapes.push_back(shape);
       if (!method.shapes.empty()) run.methods.push_back(std::move(method));
     }
     run.lane = std::move(lane);
@@ -227,11 +247,18 @@ class Calibrator {
     run.fixed.add(std::max(0.0, fit->fixed_ns - static_cast<double>(run.request.route.latency_ns)));
     run.post.add(fit->post_ns);
     run.worst.add(fit->worst);
+    for (int round = 0; run.whole && round < idle_rounds; ++round) {
+      const auto alone = probe.after_idle(run.lane, run.lone, idle_times_ns);
+      if (!alone) return alone.error();
+      for (std::size_t i = 0; i < alone->size(); ++i) run.after_idle[i].add((*alone)[i]);
+    }
     for (RouteRun::Method& method : run.methods) {
       times.clear();
+      method.streams.resize(method.shapes.size());
       for (const Shape& shape : method.shapes) {
         auto measured = probe.measure(run.lane, shape, true);
         if (!measured) return measured.error();
+        method.streams[times.size()].add(measured->stream_ns);
         times.push_back(*measured);
       }
       const auto gathered = fit_gather(times, stages, *fit, method.with_pass);
@@ -243,6 +270,7 @@ class Calibrator {
       if (gathered->occupancy_seen) {
         method.half.add(gathered->half_bandwidth_bytes);
         method.piece_half.add(gathered->piece_half_bandwidth_bytes);
+        method.stretch.add(1 + gathered->extra);
       }
       if (gathered->bytes_per_s > 0) method.rate.add(gathered->bytes_per_s);
     }
@@ -265,6 +293,9 @@ class Calibrator {
     figures.worst = run.worst.spread().median;
     for (std::size_t i = 0; i < run.sizes.size(); ++i)
       figures.streams.push_back({run.sizes[i].bytes(), run.streams[i].spread()});
+    figures.idle_chunk_bytes = run.lone.bytes();
+    for (std::size_t i = 0; run.whole && i < idle_times_ns.size(); ++i)
+      figures.after_idle.push_back({idle_times_ns[i], run.after_idle[i].spread()});
     for (const RouteRun::Method& method : run.methods) {
       if (method.fixed.values.empty()) continue;
       GatherFigures gather;
@@ -274,9 +305,13 @@ class Calibrator {
       gather.piece_post_ns = method.piece_post.spread();
       gather.half_bandwidth_bytes = if_seen(method.half);
       gather.piece_half_bandwidth_bytes = if_seen(method.piece_half);
+      gather.stretch = if_seen(method.stretch);
       gather.bytes_per_s = if_seen(method.rate);
       gather.worst = method.worst.spread().median;
-      figures.gathers.push_back(gather);
+      for (std::size_t i = 0; i < method.shapes.size(); ++i)
+        gather.streams.push_back(
+            {method.shapes[i].piece_bytes, method.shapes[i].pieces, method.streams[i].spread()});
+      figures.gathers.push_back(std::move(gather));
     }
     return figures;
   }

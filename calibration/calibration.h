@@ -29,8 +29,15 @@ struct GatherFigures {
   Gather method = Gather::each;
   Spread fixed_ns, post_ns, piece_post_ns;
   std::optional<Spread> half_bandwidth_bytes, piece_half_bandwidth_bytes;
+  std::optional<Spread> stretch;      // GatherFit::extra and the bytes themselves
   std::optional<Spread> bytes_per_s;  // of the pass
   double worst = 0;                   // GatherFit::worst, the median of the repeats
+  struct Stream {
+    Bytes piece_bytes = 0;
+    std::uint32_t pieces = 0;
+    Spread chunk_ns;  // of each chunk, when they follow each other
+  };
+  std::vector<Stream> streams;
 };
 
 /// The first route of a kind that the pairs use.
@@ -47,6 +54,8 @@ struct RouteFigures {
   };
   std::vector<Stream> streams;  // of chunks of one piece, by size
   std::vector<GatherFigures> gathers;
+  std::vector<AfterIdle> after_idle;  // of a chunk of idle_chunk_bytes; the first without a rest
+  Bytes idle_chunk_bytes = 0;
 };
 
 /// A GPU's way to host memory, where a route is staged through it.

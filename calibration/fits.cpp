@@ -49,6 +49,45 @@ class LineFit {
   double w_ = 0, x_ = 0, y_ = 0, xx_ = 0, xy_ = 0;
 };
 
+/// What chunks occupy a route for beyond their bytes: extra of each byte, and a line over their
+/// pieces.
+struct Occupancy {
+  double extra = 0;
+  Line line;
+};
+
+/// Least squares of the relative error, weighted by the bytes. The best line for a given `extra` is
+/// known, and what it leaves is convex in `extra`: the search closes in on the least of it.
+Occupancy fit_occupancy(std::span<const Times> times, double ns_per_byte) {
+  const auto with = [&](double extra) {
+    LineFit fit;
+    for (const Times& t : times)
+      fit.add(t.pieces, t.stream_ns / ns_per_byte - (1 + extra) * t.bytes(),
+              t.stream_ns / ns_per_byte / std::sqrt(t.bytes()));
+    return fit.line_from_zero_up();
+  };
+  const auto loss = [&](double extra) {
+    const Line line = with(extra);
+    double sum = 0;
+    for (const Times& t : times) {
+      const double bytes = (1 + extra) * t.bytes() + line.a + line.b * t.pieces;
+      const double error = bytes * ns_per_byte / t.stream_ns - 1;
+      sum += error * error * t.bytes();
+    }
+    return sum;
+  };
+  double least = 0, most = 0;  // of what the slowest bytes leave room for
+  for (const Times& t : times) most = std::max(most, t.stream_ns / ns_per_byte / t.bytes() - 1);
+  for (int step = 0; step < 100; ++step) {
+    const double third = (most - least) / 3;
+    if (loss(least + third) <= loss(most - third))
+      most -= third;
+    else
+      least += third;
+  }
+  return {least, with(least)};
+}
+
 }  // namespace
 
 Spread spread_of(std::vector<double> values) {
@@ -111,26 +150,25 @@ std::optional<GatherFit> fit_gather(std::span<const Times> times, std::uint32_t 
   if (!differ) return std::nullopt;
   const double ns_per_byte = 1e9 / route.bytes_per_s;
   GatherFit fit;
-  LineFit posting, occupancy;
-  std::size_t used = 0;
+  LineFit posting;
+  std::vector<Times> seen;
   for (const Times& t : times) {
     posting.add(t.pieces, t.post_ns, std::max(1.0, t.post_ns));
-    if (held_up(t)) continue;
-    occupancy.add(t.pieces, t.stream_ns / ns_per_byte - t.bytes(),
-                  t.stream_ns / ns_per_byte / std::sqrt(t.bytes()));
-    ++used;
+    if (!held_up(t)) seen.push_back(t);
   }
   const Line post = posting.line_from_zero_up();
   fit.post_ns = post.a;
   fit.piece_post_ns = post.b;
-  fit.occupancy_seen = used >= 2;
+  fit.occupancy_seen = seen.size() >= 2;
   if (fit.occupancy_seen) {
-    const Line line = occupancy.line_from_zero_up();
-    fit.half_bandwidth_bytes = line.a;
-    fit.piece_half_bandwidth_bytes = line.b;
+    const Occupancy occupancy = fit_occupancy(seen, ns_per_byte);
+    fit.extra = occupancy.extra;
+    fit.half_bandwidth_bytes = occupancy.line.a;
+    fit.piece_half_bandwidth_bytes = occupancy.line.b;
   }
   const auto occupied_ns = [&](const Times& t) {
-    return (t.bytes() + fit.half_bandwidth_bytes + t.pieces * fit.piece_half_bandwidth_bytes) *
+    return (t.bytes() * (1 + fit.extra) + fit.half_bandwidth_bytes +
+            t.pieces * fit.piece_half_bandwidth_bytes) *
            ns_per_byte;
   };
   // What a chunk alone takes beyond all that: gathering on one side and scattering on the other.
@@ -144,6 +182,21 @@ std::optional<GatherFit> fit_gather(std::span<const Times> times, std::uint32_t 
   fit.fixed_ns = side.a;
   if (side.b > 0) fit.bytes_per_s = 1e9 / side.b;
   return fit;
+}
+
+std::vector<IdleFigure> idle_costs(std::span<const AfterIdle> measured) {
+  constexpr double counts_from = 1.1;
+  std::vector<IdleFigure> costs;
+  if (measured.empty()) return costs;
+  const double base = measured[0].chunk_ns.median;
+  double reached = base;
+  for (const auto& [idle_ns, chunk] : measured) {
+    if (chunk.median < counts_from * reached) continue;
+    reached = chunk.median;
+    costs.push_back(
+        {idle_ns, {chunk.median - base, std::max(0.0, chunk.least - base), chunk.most - base}});
+  }
+  return costs;
 }
 
 std::vector<LinkRate> link_rates(const Cluster& cluster, const Route& route, double bytes_per_s) {

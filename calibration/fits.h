@@ -63,12 +63,26 @@ struct GatherFit {
   /// Not seen where the posting thread always takes longer than the route.
   bool occupancy_seen = false;
   double half_bandwidth_bytes = 0, piece_half_bandwidth_bytes = 0;
+  double extra = 0;  // of its bytes, what they occupy the route for beyond themselves
   double worst = 0;
 };
 /// `route` is the fit of the same route's single pieces. `with_pass`: a pass over the bytes on each
 /// side is part of the method. Nothing when the shapes do not differ in their number of pieces.
 std::optional<GatherFit> fit_gather(std::span<const Times> times, std::uint32_t stages,
                                     const StreamFit& route, bool with_pass);
+
+/// What a chunk alone took, from its post to its landing, after a time without traffic.
+struct AfterIdle {
+  TimeNs idle_ns = 0;
+  Spread chunk_ns;
+};
+struct IdleFigure {
+  TimeNs idle_ns = 0;
+  Spread cost_ns;
+};
+/// What rests add to the first of the measured times, which is that without one. By growing
+/// idle_ns; a rest that adds less than a tenth to what a shorter one gave is not listed.
+std::vector<IdleFigure> idle_costs(std::span<const AfterIdle> measured);
 
 struct LinkRate {
   LinkId link = no_id;

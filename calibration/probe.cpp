@@ -33,11 +33,15 @@ std::uint32_t slots_of(const Lane& lane, const Shape& shape, std::uint32_t chunk
 }
 
 /// A quarter of a GiB, or what the channel moves in 20 ms where that is more: how its first and
-/// last chunks overlap others must not show.
+/// last chunks overlap others must not show. Half a second's worth where the channel is slow.
 std::uint32_t chunks_of(const Lane& lane, const Shape& shape) {
-  const Bytes bytes = std::max(256 * MiB, static_cast<Bytes>(lane.numbers.bytes_per_s * 20e-3));
+  const auto in = [&](double time_s) {
+    return static_cast<Bytes>(lane.numbers.bytes_per_s * time_s);
+  };
+  const Bytes bytes = std::max(in(20e-3), std::min(256 * MiB, in(0.5)));
+  const Bytes least = 32 * shape.bytes() <= in(0.5) ? 32 : 8;
   return static_cast<std::uint32_t>(
-      std::clamp<Bytes>(bytes / shape.bytes(), 32, shape.pieces > 1 ? 128 : 1024));
+      std::clamp<Bytes>(bytes / shape.bytes(), least, shape.pieces > 1 ? 128 : 1024));
 }
 
 /// Pieces in an order that was drawn, at both ends another: as pages of a KV cache lie.
@@ -217,6 +221,21 @@ Result<Times> Probe::measure(const Lane& lane, const Shape& shape, bool alone) {
   // Where posting takes no time of this thread, the backend says when the chunk was through.
   if (!real_time_) times.post_ns = median(post);
   if (alone) times.alone_ns = median(whole);
+  return times;
+}
+
+Result<std::vector<double>> Probe::after_idle(const Lane& lane, const Shape& shape,
+                                              std::span<const TimeNs> idle_ns) {
+  std::vector<double> times;
+  Run first(lane, shape, 1);  // ends the rest that there was before
+  if (auto ok = stream({&first, 1}); !ok) return ok.error();
+  for (const TimeNs idle : idle_ns) {
+    Run one(lane, shape, 1);
+    for (const TimeNs end = backend_.now() + idle; backend_.now() < end;) backend_.wait(end);
+    const TimeNs posted = backend_.now();
+    if (auto ok = stream({&one, 1}); !ok) return ok.error();
+    times.push_back(static_cast<double>(one.done_ns[0] - posted));
+  }
   return times;
 }
 

@@ -41,6 +41,10 @@ class Probe {
   static bool fits(const Lane& lane, const Shape& shape);
 
   Result<Times> measure(const Lane& lane, const Shape& shape, bool alone);
+  /// Of a chunk alone, from its post to its landing, after each of these times without traffic;
+  /// once each.
+  Result<std::vector<double>> after_idle(const Lane& lane, const Shape& shape,
+                                         std::span<const TimeNs> idle_ns);
   /// Bytes per second of each lane while all of them are busy.
   Result<std::vector<double>> together(std::span<const Lane> lanes, const Shape& shape);
 

@@ -104,6 +104,29 @@ std::string table_text(const std::vector<Figure>& figures,
                  rate_text(static_cast<double>(bytes) / ns.median * 1e9)});
     }
     out += sizes.text();
+    for (const calibration::GatherFigures& gather : route.gathers) {
+      if (!gather.half_bandwidth_bytes) continue;
+      out.append("\n");
+      TextTable shapes({"by " + std::string(gather_name(gather.method)) + ", pieces of", "count",
+                        "take, each chunk", "least", "most", "the line says", "rate"});
+      for (const auto& [piece_bytes, pieces, ns] : gather.streams) {
+        const double bytes = static_cast<double>(piece_bytes) * pieces;
+        const double line = (bytes * gather.stretch->median + gather.half_bandwidth_bytes->median +
+                             pieces * gather.piece_half_bandwidth_bytes->median) /
+                            route.bytes_per_s.median * 1e9;
+        shapes.add({bytes_text(piece_bytes), std::to_string(pieces),
+                    figure_text(FigureUnit::ns, ns.median), figure_text(FigureUnit::ns, ns.least),
+                    figure_text(FigureUnit::ns, ns.most), figure_text(FigureUnit::ns, line),
+                    rate_text(bytes / ns.median * 1e9)});
+      }
+      out += shapes.text();
+    }
+    out += "\nA chunk of " + bytes_text(route.idle_chunk_bytes) + " alone, after\n\n";
+    TextTable rests({"no traffic for", "takes", "least", "most"});
+    for (const auto& [idle_ns, ns] : route.after_idle)
+      rests.add({duration_text(idle_ns), figure_text(FigureUnit::ns, ns.median),
+                 figure_text(FigureUnit::ns, ns.least), figure_text(FigureUnit::ns, ns.most)});
+    out += rests.text();
   }
   return out;
 }
@@ -111,7 +134,7 @@ std::string table_text(const std::vector<Figure>& figures,
 std::string json_text(const std::vector<Figure>& figures,
                       const calibration::Calibration& calibration, const Scenario& scenario,
                       std::uint64_t repeats) {
-  static constexpr const char* units[] = {"bytes_per_s", "ns", "bytes"};
+  static constexpr const char* units[] = {"bytes_per_s", "ns", "bytes", "ratio"};
   const auto rounded = [](double value) { return std::stod(number_text(value, 6)); };
   Json json;
   json["schema"] = 1;

@@ -94,6 +94,12 @@ class FigureList {
   std::vector<Figure>& figures_;
 };
 
+/// Whole milliseconds or microseconds: a key that has no dot in it.
+std::string idle_text(TimeNs idle_ns) {
+  return idle_ns % ms_ns == 0 ? std::to_string(idle_ns / ms_ns) + " ms"
+                              : std::to_string(idle_ns / us_ns) + " us";
+}
+
 void add_host_link(FigureList& list, const calibration::HostLinkFigures& link,
                    const std::string& key, const std::string& gpu) {
   list.add(key + ".out", FigureUnit::bytes_per_s, link.out_bytes_per_s);
@@ -110,6 +116,8 @@ void add_host_link(FigureList& list, const calibration::HostLinkFigures& link,
             link.together_bytes_per_s, "");
 }
 
+constexpr double stretch_counts_from = 1.005;
+
 void add_route(FigureList& list, const calibration::RouteFigures& route, const Cluster& cluster) {
   const std::string key = "routes." + std::string(route_kind_name(route.route.kind)) + ".";
   list.tell(std::string(route_kind_name(route.route.kind)) + " from " +
@@ -119,6 +127,8 @@ void add_route(FigureList& list, const calibration::RouteFigures& route, const C
   list.add(key + "fixed_cost", FigureUnit::ns, route.fixed_ns);
   list.add(key + "post_cost", FigureUnit::ns, route.post_ns);
   list.add(key + "half_bandwidth", FigureUnit::bytes, route.half_bandwidth_bytes);
+  for (const calibration::IdleFigure& idle : calibration::idle_costs(route.after_idle))
+    list.add(key + "after_idle." + idle_text(idle.idle_ns), FigureUnit::ns, idle.cost_ns);
   for (const calibration::GatherFigures& gather : route.gathers) {
     const std::string method = key + std::string(gather_name(gather.method)) + ".";
     list.add(method + "fixed_cost", FigureUnit::ns, gather.fixed_ns);
@@ -129,6 +139,9 @@ void add_route(FigureList& list, const calibration::RouteFigures& route, const C
     if (gather.piece_half_bandwidth_bytes)
       list.add(method + "piece_half_bandwidth", FigureUnit::bytes,
                *gather.piece_half_bandwidth_bytes);
+    if (gather.stretch &&
+        (gather.stretch->median >= stretch_counts_from || list.has(method + "stretch")))
+      list.add(method + "stretch", FigureUnit::ratio, *gather.stretch);
     if (gather.bytes_per_s)
       list.add(method + "rate", FigureUnit::bytes_per_s, *gather.bytes_per_s);
     else if (gather.method == Gather::pack && !list.has(method + "rate"))
@@ -184,6 +197,8 @@ std::string figure_text(FigureUnit unit, double value) {
     case FigureUnit::bytes:
       if (value < 1000) return number_text(std::round(value), digits) + " B";
       return number_text(value / 1e3, digits) + " KB";
+    case FigureUnit::ratio:
+      return number_text(value, digits);
   }
   return "";
 }
@@ -216,18 +231,29 @@ std::vector<Figure> calibrated_figures(const calibration::Calibration& calibrati
 Result<std::string> calibrated_text(const Scenario& scenario, const std::vector<Figure>& figures) {
   ScenarioText text(scenario.text);
   std::map<std::string, std::map<std::string, std::string>> ports;
+  std::map<std::string, std::string> lists;  // what stands between the braces of a map
   // What is not there yet is put first into its map: from behind, it comes out in order.
   for (auto at = figures.rbegin(); at != figures.rend(); ++at) {
     const Figure& figure = *at;
     if (figure.key.empty()) continue;
     const auto [parent, name] = split_last(figure.key);
+    // A route that was measured has no other costs of rests than those that were found.
+    if (name == "fixed_cost" && split_last(parent).first == "routes") lists[parent + ".after_idle"];
     const std::string value = figure_text(figure.unit, figure.value.median);
     if (name == "out" || name == "in" || name == "both") {
       ports[parent][name] = value;
+    } else if (split_last(parent).second == "after_idle") {
+      std::string& list = lists[parent];
+      list = name + ": " + value + (list.empty() ? "" : ", " + list);
     } else if (auto ok = text.set(figure.key, value); !ok) {
       return ok.error();
     }
   }
+  for (const auto& [key, list] : lists)
+    if (list.empty() && !text.has(key))
+      continue;
+    else if (auto ok = text.set(key, "{" + list + "}"); !ok)
+      return ok.error();
   for (const auto& [port, values] : ports) {
     auto directions = values;
     const auto both = directions.extract("both");

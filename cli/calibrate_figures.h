@@ -10,7 +10,7 @@
 
 namespace kvhaul::cli {
 
-enum class FigureUnit { bytes_per_s, ns, bytes };
+enum class FigureUnit { bytes_per_s, ns, bytes, ratio };
 
 struct Figure {
   std::string key;   // of the scenario, joined by dots; empty: no scenario holds it

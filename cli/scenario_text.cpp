@@ -45,9 +45,17 @@ Entry find(const std::string& text, const std::string& path) {
 
 std::size_t begin_of(const YAML::Node& node) { return static_cast<std::size_t>(node.Mark().pos); }
 
-/// Where a plain or quoted value of one line ends in the text; nothing for another kind.
+/// Where a plain or quoted value of one line, or a map of such in braces, ends in the text; nothing
+/// for another kind.
 std::optional<std::size_t> end_of(const std::string& text, const YAML::Node& node) {
   const std::size_t begin = begin_of(node);
+  if (node.IsMap() && begin < text.size() && text[begin] == '{') {
+    const std::size_t end = text.find('}', begin);
+    const std::string inside = text.substr(begin + 1, end - begin - 1);
+    if (end == std::string::npos || inside.find_first_of("{[\"'#&*") != std::string::npos)
+      return std::nullopt;
+    return end + 1;
+  }
   if (!node.IsScalar() || begin >= text.size()) return std::nullopt;
   const char quote = text[begin];
   if (quote == '"' || quote == '\'') {
@@ -69,6 +77,10 @@ std::optional<std::string> ScenarioText::value(const std::string& path) const {
   const Entry entry = find(text_, path);
   if (!entry.value.IsDefined() || !entry.value.IsScalar()) return std::nullopt;
   return entry.value.Scalar();
+}
+
+bool ScenarioText::has(const std::string& path) const {
+  return find(text_, path).value.IsDefined();
 }
 
 Result<void> ScenarioText::set(const std::string& path, const std::string& value) {

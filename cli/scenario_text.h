@@ -20,8 +20,11 @@ class ScenarioText {
   /// The value at keys joined by dots, such as "cluster.node_types.box.hosts.memory_rate"; nothing
   /// where there is none, or no plain one.
   std::optional<std::string> value(const std::string& path) const;
-  /// Puts a value there. Keys that are missing on the way are written first into the map that is
-  /// there. Fails (bad_input) where something else than a map stands in the way.
+  /// Anything at all stands there.
+  bool has(const std::string& path) const;
+  /// Puts a value there, in the place of a plain one or of a map of such in braces. Keys that are
+  /// missing on the way are written first into the map that is there. Fails (bad_input) where
+  /// something else than a map stands in the way.
   Result<void> set(const std::string& path, const std::string& value);
   /// Puts other keys with their values in the place of one key, which must be there.
   Result<void> replace(const std::string& path,

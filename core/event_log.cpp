@@ -14,7 +14,7 @@ namespace {
 
 constexpr char magic[] = "kvhaul-log\n";
 constexpr std::size_t magic_size = sizeof magic - 1;
-constexpr std::uint8_t format_version = 2;
+constexpr std::uint8_t format_version = 3;
 constexpr std::size_t flush_bytes = 1 << 20;
 
 // The high half of a record's first byte. Bits 4 and 5 mean the same in every event.

@@ -27,7 +27,7 @@ void fields(Archive& a, SchedulerConfig& c) {
 template <class Archive>
 void fields(Archive& a, GatherCosts& g) {
   a(g.fixed_ns), a(g.post_ns), a(g.piece_post_ns), a(g.half_bandwidth_bytes);
-  a(g.piece_half_bandwidth_bytes), a(g.bytes_per_s);
+  a(g.piece_half_bandwidth_bytes), a(g.extra_permille), a(g.bytes_per_s);
 }
 
 /// Without [each], which is always empty.

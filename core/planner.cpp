@@ -34,7 +34,8 @@ Gather cheapest_gather(const ChannelNumbers& channel, Bytes bytes, std::size_t p
     if (!costs) continue;
     const double posting =
         static_cast<double>(costs->post_ns) + count * static_cast<double>(costs->piece_post_ns);
-    const double occupied = size + static_cast<double>(costs->half_bandwidth_bytes) +
+    const double occupied = size * (1 + costs->extra_permille / 1000.0) +
+                            static_cast<double>(costs->half_bandwidth_bytes) +
                             count * static_cast<double>(costs->piece_half_bandwidth_bytes);
     const double pass = costs->bytes_per_s > 0 ? size * 1e9 / costs->bytes_per_s : 0;
     const double time = 2 * (static_cast<double>(costs->fixed_ns) + pass) +

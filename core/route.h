@@ -37,7 +37,7 @@ std::string_view gather_name(Gather gather);
 
 /// What a chunk of several pieces costs with a method. Of n pieces and S bytes in all:
 ///
-///   occupies the route for     S + half_bandwidth + n piece_half_bandwidth   bytes
+///   occupies the route for     S (1 + extra/1000) + half_bandwidth + n piece_half_bandwidth bytes
 ///   the posting CPU thread     post + n piece_post
 ///   and lands later by         2 (fixed + S / bytes_per_s)
 struct GatherCosts {
@@ -46,10 +46,12 @@ struct GatherCosts {
   TimeNs piece_post_ns = 0;              // and per piece
   Bytes half_bandwidth_bytes = 0;        // what a chunk occupies the route for beyond its bytes
   Bytes piece_half_bandwidth_bytes = 0;  // and each piece
+  std::uint32_t extra_permille = 0;      // and each byte: a kernel that is slower than the link
   double bytes_per_s = 0;  // of a pass over the bytes on each side (pack); 0: there is none
 
   Bytes charged_bytes(Bytes bytes, std::uint64_t pieces) const {
-    return bytes + half_bandwidth_bytes + pieces * piece_half_bandwidth_bytes;
+    return bytes + bytes * extra_permille / 1000 + half_bandwidth_bytes +
+           pieces * piece_half_bandwidth_bytes;
   }
   TimeNs posting_ns(std::uint64_t pieces) const {
     return post_ns + static_cast<TimeNs>(pieces) * piece_post_ns;
@@ -59,6 +61,14 @@ struct GatherCosts {
 };
 /// By Gather. [each] stays empty: it costs RouteCosts' post_ns and half_bandwidth_bytes per piece.
 using GatherTable = std::array<std::optional<GatherCosts>, gather_count>;
+
+/// What a rest costs: links go to sleep, and a thread that posts seldom runs on cold caches.
+struct IdleCost {
+  TimeNs idle_ns = 0;  // a link of the route has carried nothing for so long, or longer
+  TimeNs cost_ns = 0;  // then the next chunk gets onto the route's links later by this
+
+  friend bool operator==(const IdleCost&, const IdleCost&) = default;
+};
 
 /// What an operation on a kind of route costs beyond the wire. From a calibration or a published
 /// measurement; scenario files name the source.
@@ -77,8 +87,9 @@ struct RouteCosts {
   std::uint32_t queues = 1;           // channels opened on each route: queue pairs, streams
   std::uint32_t max_in_flight = 128;  // chunks a channel takes at a time
   Bytes max_chunk_bytes = GiB;
-  std::uint32_t max_pieces = 256;  // in one chunk
-  GatherTable gather = {};         // what it can do besides writing each piece
+  std::uint32_t max_pieces = 256;         // in one chunk
+  GatherTable gather = {};                // what it can do besides writing each piece
+  std::vector<IdleCost> after_idle = {};  // by growing idle_ns; empty: resting costs nothing
 };
 using RouteCostTable = std::array<RouteCosts, route_kind_count>;  // by RouteKind
 

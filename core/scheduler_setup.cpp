@@ -186,7 +186,7 @@ Result<void> check_gather(const GatherTable& table) {
     if (!costs) continue;
     if (!in_range(costs->fixed_ns, 1000 * s_ns) || !in_range(costs->post_ns, 1 * s_ns) ||
         !in_range(costs->piece_post_ns, 1 * s_ns) || costs->half_bandwidth_bytes > GiB ||
-        costs->piece_half_bandwidth_bytes > GiB)
+        costs->piece_half_bandwidth_bytes > GiB || costs->extra_permille > 99'000)
       return wrong("a gather method's costs are out of range");
     if (costs->bytes_per_s != 0 &&
         !(costs->bytes_per_s >= slowest_rate && costs->bytes_per_s <= 1e15))

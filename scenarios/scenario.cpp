@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -224,6 +225,11 @@ GatherCosts read_gather(YamlMap map, Gather method, const RouteCosts& costs) {
   gather.piece_post_ns = map.duration("piece_post_cost", TimeNs{0});
   gather.half_bandwidth_bytes = map.bytes("half_bandwidth", costs.half_bandwidth_bytes);
   gather.piece_half_bandwidth_bytes = map.bytes("piece_half_bandwidth", Bytes{0});
+  const double stretch = map.number("stretch", 1.0);
+  if (!(stretch >= 1 && stretch <= 100))
+    map.fail_at("stretch", "'stretch': expected 1 to 100");
+  else
+    gather.extra_permille = static_cast<std::uint32_t>(std::lround((stretch - 1) * 1000));
   gather.bytes_per_s = method == Gather::pack ? map.rate("rate") : map.rate("rate", 0.0);
   if (gather.fixed_ns > 1000 * s_ns)
     map.fail_at("fixed_cost", "'fixed_cost': expected at most 1000 s");
@@ -240,6 +246,29 @@ GatherCosts read_gather(YamlMap map, Gather method, const RouteCosts& costs) {
   return gather;
 }
 
+/// A map from times of rest to what they cost, both growing.
+std::vector<IdleCost> read_after_idle(YamlMap map) {
+  constexpr std::size_t entries_max = 64;
+  std::vector<IdleCost> costs;
+  for (const std::string& key : map.keys()) {
+    const auto idle = parse_duration(key);
+    if (!idle) {
+      map.fail_at(key, "expected a time without traffic as the key, such as 50 ms: " +
+                           idle.error().message);
+      break;
+    }
+    costs.push_back({*idle, map.duration(key)});
+    if (costs.back().cost_ns > 1 * s_ns)
+      map.fail_at(key, in_quotes(key) + ": expected at most 1 s");
+    if (*idle == 0 || (costs.size() > 1 && *idle <= costs[costs.size() - 2].idle_ns))
+      map.fail_at(key, in_quotes(key) + ": expected times above 0, each above the one before");
+  }
+  if (costs.size() > entries_max)
+    map.fail("expected at most " + std::to_string(entries_max) + " times");
+  map.done();
+  return costs;
+}
+
 void read_costs(YamlMap map, RouteCosts& costs) {
   costs.fixed_ns = map.duration("fixed_cost", TimeNs{0});
   costs.post_ns = map.duration("post_cost", TimeNs{0});
@@ -252,6 +281,7 @@ void read_costs(YamlMap map, RouteCosts& costs) {
     if (map.has(gather_name(method)))
       costs.gather[static_cast<std::size_t>(method)] =
           read_gather(map.map(gather_name(method)), method, costs);
+  if (map.has("after_idle")) costs.after_idle = read_after_idle(map.map("after_idle"));
   if (costs.max_chunk_bytes == 0 || costs.max_chunk_bytes > 64 * GiB)
     map.fail_at("max_chunk", "'max_chunk': expected a size from 1 B to 64 GiB");
   if (costs.half_bandwidth_bytes > GiB)

@@ -22,6 +22,14 @@ std::array<GatherCosts, gather_count> gathers_of(const ChannelNumbers& numbers) 
   return gathers;
 }
 
+/// What a link costs that has rested for so long.
+TimePs waking_ps(const std::vector<IdleCost>& after_idle, TimePs idle) {
+  TimePs cost = 0;
+  for (const IdleCost& entry : after_idle)
+    if (ps(entry.idle_ns) <= idle) cost = ps(entry.cost_ns);
+  return cost;
+}
+
 constexpr auto later = [](const auto& a, const auto& b) {
   return a.at_ps != b.at_ps ? a.at_ps > b.at_ps : a.sequence > b.sequence;
 };
@@ -39,6 +47,10 @@ ChannelQueues::ChannelQueues(const Cluster& cluster, std::span<const ChannelRequ
                              std::unique_ptr<Wire> wire)
     : wire_(std::move(wire)) {
   posters_free_ps_.assign(cluster.places.size(), 0);
+  const bool rest_matters =
+      std::any_of(requests.begin(), requests.end(),
+                  [](const ChannelRequest& r) { return !r.costs.after_idle.empty(); });
+  if (rest_matters) link_uses_.resize(cluster.links.size());
   for (const ChannelRequest& request : requests) {
     const ChannelNumbers numbers = numbers_of(request.route, request.costs);
     Channel channel;
@@ -49,6 +61,8 @@ ChannelQueues::ChannelQueues(const Cluster& cluster, std::span<const ChannelRequ
     const Gathers gathers = gathers_of(numbers);
     if (gathers_.empty() || gathers_.back() != gathers) gathers_.push_back(gathers);
     channel.gathers = static_cast<std::uint32_t>(gathers_.size() - 1);
+    if (rest_matters) channel.links = request.route.hops;
+    channel.after_idle = request.costs.after_idle;
     channels_.push_back(std::move(channel));
   }
 }
@@ -82,17 +96,47 @@ void ChannelQueues::try_start(ChannelId id, TimePs now) {
   if (channel.serving != no_id || channel.head == channel.queue.size()) return;
   const std::uint32_t ticket = channel.queue[channel.head++];
   channel.serving = ticket;
+  channel.state = Serving::posted;
   if (tickets_[ticket].ready_ps <= now)
     start(ticket, now);
   else
     push(tickets_[ticket].ready_ps, Step::start, ticket);
 }
 
+/// When the links of a channel can be entered; they are in use from now on.
+TimePs ChannelQueues::wake_links(const Channel& channel, TimePs now) {
+  TimePs awake = now;
+  for (const LinkId id : channel.links) {
+    const LinkUse& use = link_uses_[id];
+    awake = std::max(awake, use.awake_ps);
+    if (use.chunks == 0)
+      awake = std::max(awake, now + waking_ps(channel.after_idle, now - use.rests_since_ps));
+  }
+  for (const LinkId id : channel.links) {
+    LinkUse& use = link_uses_[id];
+    ++use.chunks;
+    use.awake_ps = std::max(use.awake_ps, awake);
+  }
+  return awake;
+}
+
+void ChannelQueues::leave_links(const Channel& channel, TimePs now) {
+  for (const LinkId id : channel.links) {
+    --link_uses_[id].chunks;
+    link_uses_[id].rests_since_ps = now;
+  }
+}
+
 void ChannelQueues::start(std::uint32_t ticket, TimePs now) {
   Ticket& entry = tickets_[ticket];
   Channel& channel = channels_[entry.channel];
-  entry.started_ps = now;
-  channel.on_wire = true;
+  if (channel.state == Serving::posted) {
+    entry.started_ps = now;
+    channel.state = Serving::waking;
+    if (const TimePs awake = wake_links(channel, now); awake > now)
+      return push(awake, Step::start, ticket);
+  }
+  channel.state = Serving::on_wire;
   wire_->enter(
       {entry.channel, cost_ps(channel.ps_per_byte_q32, entry.charged_bytes), entry.charged_bytes},
       now);
@@ -104,8 +148,8 @@ bool ChannelQueues::cancel(std::uint32_t ticket, TimeNs now) {
   if (channel.serving == ticket) {
     // What the links have carried of it cannot be taken back; the channel is free at once.
     ++entry.use;
-    if (channel.on_wire) wire_->stop(entry.channel, ps(now));
-    channel.on_wire = false;
+    if (channel.state == Serving::on_wire) wire_->stop(entry.channel, ps(now));
+    if (channel.state != Serving::posted) leave_links(channel, ps(now));
     channel.serving = no_id;
     try_start(entry.channel, ps(now));
     return true;
@@ -126,7 +170,7 @@ void ChannelQueues::left(ChannelId id, TimePs now, std::vector<Landing>& landing
   // A short chunk behind a long one does not overtake it in a later stage.
   entry.done_ps = channel.last_done_ps = std::max(lands, channel.last_done_ps + own);
   channel.serving = no_id;
-  channel.on_wire = false;
+  leave_links(channel, now);
   if (entry.done_ps > now)
     push(entry.done_ps, Step::land, ticket);
   else

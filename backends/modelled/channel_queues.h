@@ -4,6 +4,7 @@
 //
 //   waits for the posting thread of its place       p x post_ns, one post after the other
 //   waits for its channel
+//   waits for links that have rested                RouteCosts::after_idle
 //   occupies every link of its route                (S + p h) / rate of the link, or longer: the
 //   wire and frees the channel when it has passed; it lands after the fixed latency, and after the
 //   further stages of a store-and-forward route, which overlap with the chunks behind it.
@@ -15,6 +16,7 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <vector>
@@ -52,18 +54,28 @@ class ChannelQueues {
   bool set_link_share(LinkId link, double share, TimeNs now);
 
  private:
+  /// Of what the channel serves: `waking` and `on_wire` take part in the use of the links.
+  enum class Serving : std::uint8_t { posted, waking, on_wire };
   struct Channel {
     std::vector<std::uint32_t> queue;  // tickets, oldest at `head`
     std::size_t head = 0;
     std::uint32_t serving = no_id;
+    Serving state = Serving::posted;
     std::uint32_t poster = 0;
-    bool on_wire = false;  // what it serves
     std::uint64_t ps_per_byte_q32 = 0;
     TimePs fixed_ps = 0;
     TimePs last_done_ps = 0;
     std::uint32_t stages = 1;
     std::uint32_t gathers = 0;  // its entry in gathers_
+    std::vector<LinkId> links;  // where some route minds how long they have rested; else none
+    std::vector<IdleCost> after_idle;
   };
+  struct LinkUse {
+    std::uint32_t chunks = 0;  // that it carries or is woken for
+    TimePs rests_since_ps = long_ago_ps;
+    TimePs awake_ps = long_ago_ps;  // what comes meanwhile waits, too
+  };
+  static constexpr TimePs long_ago_ps = std::numeric_limits<TimePs>::min() / 4;
   /// By Gather, with [each]; a method that the channel lacks is as [each].
   using Gathers = std::array<GatherCosts, gather_count>;
   struct Ticket {
@@ -88,6 +100,8 @@ class ChannelQueues {
   void pop();
   void try_start(ChannelId channel, TimePs now);
   void start(std::uint32_t ticket, TimePs now);
+  TimePs wake_links(const Channel& channel, TimePs now);
+  void leave_links(const Channel& channel, TimePs now);
   void left(ChannelId channel, TimePs now, std::vector<Landing>& landings);
   void take_step(std::vector<Landing>& landings);
 
@@ -95,6 +109,7 @@ class ChannelQueues {
   std::vector<Channel> channels_;
   std::vector<Gathers> gathers_;         // channels that follow each other mostly share one
   std::vector<TimePs> posters_free_ps_;  // by posting place
+  std::vector<LinkUse> link_uses_;       // by link; none where no route minds
   std::vector<Ticket> tickets_;
   std::vector<Event> heap_;  // earliest first, then in order of pushing
   std::uint64_t next_sequence_ = 0;

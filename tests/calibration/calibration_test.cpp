@@ -174,6 +174,42 @@ TEST_P(ModelledLinks, RdmaAndEveryMethod) {
   expect_all(found.links[0].bytes_per_s, 40e9, 0);
 }
 
+TEST_P(ModelledLinks, WhatARestCosts) {
+  const Cluster cluster = test::rail_cluster(1, 2);
+  RouteCosts costs;
+  costs.fixed_ns = 5000;
+  costs.after_idle = {{300 * us_ns, 4000}, {20 * ms_ns, 4300}, {50 * ms_ns, 180'000}};
+  const Calibration found =
+      measure(cluster, {{*cluster.find_place("node0/gpu0"), *cluster.find_place("node0/gpu1")}},
+              only(RouteKind::nvlink_copy, costs));
+  const std::vector<IdleFigure> rests = idle_costs(found.routes.at(0).after_idle);
+  // Of the times that are measured, the first ones at or above those; 300 ns more do not count.
+  ASSERT_EQ(rests.size(), 2u);
+  EXPECT_EQ(rests[0].idle_ns, 500 * us_ns);
+  expect_all(rests[0].cost_ns, 4000, 1);
+  EXPECT_EQ(rests[1].idle_ns, 50 * ms_ns);
+  expect_all(rests[1].cost_ns, 180'000, 1);
+}
+
+TEST_P(ModelledLinks, AKernelThatIsSlowerThanItsLink) {
+  const Cluster cluster = test::rail_cluster(1, 2);
+  RouteCosts costs;
+  costs.post_ns = 100;
+  costs.half_bandwidth_bytes = 60'000;
+  costs.gather[static_cast<std::size_t>(Gather::through)] = {.post_ns = 100,
+                                                             .half_bandwidth_bytes = 150'000,
+                                                             .piece_half_bandwidth_bytes = 2'000,
+                                                             .extra_permille = 143};
+  const Calibration found =
+      measure(cluster, {{*cluster.find_place("node0/gpu0"), *cluster.find_place("node0/gpu1")}},
+              only(RouteKind::nvlink_copy, costs));
+  const GatherFigures& through = found.routes.at(0).gathers.at(0);
+  ASSERT_TRUE(through.stretch);
+  expect_all(*through.stretch, 1.143, 0);
+  expect_all(*through.half_bandwidth_bytes, 150'000, 500);
+  expect_all(*through.piece_half_bandwidth_bytes, 2'000, 20);
+}
+
 INSTANTIATE_TEST_SUITE_P(All, ModelledLinks, ::testing::ValuesIn(makers()),
                          [](const auto& info) { return info.param.name; });
 
@@ -221,6 +257,29 @@ TEST(Calibration, ChunksThatFailAreAnError) {
     EXPECT_EQ(found.error().kind, ErrorKind::failed);
     EXPECT_NE(found.error().message.find(words), std::string::npos) << found.error().message;
   }
+}
+
+/// A rail of 7.35 MB/s: 16 MiB would take two seconds, a quarter of a GiB half a minute.
+TEST(Calibration, ASlowRouteIsMeasuredWithSmallChunks) {
+  Cluster cluster = test::rail_cluster(2, 1);
+  for (Link& link : cluster.links)
+    if (link.kind == LinkKind::nic) link.bytes_per_s = 7.35e6;
+  RouteCosts costs;
+  costs.fixed_ns = 20'000;
+  costs.half_bandwidth_bytes = 500;
+  const auto backend = emulated::make_backend({.payload = false});
+  Settings settings = quick();
+  settings.repeats = 1;
+  const auto found =
+      calibrate(*backend, cluster,
+                Pairs{{*cluster.find_place("node0/gpu0"), *cluster.find_place("node1/gpu0")}},
+                only(RouteKind::rdma, costs), settings);
+  ASSERT_TRUE(found) << found.error().message;
+  expect_all(found->routes[0].bytes_per_s, 7.35e6, 0);
+  expect_all(found->routes[0].half_bandwidth_bytes, 500, 1);
+  expect_all(found->routes[0].fixed_ns, 20'000, 100);
+  EXPECT_EQ(found->routes[0].streams.back().chunk_bytes, 512 * KiB);
+  EXPECT_LT(backend->now(), 30 * s_ns);
 }
 
 /// Real bytes, real time: that it comes to an end, and that what it says can be.

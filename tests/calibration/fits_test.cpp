@@ -98,6 +98,25 @@ TEST(FitStream, WhatHelpsSmallChunksDoesNotBendTheLine) {
   EXPECT_NEAR(fit->half_bandwidth_bytes, 100'000, 10);
 }
 
+TEST(IdleCosts, ListsWhatAddsATenth) {
+  const auto measured = [](TimeNs idle, double ns) {
+    return AfterIdle{idle, {ns, ns - 500, ns + 500}};
+  };
+  const std::vector<AfterIdle> times = {measured(0, 10'000),      measured(1000, 10'900),
+                                        measured(2000, 12'000),   measured(3000, 11'000),
+                                        measured(4000, 13'000),   measured(5000, 13'300),
+                                        measured(50'000, 190'000)};
+  const std::vector<IdleFigure> costs = idle_costs(times);
+  ASSERT_EQ(costs.size(), 3u);
+  EXPECT_EQ(costs[0].idle_ns, 2000);
+  EXPECT_EQ(costs[0].cost_ns.median, 2000);
+  EXPECT_EQ(costs[0].cost_ns.least, 1500);
+  EXPECT_EQ(costs[0].cost_ns.most, 2500);
+  EXPECT_EQ(costs[1].idle_ns, 5000);  // a tenth above 12; 13 is not
+  EXPECT_EQ(costs[2].cost_ns.median, 180'000);
+  EXPECT_TRUE(idle_costs({}).empty());
+}
+
 TEST(FitStream, NothingWithoutGrowth) {
   std::vector<Times> times = Made().singles();
   for (Times& t : times) t.stream_ns = 5000;

@@ -96,7 +96,7 @@ TEST(Scenario, GatherMethodsTakeOverWhatTheyDoNotSay) {
       with("fixed_cost: 5 us",
            "post_cost: 2 us, half_bandwidth: 64 KiB, pack: {rate: 900 GB/s, fixed_cost: 4 us}, "
            "through: {post_cost: 9 us, piece_post_cost: 10 ns, half_bandwidth: 1 KiB, "
-           "piece_half_bandwidth: 20 B, rate: 1 TB/s}, batch: {}"),
+           "piece_half_bandwidth: 20 B, stretch: 1.143, rate: 1 TB/s}, batch: {}"),
       "s.yaml");
   ASSERT_TRUE(scenario) << scenario.error().message;
   const GatherTable& gather =
@@ -114,6 +114,7 @@ TEST(Scenario, GatherMethodsTakeOverWhatTheyDoNotSay) {
                          .piece_post_ns = 10,
                          .half_bandwidth_bytes = 1 * KiB,
                          .piece_half_bandwidth_bytes = 20,
+                         .extra_permille = 143,
                          .bytes_per_s = 1e12}));
 }
 
@@ -124,12 +125,36 @@ TEST(Scenario, GatherMethodsAndSharedLimitsThatCannotBe) {
             "s.yaml:11: 'piece_post_cost': expected at most 1 s");
   EXPECT_EQ(error_with("fixed_cost: 5 us", "through: {piece_half_bandwidth: 2 GiB}"),
             "s.yaml:11: 'piece_half_bandwidth': expected at most 1 GiB");
+  EXPECT_EQ(error_with("fixed_cost: 5 us", "through: {stretch: 0.9}"),
+            "s.yaml:11: 'stretch': expected 1 to 100");
   EXPECT_NE(error_with("host_link: {rate: 10 GB/s}", "host_link: {rate: 10 GB/s, both: 9 GB/s}")
                 .find("node0/gpu0 host link: expected a rate of both directions together"),
             std::string::npos);
   EXPECT_EQ(error_with("host_link: {rate: 10 GB/s}",
                        "host_link: {rate: 10 GB/s}, nvlink: {rate: 10 GB/s, both: 12 GB/s}"),
             "s.yaml:6: 'both': only the 'host_link' of GPUs may have one");
+}
+
+TEST(Scenario, CostsOfRests) {
+  const auto scenario = parse_scenario(
+      with("fixed_cost: 5 us", "after_idle: {500 us: 3 us, 50 ms: 180 us}"), "s.yaml");
+  ASSERT_TRUE(scenario) << scenario.error().message;
+  EXPECT_EQ(scenario->routes.costs[static_cast<std::size_t>(RouteKind::pcie_p2p)].after_idle,
+            (std::vector<IdleCost>{{500'000, 3'000}, {50'000'000, 180'000}}));
+  EXPECT_EQ(error_with("fixed_cost: 5 us", "after_idle: {50 ms: 180 us, 20 ms: 60 us}"),
+            "s.yaml:11: '20 ms': expected times above 0, each above the one before");
+  EXPECT_EQ(error_with("fixed_cost: 5 us", "after_idle: {0 s: 180 us}"),
+            "s.yaml:11: '0 s': expected times above 0, each above the one before");
+  EXPECT_EQ(error_with("fixed_cost: 5 us", "after_idle: {50 ms: 2 s}"),
+            "s.yaml:11: '50 ms': expected at most 1 s");
+  EXPECT_EQ(error_with("fixed_cost: 5 us", "after_idle: {long: 1 us}"),
+            "s.yaml:11: expected a time without traffic as the key, such as 50 ms: expected a "
+            "duration with its unit, such as '3.1 us' or '250 ms', found 'long'");
+  EXPECT_EQ(error_with("fixed_cost: 5 us", "after_idle: [50 ms]"),
+            "s.yaml:11: expected a mapping for 'routes.pcie_p2p.after_idle'");
+  EXPECT_EQ(error_with("fixed_cost: 5 us", "after_idle: {50 ms: 180}"),
+            "s.yaml:11: '50 ms': expected a duration with its unit, such as '3.1 us' or '250 ms', "
+            "found '180'");
 }
 
 TEST(Scenario, FeaturesOfFabricAndNodeReachTheCluster) {

@@ -19,6 +19,7 @@ GatherCosts most_gathered(const ChannelNumbers& numbers) {
     most.half_bandwidth_bytes = std::max(most.half_bandwidth_bytes, costs->half_bandwidth_bytes);
     most.piece_half_bandwidth_bytes =
         std::max(most.piece_half_bandwidth_bytes, costs->piece_half_bandwidth_bytes);
+    most.extra_permille = std::max(most.extra_permille, costs->extra_permille);
   }
   return most;
 }
@@ -108,9 +109,8 @@ void Watcher::post(ChannelId channel, std::span<const ChunkPost> chunks) {
     // The scheduler expects at most a full window and two chunks at the slowest rate it can learn
     // (a 64th of what is advertised); then the floor.
     const double slowest = 64.0 / numbers.bytes_per_s * 1e9;
-    const double charged =
-        static_cast<double>(std::max<Bytes>(numbers.max_chunk_bytes, chunk.bytes)) +
-        static_cast<double>(most_gathered(numbers).charged_bytes(0, numbers.max_pieces));
+    const double charged = static_cast<double>(most_gathered(numbers).charged_bytes(
+        std::max<Bytes>(numbers.max_chunk_bytes, chunk.bytes), numbers.max_pieces));
     const double expected =
         static_cast<double>(numbers.fixed_ns + world_.config.channel_window_ns) +
         3.0 * numbers.max_in_flight *

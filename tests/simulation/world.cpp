@@ -104,6 +104,7 @@ RoutePlan draw_route_plan(Random random) {
     costs.max_in_flight = static_cast<std::uint32_t>(random.between(1, 16));
     costs.max_chunk_bytes = random.between(1'000, 500'000);
     costs.max_pieces = static_cast<std::uint32_t>(random.between(1, 64));
+    if (random.chance(0.3)) costs.after_idle = {{20 * us_ns, 1'000}, {1 * ms_ns, 9'000}};
     for (std::size_t m = 1; m < gather_count; ++m) {
       if (random.chance(0.5)) continue;
       GatherCosts& gather = costs.gather[m].emplace();
@@ -112,6 +113,7 @@ RoutePlan draw_route_plan(Random random) {
       gather.piece_post_ns = static_cast<TimeNs>(random.between(0, 500));
       gather.half_bandwidth_bytes = random.between(0, 100'000);
       gather.piece_half_bandwidth_bytes = random.between(0, 10'000);
+      gather.extra_permille = static_cast<std::uint32_t>(random.between(0, 500));
       gather.bytes_per_s = random.chance(0.5) ? 500e9 : 0;
     }
   }

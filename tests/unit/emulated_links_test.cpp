@@ -142,6 +142,55 @@ TEST_F(EmulatedLinks, ALimitOfBothDirectionsIsSharedByThemOnly) {
   EXPECT_NEAR(static_cast<double>(times[times.size() - 2]), 29'000, 1);
 }
 
+TEST_F(EmulatedLinks, AByteMayOccupyTheRouteForLonger) {
+  channel(0, {0}, gathering(Gather::through, {.half_bandwidth_bytes = 50, .extra_permille = 250}));
+  post(0, 1000, 0, 5, Gather::through);
+  // 1000 x 1.25 + 50
+  EXPECT_EQ(landed(), (Times{1300}));
+}
+
+TEST_F(EmulatedLinks, LinksThatRestedMakeTheNextChunkWait) {
+  channel(0, {0}, {.after_idle = {{100, 10}, {5000, 700}}});
+  post(0, 1000, 0);
+  post(0, 1000, 0);
+  // They have never been used: 700, then both one after the other.
+  EXPECT_EQ(landed(), (Times{1700, 2700}));
+  post(0, 1000, 2799);
+  // 99 after the last one left: nothing yet.
+  EXPECT_EQ(landed()[2], 3799);
+  post(0, 1000, 3899);
+  EXPECT_EQ(landed()[3], 3899 + 10 + 1000);
+  post(0, 1000, 4909 + 4999);
+  EXPECT_EQ(landed()[4], 4909 + 4999 + 10 + 1000);
+  post(0, 1000, 10'918 + 5000);
+  EXPECT_EQ(landed()[5], 10'918 + 5000 + 700 + 1000);
+}
+
+TEST_F(EmulatedLinks, AnyLinkOfTheRouteThatRestedIsWaitedForByAll) {
+  const RouteCosts sleepy{.after_idle = {{5000, 700}}};
+  channel(0, {0, 1}, sleepy);
+  channel(2, {2, 1}, sleepy);
+  channel(0, {0});  // does not mind, and keeps link 0 awake
+  post(2, 8000, 0);
+  EXPECT_EQ(landed(), (Times{8000}));
+  post(0, 1000, 9000);
+  post(1, 1000, 9100);
+  // Link 1 is woken by the first until 9700, link 2 by the second until 9800. Both then cross link
+  // 1, in the order in which they get onto it.
+  const Times times = landed();
+  EXPECT_EQ(times[1], 9000 + 700 + 1000);
+  EXPECT_EQ(times[2], 9700 + 2000);
+}
+
+TEST_F(EmulatedLinks, AChunkCancelledWhileItsLinksWakeLeavesThemAwake) {
+  channel(0, {0}, {.after_idle = {{5000, 700}}});
+  post(0, 1000, 0);
+  EXPECT_TRUE(model().cancel(0, 300));
+  post(0, 1000, 400);
+  // From 700 on, as the first would have been.
+  EXPECT_EQ(landed(), (Times{never_ns, 1700}));
+}
+
 TEST_F(EmulatedLinks, TwoChannelsOnOneLinkHaveHalfEach) {
   channel(0, {0, 1});
   channel(2, {0, 2});

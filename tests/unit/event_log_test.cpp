@@ -171,7 +171,7 @@ TEST(EventLog, RefusesAnotherVersion) {
   log[11] = 9;
   const auto report = verify_log(log, "run.log");
   ASSERT_FALSE(report);
-  EXPECT_NE(report.error().message.find("expected log format version 2, found version 9"),
+  EXPECT_NE(report.error().message.find("expected log format version 3, found version 9"),
             std::string::npos);
 }
 

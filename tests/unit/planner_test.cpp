@@ -63,6 +63,19 @@ TEST(CheapestGather, TakesTheLeastOfAllMethods) {
   EXPECT_EQ(cheapest_gather(numbers, 2 * KiB, 2, 1 * MiB), Gather::batch);
 }
 
+TEST(CheapestGather, AKernelSlowerThanTheLinkIsForSmallPieces) {
+  ChannelNumbers numbers = with_packing();
+  numbers.gather = {};
+  numbers.half_bandwidth_bytes = 100'000;
+  numbers.post_ns = 100;
+  numbers.gather[static_cast<std::size_t>(Gather::through)] = {.half_bandwidth_bytes = 100'000,
+                                                               .extra_permille = 140};
+  // 4 of 64 KiB: 262,144 + 4 x 100,000 against 262,144 x 1.14 + 100,000.
+  EXPECT_EQ(cheapest_gather(numbers, 256 * KiB, 4, 16 * MiB), Gather::through);
+  // 4 of 4 MiB: 0.14 of 16 MiB is more than 3 x 100,000.
+  EXPECT_EQ(cheapest_gather(numbers, 16 * MiB, 4, 16 * MiB), Gather::each);
+}
+
 TEST(CheapestGather, OfEqualsTheFirst) {
   ChannelNumbers numbers = with_packing();
   numbers.half_bandwidth_bytes = 500;
