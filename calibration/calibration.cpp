@@ -22,9 +22,9 @@ constexpr std::array<Bytes, 4> piece_sizes = {4 * KiB, 16 * KiB, 64 * KiB, 1 * M
 constexpr std::array<std::uint32_t, 4> piece_counts = {4, 16, 64, 256};
 /// Times without traffic, each so often in a repeat. Caches cool over milliseconds; NVLinks of an
 /// H100 go to sleep after 50 ms.
-constexpr std::array<TimeNs, 14> idle_times_ns = {
-    0,          200 * us_ns, 500 * us_ns, 1 * ms_ns,  2 * ms_ns,  5 * ms_ns,  10 * ms_ns,
-    15 * ms_ns, 20 * ms_ns,  30 * ms_ns,  40 * ms_ns, 50 * ms_ns, 70 * ms_ns, 100 * ms_ns};
+constexpr std::array<TimeNs, 12> idle_times_ns = {0,          1 * ms_ns,  2 * ms_ns,  5 * ms_ns,
+                                                  10 * ms_ns, 15 * ms_ns, 20 * ms_ns, 30 * ms_ns,
+                                                  40 * ms_ns, 50 * ms_ns, 70 * ms_ns, 100 * ms_ns};
 constexpr int idle_rounds = 2;
 /// Two directions at less than this share of their sum have a limit in common.
 constexpr double apart_from = 0.97;
@@ -166,8 +166,6 @@ class Calibrator {
     };
     for (Bytes size = smallest; size <= largest; size *= 2)
       if (const Shape shape{size}; useful(shape)) run.sizes.push_back(shape);
-    for (const Shape& shape : run.sizes)
-      if (shape.bytes() <= alone_up_to) run.lone = shape;
     for (const Bytes size : large_pieces)
       if (const Shape shape{size, large_pieces_count}; useful(shape))
         run.one_by_one.push_back(shape);
@@ -175,6 +173,9 @@ class Calibrator {
       return Error::bad_input(
           lane.name + ": segments of " + std::to_string(lane.segment_bytes) +
           " bytes, the channel's limits and its rate leave too few chunk sizes");
+    // In a few pieces, as most chunks are.
+    run.lone = {alone_up_to / 4, 4};
+    if (!useful(run.lone)) run.lone = run.sizes.front();
     for (std::size_t m = 1; whole && m < gather_count; ++m) {
       if (!lane.numbers.gather[m]) continue;
       RouteRun::Method method;

@@ -185,7 +185,7 @@ TEST_P(ModelledLinks, WhatARestCosts) {
   const std::vector<IdleFigure> rests = idle_costs(found.routes.at(0).after_idle);
   // Of the times that are measured, the first ones at or above those; 300 ns more do not count.
   ASSERT_EQ(rests.size(), 2u);
-  EXPECT_EQ(rests[0].idle_ns, 500 * us_ns);
+  EXPECT_EQ(rests[0].idle_ns, 1 * ms_ns);
   expect_all(rests[0].cost_ns, 4000, 1);
   EXPECT_EQ(rests[1].idle_ns, 50 * ms_ns);
   expect_all(rests[1].cost_ns, 180'000, 1);
