@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # softroce.sh BUILD OUT: measures the verbs backend over Soft-RoCE, in one emulated machine and one
-# boot, beside perftest and UCX (Debian: perftest, ucx-utils), and compares a replay over it with its
-# simulation. BUILD: a build folder with kvhaul, tests and benchmarks. Into OUT: every line of every
-# measurement. About seven minutes on two processors that do nothing else. All rates are in MiB/s.
+# boot, beside perftest and UCX (Debian: perftest, ucx-utils), calibrates it, and compares replays over it
+# with their simulation. BUILD: a build folder with kvhaul, tests and benchmarks. Into OUT: every line of every
+# measurement. About ten minutes on two processors that do nothing else. All rates are in MiB/s.
 set -euo pipefail
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 if (($# != 2)); then
@@ -12,7 +12,7 @@ fi
 build=$(cd "$1" && pwd)
 mkdir -p "$2"
 out=$(cd "$2" && pwd)
-rm -rf "$out"/{rates,rails,lost,calibrated}.txt "$out"/{real,sim}
+rm -rf "$out"/{rates,rails,lost,calibrated}.txt "$out"/calibrated.yaml "$out"/{real,again,sim}
 for program in ib_write_bw ucx_perftest; do
   command -v $program > /dev/null || { echo "softroce.sh: $program is not here" >&2; exit 3; }
 done
@@ -51,7 +51,7 @@ summary "$out/rails.txt" 1 3 "MiB/s"
 summary "$out/rails.txt" 1 5 "share of the first rail"
 echo "== lost rails and processes"
 cat "$out/lost.txt"
-echo "== real run and simulation"
+echo "== real runs and simulation"
 "$build/kvhaul" replay -t "$root/traces/samples/chat-200.csv" -n 30 --speedup 0.15 \
-  -s "$root/scenarios/softroce-two-rails.yaml" -b simgrid -o "$out/sim" -q
-"$build/kvhaul" compare "$out/real" "$out/sim"
+  -s "$out/calibrated.yaml" -b simgrid -o "$out/sim" -q
+for run in real again; do "$build/kvhaul" compare "$out/$run" "$out/sim"; done

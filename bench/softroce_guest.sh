@@ -45,23 +45,25 @@ ucx() { # KIB
   wait
   row ucx_put_zcopy "$1" "$(awk 'NF == 8 && $1 + 0 > 0 { print $6 }' /tmp/client)" $mib
 }
-ours() { # NAME BUFFERS KIB
-  costed verbs_bench rate rxa0,rxb0 "$3" $depth 2.2 "$2"
+ours() { # NAME MODE BUFFERS KIB
+  costed verbs_bench "$2" rxa0,rxb0 "$4" $depth 2.2 "$3"
   local rate
   rate=$(awk '{ print $2 }' /tmp/client)
-  row "$1" "$3" "$rate" "$(awk -v r="$rate" 'BEGIN { print r * 2.2 }')"
+  row "$1" "$4" "$rate" "$(awk -v r="$rate" 'BEGIN { print r * 2.2 }')"
 }
 rails() { # NAME NICS COUNT POLICY
   echo "$1 $(verbs_bench rails "$2" "$3" 10 "$4" 4)" | tee -a /out/rails.txt
 }
 
 echo "== one rail, unshaped: TOOL KIB MiB/s, processor s/GiB of the sender's process and of the machine"
-for ((round = 0; round < rounds; ++round)); do
+# As the others do it: never asleep, one buffer. Then a buffer for each message; then asleep.
+for ((round = 0; round < 9; ++round)); do
   for kib in 64 1024; do
     perftest $kib
-    ours kvhaul 1 $kib
-    ours kvhaul_apart $depth $kib
+    ours kvhaul poll 1 $kib
     ucx $kib
+    ours kvhaul_apart poll $depth $kib
+    ours kvhaul_asleep rate 1 $kib
   done
 done
 
@@ -79,13 +81,16 @@ for ((round = 0; round < rounds; ++round)); do
 done
 
 echo "== a rail is lost; a process is killed"
-for ((round = 0; round < 3; ++round)); do
+for ((round = 0; round < rounds; ++round)); do
   verbs_tests --gtest_filter='*LostPath*' --gtest_color=no | grep ' ms after' | tee -a /out/lost.txt
 done
 verbs_tests --gtest_filter='*LostProcess*' --gtest_color=no | grep ' ms after' | tee -a /out/lost.txt
 
-echo "== two rails, 40 Mb/s each: a trace replayed, and calibrated"
+echo "== two rails, 40 Mb/s each: calibrated, then a trace replayed, twice"
 shape 0 40mbit 32k
 shape 1 40mbit 32k
-kvhaul replay -t /trace.csv -n 30 --speedup 0.15 -s /scenario.yaml -b verbs --nics $both -o /out/real
-kvhaul calibrate -s /scenario.yaml -b verbs --nics $both --repeats 3 --segment '1 MiB' | tee /out/calibrated.txt
+kvhaul calibrate -s /scenario.yaml -b verbs --nics $both --segment '8 MiB' -o /out/calibrated.yaml |
+  tee /out/calibrated.txt
+for run in real again; do
+  kvhaul replay -t /trace.csv -n 30 --speedup 0.15 -s /out/calibrated.yaml -b verbs --nics $both -o /out/$run
+done

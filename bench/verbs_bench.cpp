@@ -4,7 +4,7 @@
 //     One queue pair from the first NIC to the second, DEPTH chunks under way, through the backend
 //     contract alone: what ib_write_bw measures with one queue pair and that depth. Processor time
 //     is that of this process. rate sleeps until something has happened, as a replay does; poll
-//     asks again and again, as perftest and UCX do. BUFFERS: places that chunks lie in, else DEPTH
+//     never sleeps, as perftest and UCX do not. BUFFERS: places that chunks lie in, else DEPTH
 //     of them, as the contract wants; 1 is what perftest and UCX write over and over, and fits into
 //     caches.
 //   verbs_bench rails NICS RAILS MB_PER_S POLICY SECONDS
@@ -62,7 +62,9 @@ void rate(const std::vector<std::string>& nics, Bytes chunk_bytes, std::uint32_t
   const Cluster cluster = test::slow_rails(1, 1e9);
   const ChannelPlan plan = test::one_queue_each(cluster);
   const PlaceId source = plan.requests[0].route.source, target = plan.requests[0].route.target;
-  const auto backend = verbs::make_backend({.nics = nics});
+  verbs::Options options{.nics = nics};
+  if (!sleeps) options.awake_for_ns = never_ns;
+  const auto backend = verbs::make_backend(options);
   must(backend->open(cluster, plan.requests));
   const SegmentId from = must(backend->register_segment(source, depth * chunk_bytes));
   const SegmentId to = must(backend->register_segment(target, depth * chunk_bytes));
@@ -86,7 +88,7 @@ void rate(const std::vector<std::string>& nics, Bytes chunk_bytes, std::uint32_t
   std::vector<ChunkPost> again;
   BackendEvents events;
   while (under_way != 0) {
-    if (sleeps) backend->wait(end + 10 * s_ns);
+    backend->wait(end + 10 * s_ns);
     events.clear();
     backend->progress(events);
     again.clear();

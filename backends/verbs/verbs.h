@@ -38,6 +38,9 @@ struct Options {
   /// interrupted to answer the others; what else keeps the caller from this backend has to be
   /// short.
   TimeNs patience_ns = 5 * s_ns;
+  /// wait() asks the queues for so long before it sleeps until they tell. Longer takes more
+  /// processor time and answers sooner; a chunk that takes less is never slept for.
+  TimeNs awake_for_ns = 50 * us_ns;
   /// Where the memory of GPU places lies. Null: in host memory.
   std::shared_ptr<DeviceMemorySource> devices = nullptr;
   std::uint8_t service_level = 0;

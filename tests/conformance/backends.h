@@ -2,9 +2,11 @@
 #pragma once
 
 #include <array>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <ostream>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,6 +25,7 @@
 #endif
 #ifdef KVHAUL_HAS_VERBS
 #include "backends/verbs/verbs.h"
+#include "tests/conformance/two_processes.h"
 #include "tests/support/host_device_memory.h"
 #endif
 
@@ -81,6 +84,8 @@ struct BackendUnderTest {
   std::function<std::unique_ptr<Backend>()> make;
   std::string missing;  // what this machine lacks for it; empty: it runs
   std::function<Surroundings()> surroundings = two_rail_nodes;
+  /// Where two processes make one backend: the half of one of them.
+  std::function<std::unique_ptr<Backend>(Exchange*)> half = nullptr;
 };
 
 inline void PrintTo(const BackendUnderTest& backend, std::ostream* out) { *out << backend.name; }
@@ -104,6 +109,35 @@ inline BackendUnderTest cuda_pair(std::string name, int one, int other, RouteKin
   return {std::move(name), make, missing,
           [=] { return one_node(kind, "node0/gpu0", "node0/gpu1"); }};
 }
+
+#ifdef KVHAUL_HAS_VERBS
+/// Two processes, each with one of the nodes, mostly in two machines: tests/softroce/two-machines.
+inline BackendUnderTest verbs_apart(std::string name, bool two_rails, bool pull) {
+  constexpr const char* where = "KVHAUL_FAR_SIDE";  // ADDRESS:PORT of the other process
+  const auto half = [=](Exchange* exchange) {
+    const std::vector<std::string> found = verbs::device_names();
+    std::vector<std::string> nics;
+    for (int node = 0; node < 2; ++node)
+      nics.insert(nics.end(), found.begin(), found.begin() + (two_rails ? 2 : 1));
+    return verbs::make_backend({.nics = nics, .exchange = exchange, .rank_of_node = {0, 1}});
+  };
+  const auto make = [=]() -> std::unique_ptr<Backend> {
+    static const std::unique_ptr<FarConnection> far = connect_far_side(std::getenv(where));
+    if (!far) throw std::runtime_error("nobody listens at $KVHAUL_FAR_SIDE");
+    return std::make_unique<TwoProcesses>(name, *far, half(&far->exchange()));
+  };
+  std::string missing = verbs::missing();
+  if (std::getenv(where) == nullptr) missing = "no second process: $KVHAUL_FAR_SIDE is not set";
+  if (missing.empty() && two_rails && verbs::device_names().size() < 2)
+    missing = "fewer than 2 RDMA devices";
+  const auto surroundings = [=] {
+    Surroundings around = two_rails ? two_rail_nodes() : one_rail_nodes(pull);
+    around.plan.pull = pull;
+    return around;
+  };
+  return {std::move(name), make, missing, surroundings, half};
+}
+#endif
 
 inline std::vector<BackendUnderTest> backends_under_test() {
   using emulated::make_backend;
@@ -192,6 +226,12 @@ inline std::vector<BackendUnderTest> backends_under_test() {
       {"VerbsTwoRails", make_verbs, no_two_rails},
       {"VerbsTwoRailsPull", make_verbs, no_two_rails, two_rails_pulled},
   };
+#ifdef KVHAUL_HAS_VERBS
+  all.push_back(verbs_apart("VerbsApartOneRail", false, false));
+  all.push_back(verbs_apart("VerbsApartOneRailPull", false, true));
+  all.push_back(verbs_apart("VerbsApartTwoRails", true, false));
+  all.push_back(verbs_apart("VerbsApartTwoRailsPull", true, true));
+#endif
   // Every pair of GPUs over NVLink, and the first one over all that joins it.
   for (int i = 0; i < std::max(gpus, 2); ++i)
     for (int j = i + 1; j < std::max(gpus, 2); ++j) {

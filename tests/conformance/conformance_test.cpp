@@ -264,12 +264,18 @@ TEST_P(Conformance, TheChannelWorksOnAfterACancel) {
   const ChunkPost first = piece(0, 0, MiB);
   post(0, first);
   backend_->cancel(0, first.chunk);
-  post(0, piece(0, 0, 1000));
-  run_until(2);
-  EXPECT_EQ(
-      std::count_if(seen_.begin(), seen_.end(),
-                    [](const Completion& c) { return c.chunk == 2 && c.outcome == Outcome::ok; }),
-      1);
+  // Where the first one could not be stopped, its channel was torn down, and for a while takes
+  // others with it.
+  std::size_t posted = 1;
+  for (bool landed = false; !landed && posted < 100; ++posted) {
+    post(0, piece(0, 0, 1000));
+    run_until(posted + 1);
+    const Completion& last = *std::max_element(
+        seen_.begin(), seen_.end(), [](const auto& a, const auto& b) { return a.chunk < b.chunk; });
+    landed = last.outcome == Outcome::ok;
+    if (!landed) backend_->wait(backend_->now() + 20 * ms_ns);
+  }
+  EXPECT_LT(posted, 100u);
 }
 
 TEST_P(Conformance, CancellingWhatIsNotThereIsIgnored) {

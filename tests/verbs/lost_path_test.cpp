@@ -1,6 +1,7 @@
 // A rail is lost in the middle of traffic and comes back; a process is killed. Needs the rails of
 // tests/softroce/rails.sh, and root. The times are printed, not judged: how long it took until a
 // chunk that had been lost was at its target, by another rail.
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -94,6 +95,7 @@ TEST_P(LostPath, TrafficGoesOnByTheOtherRailAndComesBack) {
   const std::function<void()> lose = GetParam().begin();
   std::thread doing;
   // Runs while traffic does; its times are those of the backend's clock.
+  std::atomic<TimeNs> lose_returned_ns = 0;
   const auto meanwhile = [&](const std::function<void()>& what) {
     if (doing.joinable()) doing.join();
     doing = std::thread(what);
@@ -110,7 +112,10 @@ TEST_P(LostPath, TrafficGoesOnByTheOtherRailAndComesBack) {
           if (both != 3 || looked_at < 100) break;
           phase = Phase::lost;
           lost_ns = now;
-          meanwhile(lose);
+          meanwhile([&] {
+            lose();
+            lose_returned_ns = backend->now();
+          });
           break;
         case Phase::lost:
           if (!resent) break;
@@ -140,9 +145,10 @@ TEST_P(LostPath, TrafficGoesOnByTheOtherRailAndComesBack) {
   EXPECT_EQ(traffic.wrong, 0u);
   EXPECT_TRUE(traffic.nothing_came_late());
   std::printf(
-      "%s: first lost chunk at its target %.1f ms after; rail used again %.1f ms after it came "
-      "back; %zu transfers\n",
+      "%s: first lost chunk at its target %.1f ms after (the call that lost it took %.1f ms); rail "
+      "used again %.1f ms after it came back; %zu transfers\n",
       GetParam().name.c_str(), static_cast<double>(first_resent_ns) / ms_ns,
+      static_cast<double>(lose_returned_ns - lost_ns) / ms_ns,
       static_cast<double>(first_back_ns) / ms_ns, traffic.ends.size());
 }
 
