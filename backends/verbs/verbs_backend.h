@@ -315,6 +315,8 @@ class VerbsBackend final : public Backend {
   // ---- backend.cpp
 
   void serve(TimeNs now);
+  /// Nobody tells when a device has copied: that has to be looked at.
+  bool nothing_to_look_at() const { return found_.empty() && heard_.empty() && staging_.empty(); }
   void poll();
 
   /// What the others have said. A queue pair may take a second to connect where nobody answers for
