@@ -29,13 +29,13 @@ row() { # TOOL KIB MIB_PER_S MIB
 
 mib=128 depth=16
 export UCX_IB_GID_INDEX=1
-perftest() { # KIB
-  local args=(-x 1 -F -q 1 -t $depth -s $(($1 * 1024)) -n $((mib * 1024 / $1)))
+perftest() { # NAME KIB MESSAGES_A_COMPLETION
+  local args=(-x 1 -F -q 1 -t $depth -Q "$3" -s $(($2 * 1024)) -n $((mib * 1024 / $2)))
   ib_write_bw -d rxb0 "${args[@]}" > /tmp/server 2>&1 &
   sleep 0.7
   costed ib_write_bw -d rxa0 "${args[@]}" 127.0.0.1
   wait
-  row ib_write_bw "$1" "$(awk '/^ [0-9]/ { print $4 }' /tmp/client)" $mib
+  row "$1" "$2" "$(awk '/^ [0-9]/ { print $4 }' /tmp/client)" $mib
 }
 # ucx_perftest gives the server the client's device: both ends are on rxa0, whose packets the kernel
 # hands back without their crossing the rail. kvhaul_loopback does the same.
@@ -58,10 +58,12 @@ rails() { # NAME NICS COUNT POLICY
 }
 
 echo "== one rail, unshaped: TOOL KIB MiB/s, processor s/GiB of the sender's process and of the machine"
-# As the others do it: never asleep, one buffer. Then a buffer for each message; then asleep.
+# perftest by default asks for one completion for all its messages under way, kvhaul for each of such
+# sizes. As the others do it: never asleep, one buffer. Then a buffer for each message; then asleep.
 for ((round = 0; round < 9; ++round)); do
   for kib in 64 1024; do
-    perftest $kib
+    perftest ib_write_bw $kib $depth
+    perftest ib_write_bw_each $kib 1
     ours kvhaul poll rxa0,rxb0 1 $kib
     ucx $kib
     ours kvhaul_loopback poll rxa0,rxa0 1 $kib
