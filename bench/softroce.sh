@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # softroce.sh BUILD OUT: measures the verbs backend over Soft-RoCE, in one emulated machine and one
-# boot, beside perftest and UCX (Debian: perftest, ucx-utils), calibrates it, and compares replays over it
-# with their simulation. BUILD: a build folder with kvhaul, tests and benchmarks. Into OUT: every line of every
-# measurement. About ten minutes on two processors that do nothing else. All rates are in MiB/s.
+# boot, beside perftest and UCX (Debian: perftest, ucx-utils), calibrates it, and compares replays over
+# it with their simulation. BUILD: a build folder with kvhaul, tests and benchmarks. Into OUT: every
+# line of every measurement. About eleven minutes on two processors that do nothing else. All rates
+# are in MiB/s.
 set -euo pipefail
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 if (($# != 2)); then

@@ -190,7 +190,7 @@ std::vector<IdleFigure> idle_costs(std::span<const AfterIdle> measured) {
   if (measured.empty()) return costs;
   const double base = measured[0].chunk_ns.median;
   double reached = base;
-  for (const auto& [idle_ns, chunk] : measured) {
+  for (const auto& [idle_ns, chunk] : measured.subspan(1)) {
     if (chunk.median < counts_from * reached) continue;
     reached = chunk.median;
     costs.push_back(
