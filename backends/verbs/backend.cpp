@@ -167,7 +167,8 @@ void VerbsBackend::wait(TimeNs until_ns) {
     if (!found_.empty() || now >= until_ns) return;
     const TimeNs until = std::min(until_ns, next_ns());
     if (until == never_ns && in_use_ == 0 && remote_ranks_.empty()) return;
-    if (now - begin < options_.awake_for_ns || until - now < awake_before_ns)
+    if (until - now < awake_before_ns) continue;  // by the clock, to be exact
+    if (now - begin < options_.awake_for_ns)
       for (int i = 0; i < polls_per_look && nothing_to_look_at(); ++i) poll();
     else
       sleep(until == never_ns ? never_ns : until - awake_before_ns);
