@@ -249,11 +249,10 @@ Result<std::string> calibrated_text(const Scenario& scenario, const std::vector<
       return ok.error();
     }
   }
-  for (const auto& [key, list] : lists)
-    if (list.empty() && !text.has(key))
-      continue;
-    else if (auto ok = text.set(key, "{" + list + "}"); !ok)
-      return ok.error();
+  for (const auto& [key, list] : lists) {
+    if (list.empty() && !text.has(key)) continue;
+    if (auto ok = text.set(key, "{" + list + "}"); !ok) return ok.error();
+  }
   for (const auto& [port, values] : ports) {
     auto directions = values;
     const auto both = directions.extract("both");
