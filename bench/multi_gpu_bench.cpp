@@ -2,14 +2,20 @@
 // cudaMemcpyPeerAsync loops in the same run. Every figure is the median of the rounds, with the
 // least and the most.
 //
-//   multi_gpu_bench [ROUNDS]      default 5. With one GPU it says what it would measure, and runs
-//   the
-//                                 same code between two places in that GPU's memory.
+//   multi_gpu_bench [ROUNDS]
+//     Default 5. With one GPU it says what it would measure, and runs the same code between two
+//     places in that GPU's memory.
+//   multi_gpu_bench steady
+//     How steady bare copies through host memory are on this machine right now. No simulation of
+//     them can be closer than that.
 #include <algorithm>
 #include <optional>
+#include <string_view>
+#include <thread>
 
 #include "backends/cuda/device.h"
 #include "backends/cuda/handles.h"
+#include "backends/cuda/pinned.h"
 #include "bench/gpu_rig.h"
 
 namespace {
@@ -216,9 +222,40 @@ void many_ways(const char* title, std::span<const Way> ways, bool pull) {
   }
 }
 
+/// Copies of a prompt's size to host memory and on to the other GPU, with rests in between as a
+/// serving process has them: how far single ones are from the median of all.
+void steadiness() {
+  using namespace std::chrono_literals;
+  constexpr Bytes bytes = 256 * MiB;
+  constexpr int copies = 200;
+  const int from = devices[0], to = devices[1];
+  cuda::DeviceMemory source, target;
+  must(cudaSetDevice(to), "cudaSetDevice");
+  must(cuda::make_device_memory(target, bytes), "cudaMalloc");
+  must(cudaSetDevice(from), "cudaSetDevice");
+  must(cuda::make_device_memory(source, bytes), "cudaMalloc");
+  const cuda::Pinned host = must(cuda::make_pinned(bytes, -1));
+  std::vector<double> took_s;
+  for (int i = -1; i < copies; ++i) {  // the first one warms
+    std::this_thread::sleep_for(20ms);
+    const Clock::time_point start = Clock::now();
+    must(cudaMemcpy(host.get(), source.get(), bytes, cudaMemcpyDeviceToHost), "cudaMemcpy");
+    must(cudaMemcpy(target.get(), host.get(), bytes, cudaMemcpyHostToDevice), "cudaMemcpy");
+    if (i >= 0) took_s.push_back(seconds_since(start));
+  }
+  std::sort(took_s.begin(), took_s.end());
+  const double median = took_s[copies / 2];
+  std::vector<double> off;
+  for (const double s : took_s) off.push_back(std::abs(s / median - 1) * 100);
+  std::sort(off.begin(), off.end());
+  std::printf("%.2f ms for 256 MiB, off by median %.1f%%, p95 %.1f%%, most %.1f%%\n", median * 1e3,
+              off[copies / 2], off[copies * 95 / 100], off.back());
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  const bool steady = argc > 1 && std::string_view(argv[1]) == "steady";
   rounds = argc > 1 ? std::max(1, std::atoi(argv[1])) : 5;
   if (const std::string why = cuda::missing(); !why.empty()) {
     std::fprintf(stderr, "multi_gpu_bench: %s\n", why.c_str());
@@ -226,6 +263,11 @@ int main(int argc, char** argv) {
   }
   gpus = cuda::device_count();
   for (int i = 0; i < gpus; ++i) devices.push_back(i);
+  if (steady) {
+    if (gpus == 1) devices = {0, 0};
+    steadiness();
+    return 0;
+  }
   std::printf("%d x %s, median of %d rounds (least to most)\n", gpus,
               must(cuda::find_devices())[0].name.c_str(), rounds);
   one_gpu = gpus == 1;

@@ -15,6 +15,7 @@
 #include "backends/faults/faulty_backend.h"
 #include "core/backend.h"
 #include "core/channel_plan.h"
+#include "core/exchange.h"
 #include "tests/support/gpu_cluster.h"
 #include "tests/support/setups.h"
 #ifdef KVHAUL_HAS_SIMGRID
