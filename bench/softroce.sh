@@ -2,7 +2,7 @@
 # softroce.sh BUILD OUT: measures the verbs backend over Soft-RoCE, in one emulated machine and one
 # boot, beside perftest and UCX (Debian: perftest, ucx-utils), calibrates it, and compares replays over
 # it with their simulation. BUILD: a build folder with kvhaul, tests and benchmarks. Into OUT: every
-# line of every measurement. About eleven minutes on two processors that do nothing else. All rates
+# line of every measurement. About a quarter of an hour on two processors that do nothing else. All rates
 # are in MiB/s.
 set -euo pipefail
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
@@ -21,7 +21,7 @@ files=("$build/bench/verbs_bench" "$build/tests/verbs_tests" "$build/kvhaul"
   "$(command -v ib_write_bw)" "$(command -v ucx_perftest)"
   "$root/scenarios/softroce-two-rails.yaml:/scenario.yaml" "$root/traces/samples/chat-200.csv:/trace.csv")
 for plugin in /usr/lib/x86_64-linux-gnu/ucx/*.so*; do files+=("$plugin:$plugin"); done
-"$root/tests/softroce/guest" -t 900 -m 3072 -o "$out" "$root/bench/softroce_guest.sh" "${files[@]}"
+"$root/tests/softroce/guest" -t 1200 -m 3072 -o "$out" "$root/bench/softroce_guest.sh" "${files[@]}"
 
 # By name (the first COLUMNS-1 words of a line): median, least and most of each number.
 summary() { # FILE NAME_WORDS COLUMN UNIT

@@ -44,15 +44,14 @@ bool RequestList::add(const ChunkPost& chunk, bool local_is_source, const Memory
   return true;
 }
 
-ibv_send_wr* RequestList::link() {
-  if (requests_.empty()) return nullptr;
+void RequestList::link() {
   ibv_sge* piece = pieces_.data();
   for (std::size_t i = 0; i < requests_.size(); ++i) {
+    const bool last = i + 1 == requests_.size() || requests_[i].send_flags & IBV_SEND_SIGNALED;
     requests_[i].sg_list = piece;
-    requests_[i].next = i + 1 < requests_.size() ? &requests_[i + 1] : nullptr;
+    requests_[i].next = last ? nullptr : &requests_[i + 1];
     piece += requests_[i].num_sge;
   }
-  return requests_.data();
 }
 
 }  // namespace kvhaul::verbs

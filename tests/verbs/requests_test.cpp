@@ -34,8 +34,9 @@ TEST(VerbsRequests, PiecesThatFollowEachOtherAtTheFarEndAreOneRequest) {
   RequestList list;
   Cut cut;
   ASSERT_TRUE(list.add(chunk_of(pieces), true, local, remote, {10, 16, 1 << 20}, cut));
-  ibv_send_wr* request = list.link();
+  list.link();
   ASSERT_EQ(list.size(), 2u);
+  const ibv_send_wr* request = &list[0];
   EXPECT_EQ(request->opcode, IBV_WR_RDMA_WRITE);
   EXPECT_EQ(request->num_sge, 3);
   EXPECT_EQ(request->wr.rdma.remote_addr, 0x20000u);
@@ -53,10 +54,26 @@ TEST(VerbsRequests, ReadsGoTheOtherWay) {
   RequestList list;
   Cut cut;
   ASSERT_TRUE(list.add(chunk_of(pieces), false, local, remote, {10, 16, 1 << 20}, cut));
-  ibv_send_wr* const request = list.link();
+  list.link();
+  const ibv_send_wr* const request = &list[0];
   EXPECT_EQ(request->opcode, IBV_WR_RDMA_READ);
   EXPECT_EQ(request->wr.rdma.remote_addr, 0x20000u + 500);
   EXPECT_EQ(request->sg_list[0].addr, 0x10000u + 40);
+}
+
+TEST(VerbsRequests, OnesUpToACompletionAreTiedTogether) {
+  const MemoryKeys local = keys(0x10000, 1000, 1000), remote = keys(0x20000, 1000, 1000);
+  const std::vector<Descriptor> pieces = {{0, 0, 8}, {20, 20, 8}, {40, 40, 8}};
+  RequestList list;
+  Cut cut;
+  ASSERT_TRUE(list.add(chunk_of(pieces), true, local, remote, {10, 1, 1 << 20}, cut));
+  ASSERT_EQ(list.size(), 3u);
+  list[1].send_flags |= IBV_SEND_SIGNALED;
+  list.link();
+  EXPECT_EQ(list[0].next, &list[1]);
+  EXPECT_EQ(list[1].next, nullptr);
+  EXPECT_EQ(list[2].next, nullptr);
+  EXPECT_EQ(list[2].sg_list->addr, 0x10000u + 40);
 }
 
 TEST(VerbsRequests, EveryByteOnceUnderAllLimits) {
@@ -82,7 +99,8 @@ TEST(VerbsRequests, EveryByteOnceUnderAllLimits) {
       whole = list.add(chunk, true, local, remote, limits, cut);
       ASSERT_LE(list.size(), limits.requests);
       ASSERT_FALSE(list.empty());
-      for (ibv_send_wr* request = list.link(); request != nullptr; request = request->next) {
+      list.link();
+      for (const ibv_send_wr* request = &list[0]; request != nullptr; request = request->next) {
         ASSERT_LE(request->num_sge, static_cast<int>(limits.pieces_of_request));
         Bytes at = request->wr.rdma.remote_addr - remote.address, bytes = 0;
         EXPECT_EQ(request->wr.rdma.rkey, remote.key_at(at));
