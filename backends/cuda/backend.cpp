@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstring>
 #include <deque>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -14,6 +15,7 @@
 #include "backends/cuda/busy.h"
 #include "backends/cuda/copy_lane.h"
 #include "backends/cuda/cuda.h"
+#include "backends/cuda/fill_marks.h"
 #include "backends/cuda/handed_over.h"
 #include "backends/cuda/handoff_lane.h"
 #include "backends/cuda/kernel_lane.h"
@@ -46,6 +48,7 @@ struct Gpu {
   EventClock clock;
   Payload patterns, checksums;  // two, so that neither waits for the other
   std::optional<Busy> busy;
+  std::uint64_t filled = 0;  // patterns that were done at the last look
 };
 
 class CudaBackend final : public Backend {
@@ -192,17 +195,16 @@ class CudaBackend final : public Backend {
       return;
     }
     fills_.clear();
-    Filling filling{id, 0, {}};
     for (const SegmentRange& r : ranges) {
       take_back(segment, r.offset, r.length);
       fills_.push_back({segment.base + r.offset, r.length, mix64(r.seed)});
-      filling.ranges.push_back({r.offset, r.length});
     }
     const auto begun = gpu(segment.device).patterns.fill(fills_);
     if (!begun) return note(begun.error().message);
-    std::sort(filling.ranges.begin(), filling.ranges.end());
-    filling.number = *begun;
-    filling_.push_back(std::move(filling));
+    bool marked = true;
+    for (const SegmentRange& r : ranges)
+      marked = marked && segment.fills.mark(r.offset, r.length, *begun);
+    if (!marked) wait_until_filled(segment, *begun);
   }
   std::uint64_t checksum(SegmentId segment, Bytes offset, Bytes length) override {
     const SegmentRange range{offset, length};
@@ -226,7 +228,7 @@ class CudaBackend final : public Backend {
     }
     // What a lost GPU never answers must not look like an answer: it differs from every other one.
     std::fill(sums.begin(), sums.end(), ++unanswered_);
-    for (const SegmentRange& r : ranges) finish_filling(id, r.offset, r.length);
+    finish_filling(id, ranges);
     if (segment.holder != nullptr) {  // what that process reads there is what counts
       const std::uint64_t request = segment.holder->begin_checksums(segment.base, ranges, sums);
       sums_on_their_way_.push_back({segment.device, segment.holder, request});
@@ -253,13 +255,15 @@ class CudaBackend final : public Backend {
     return sums_begun_ - sums_on_their_way_.size();
   }
   void read(SegmentId id, Bytes offset, std::span<std::byte> into) override {
-    finish_filling(id, offset, into.size());
+    const SegmentRange range{offset, into.size()};
+    finish_filling(id, {&range, 1});
     copy(segments_[id], into.data(), address(segments_[id], offset, into.size()), into.size());
   }
   void write(SegmentId id, Bytes offset, std::span<const std::byte> from) override {
     Segment& segment = segments_[id];
     take_back(segment, offset, from.size());
-    finish_filling(id, offset, from.size());
+    const SegmentRange range{offset, from.size()};
+    finish_filling(id, {&range, 1});
     copy(segment, segment.base + offset, from.data(), from.size());
   }
 
@@ -273,19 +277,7 @@ class CudaBackend final : public Backend {
     Pinned pinned;
     PeerMemory* holder = nullptr;  // that peer
     HandedOver handed_over;
-  };
-
-  /// Ranges of a segment that a GPU is writing patterns into.
-  struct Filling {
-    SegmentId segment = 0;
-    std::uint64_t number = 0;                     // Payload::done() tells when it is there
-    std::vector<std::pair<Bytes, Bytes>> ranges;  // offset and length, ascending, apart
-
-    bool touches(Bytes offset, Bytes length) const {
-      const auto after =
-          std::lower_bound(ranges.begin(), ranges.end(), std::pair(offset + length, Bytes{0}));
-      return after != ranges.begin() && std::prev(after)->first + std::prev(after)->second > offset;
-    }
+    FillMarks fills;  // by the numbers of its GPU's patterns
   };
 
   /// Checksums that a GPU or another process was asked for.
@@ -492,6 +484,7 @@ class CudaBackend final : public Backend {
     segment.place = place;
     segment.bytes = bytes;
     segment.device = device_of_[place];
+    segment.fills = FillMarks(bytes);
     if (segment.device < 0) {
       auto pinned = make_pinned(bytes, numa_node_near(place));
       if (!pinned) return pinned.error();
@@ -562,6 +555,8 @@ class CudaBackend final : public Backend {
   /// Gives the GPU what waits, as far as there is room.
   void feed(ChannelId id) {
     Channel& channel = channels_[id];
+    if (channel.waiting.empty() || channel.flights_count == lane_depth) return;
+    for (auto& [ordinal, gpu] : gpus_) look_at_patterns(*gpu);
     while (!channel.waiting.empty() && channel.flights_count < lane_depth) {
       const Ticket& first = tickets_[channel.waiting.first];
       if (is_being_filled(first.chunk)) return;
@@ -612,7 +607,8 @@ class CudaBackend final : public Backend {
       if (chunks != 0 &&
           (chunk.source_segment != source || chunk.target_segment != target ||
            (chunk.piece_count == 1) != alone || (!alone && chunk.gather != job.gather) ||
-           job.bytes + chunk.bytes > most || pieces_.size() + chunk.piece_count > job_pieces_max))
+           job.bytes + chunk.bytes > most || pieces_.size() + chunk.piece_count > job_pieces_max ||
+           is_being_filled(chunk)))
         break;
       for (const Descriptor& piece : chunk.all())
         add_piece(segments_[source], segments_[target], piece);
@@ -627,20 +623,13 @@ class CudaBackend final : public Backend {
 
   /// A pattern that is still being written must not be copied, nor be written over a copy.
   bool is_being_filled(const ChunkPost& chunk) {
-    while (!filling_.empty()) {
-      const auto done = gpu(segments_[filling_.front().segment].device).patterns.done();
-      if (!done) note(done.error().message);  // a lost GPU: its channels will say so
-      if (done && *done < filling_.front().number) break;
-      filling_.pop_front();
-    }
-    return std::any_of(filling_.begin(), filling_.end(), [&](const Filling& filling) {
-      return std::ranges::any_of(chunk.all(), [&](const Descriptor& piece) {
-        return (filling.segment == chunk.source_segment &&
-                filling.touches(piece.source_offset, piece.length)) ||
-               (filling.segment == chunk.target_segment &&
-                filling.touches(piece.target_offset, piece.length));
-      });
-    });
+    return is_being_filled(chunk, segments_[chunk.source_segment], &Descriptor::source_offset) ||
+           is_being_filled(chunk, segments_[chunk.target_segment], &Descriptor::target_offset);
+  }
+  bool is_being_filled(const ChunkPost& chunk, const Segment& segment, Bytes Descriptor::*offset) {
+    return is_filling(segment) && std::ranges::any_of(chunk.all(), [&](const Descriptor& piece) {
+             return segment.fills.last(piece.*offset, piece.length) > gpu(segment.device).filled;
+           });
   }
 
   /// Joined with the one before where it goes on at both ends.
@@ -782,17 +771,33 @@ class CudaBackend final : public Backend {
     return segment.base + offset;
   }
 
+  /// Of a lost GPU all patterns are done: its channels say what there is to say.
+  void look_at_patterns(Gpu& gpu) {
+    const auto done = gpu.patterns.done();
+    if (!done) note(done.error().message);
+    gpu.filled = done ? *done : std::numeric_limits<std::uint64_t>::max();
+  }
+  bool is_filling(const Segment& segment) {
+    return segment.fills.last() != 0 && segment.fills.last() > gpu(segment.device).filled;
+  }
+  void wait_until_filled(const Segment& segment, std::uint64_t number) {
+    if (number == 0) return;
+    Gpu& filling = gpu(segment.device);
+    while (filling.filled < number) look_at_patterns(filling);
+  }
   /// What is read or summed up is what has been filled before. What was handed over may lie in any
   /// segment.
-  void finish_filling(SegmentId id, Bytes offset, Bytes length) {
-    for (const Filling& filling : filling_) {
-      const bool touched = filling.segment == id && filling.touches(offset, length);
-      if (!touched && segments_[id].handed_over.empty()) continue;
-      while (true) {
-        const auto done = gpu(segments_[filling.segment].device).patterns.done();
-        if (!done || *done >= filling.number) break;
-      }
+  void finish_filling(SegmentId id, std::span<const SegmentRange> ranges) {
+    const Segment& segment = segments_[id];
+    if (segment.device >= 0) look_at_patterns(gpu(segment.device));
+    if (is_filling(segment)) {
+      std::uint64_t number = 0;
+      for (const SegmentRange& r : ranges)
+        number = std::max(number, segment.fills.last(r.offset, r.length));
+      wait_until_filled(segment, number);
     }
+    if (segment.handed_over.empty()) return;
+    for (const Segment& any : segments_) wait_until_filled(any, any.fills.last());
   }
 
   void copy(const Segment& segment, void* to, const void* from, Bytes bytes) {
@@ -837,7 +842,6 @@ class CudaBackend final : public Backend {
   std::vector<ChannelChange> changes_;
   std::vector<std::string> losses_;  // what went wrong, for the description
   TimeNs looked_at_peers_ns_ = 0;
-  std::deque<Filling> filling_;
   std::deque<Summing> sums_on_their_way_;
   std::uint64_t sums_begun_ = 0;
   std::uint64_t unanswered_ = 0;

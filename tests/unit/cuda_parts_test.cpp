@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "backends/cuda/fill_marks.h"
 #include "backends/cuda/handed_over.h"
 #include "backends/cuda/peer_messages.h"
 #include "backends/cuda/timer_clock.h"
@@ -259,6 +260,37 @@ TEST(CudaTimerClock, TheLeastDelayIsTheDistance) {
   EXPECT_EQ(clock.time_of(1'000'000), 1000);
   clock.seen(1'020'000, 25'000);  // seen late: no news
   EXPECT_EQ(clock.time_of(1'020'000), 21'000);
+}
+
+// Against a list of all fills: never an earlier one than the last that touched the range, and never
+// one that no part of it shares.
+TEST(CudaFillMarks, KnowTheLastFillOfEveryRange) {
+  constexpr Bytes bytes = 1 * MiB, part = 4 * KiB;
+  FillMarks marks(bytes);
+  EXPECT_EQ(marks.last(0, bytes), 0u);
+  Random random(17);
+  std::vector<std::pair<Bytes, Bytes>> fills;
+  const auto range = [&] {
+    const Bytes offset = random.below(bytes);
+    return std::pair(offset, random.between(1, std::min<Bytes>(bytes - offset, 40'000)));
+  };
+  for (std::uint64_t number = 1; number <= 500; ++number) {
+    const auto [at, length] = range();
+    ASSERT_TRUE(marks.mark(at, length, number));
+    EXPECT_EQ(marks.last(), number);
+    fills.emplace_back(at, length);
+    const auto [asked, asked_length] = range();
+    std::uint64_t exact = 0, by_part = 0;
+    for (std::uint64_t n = 1; n <= fills.size(); ++n) {
+      const auto& [begin, size] = fills[n - 1];
+      if (begin < asked + asked_length && asked < begin + size) exact = n;
+      if (begin / part <= (asked + asked_length - 1) / part &&
+          asked / part <= (begin + size - 1) / part)
+        by_part = n;
+    }
+    EXPECT_LE(exact, marks.last(asked, asked_length));
+    EXPECT_EQ(by_part, marks.last(asked, asked_length));
+  }
 }
 
 }  // namespace
