@@ -65,7 +65,10 @@ std::unique_ptr<Backend> make_verbs(const BackendOptions& options) {
   return verbs::make_backend({.nics = options.nics,
                               .exchange = options.exchange,
                               .rank_of_node = options.rank_of_node,
-                              .devices = gpu_memory(options)});
+                              .patience_ns = options.lost_after_ns,
+                              .devices = gpu_memory(options),
+                              .service_level = static_cast<std::uint8_t>(options.service_level),
+                              .traffic_class = static_cast<std::uint8_t>(options.traffic_class)});
 }
 #else
 std::string verbs_missing() {
@@ -119,7 +122,13 @@ void declare_device_options(Options& options) {
        "cuda: PLACE=SOCKET, its memory is held by a 'kvhaul hold SOCKET'; may be repeated")  //
       ("nics", po::value<Text>(),
        "verbs: the port of each NIC of the scenario, in order: mlx5_0,mlx5_1:1, or with GID index "
-       "mlx5_0:1:3");
+       "mlx5_0:1:3")  //
+      ("service-level", po::value<Text>()->default_value("0"),
+       "verbs: InfiniBand's service level of what is sent")  //
+      ("traffic-class", po::value<Text>()->default_value("0"),
+       "verbs: the traffic class of what is sent; over RoCE its upper six bits are the DSCP")  //
+      ("lost-after", po::value<Text>()->default_value("5"),
+       "verbs: seconds of silence after which another process counts as gone");
 }
 
 Result<void> read_device_options(const Options& options, BackendOptions& read) {
@@ -149,6 +158,17 @@ Result<void> read_device_options(const Options& options, BackendOptions& read) {
       at = end + 1;
     }
   }
+  const auto service_level = options.count("service-level", 0, 15);
+  if (!service_level) return service_level.error();
+  const auto traffic_class = options.count("traffic-class", 0, 255);
+  if (!traffic_class) return traffic_class.error();
+  const auto lost_after = options.number("lost-after", 0.5, 86400);
+  if (!lost_after) return lost_after.error();
+  read.service_level = static_cast<int>(*service_level);
+  read.traffic_class = static_cast<int>(*traffic_class);
+  read.lost_after_ns = static_cast<TimeNs>(*lost_after * s_ns);
+  for (const char* name : {"nics", "service-level", "traffic-class", "lost-after"})
+    if (options.has(name)) read.for_verbs = true;
   for (const std::string& held : options.texts("held")) {
     const std::size_t equals = held.find('=');
     if (equals == 0 || equals == std::string::npos || equals + 1 == held.size())
@@ -156,6 +176,17 @@ Result<void> read_device_options(const Options& options, BackendOptions& read) {
           "--held: expected PLACE=SOCKET, like node0/gpu1=/run/kv.sock; found '" + held + "'");
     read.held_by[held.substr(0, equals)] = held.substr(equals + 1);
   }
+  return {};
+}
+
+Result<void> check_device_options(const std::string& backend, const BackendOptions& options) {
+  if (!options.devices.empty() && backend != "cuda" && backend != "verbs")
+    return Error::bad_input("--devices is for the backends cuda and verbs");
+  if ((!options.held_by.empty() || options.busy_prefill) && backend != "cuda")
+    return Error::bad_input("--held and --busy-prefill are for the cuda backend");
+  if (options.for_verbs && backend != "verbs")
+    return Error::bad_input(
+        "--nics, --service-level, --traffic-class and --lost-after are for the verbs backend");
   return {};
 }
 

@@ -11,6 +11,7 @@
 #include "core/backend.h"
 #include "core/exchange.h"
 #include "core/result.h"
+#include "core/units.h"
 
 namespace kvhaul::cli {
 
@@ -21,7 +22,10 @@ struct BackendOptions {
   std::vector<int> devices = {};                    // CUDA's number of each GPU of the scenario
   std::map<std::string, std::string> held_by = {};  // place: socket of the process that holds it
   bool busy_prefill = false;
-  std::vector<std::string> nics = {};  // the port of each NIC of the scenario
+  std::vector<std::string> nics = {};        // the port of each NIC of the scenario
+  int service_level = 0, traffic_class = 0;  // of RDMA packets
+  TimeNs lost_after_ns = 5 * s_ns;           // silence of another process
+  bool for_verbs = false;                    // one of the last four was given
   /// The processes of the run and which of them drives each node; null: this one drives all.
   Exchange* exchange = nullptr;
   std::vector<std::uint32_t> rank_of_node = {};
@@ -52,5 +56,7 @@ Result<std::unique_ptr<Backend>> make_backend(const std::string& name,
 class Options;
 void declare_device_options(Options& options);
 Result<void> read_device_options(const Options& options, BackendOptions& read);
+/// Fails with bad_input where one of them is not for that backend.
+Result<void> check_device_options(const std::string& backend, const BackendOptions& options);
 
 }  // namespace kvhaul::cli

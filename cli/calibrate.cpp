@@ -206,6 +206,7 @@ CommandResult run_calibrate(const Arguments& arguments) {
   if (!scenario) return scenario.error();
   BackendOptions how;
   if (auto ok = read_device_options(options, how); !ok) return ok.error();
+  if (auto ok = check_device_options(options.text("backend"), how); !ok) return ok.error();
   const BackendTime times = (*entry)->time;
   how.real_time =
       times == BackendTime::only_real || (times == BackendTime::both && scenario->real_time);

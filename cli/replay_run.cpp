@@ -244,14 +244,7 @@ class ReplayRun {
     if (entry.time == BackendTime::only_real && !scenario_.real_time)
       return Error::bad_input("--time virtual: backend " + request_.backend +
                               " has only real time");
-    if (!request_.devices.devices.empty() && request_.backend != "cuda" &&
-        request_.backend != "verbs")
-      return Error::bad_input("--devices is for the backends cuda and verbs");
-    const bool for_cuda = !request_.devices.held_by.empty() || request_.devices.busy_prefill;
-    if (for_cuda && request_.backend != "cuda")
-      return Error::bad_input("--held and --busy-prefill are for the cuda backend");
-    if (!request_.devices.nics.empty() && request_.backend != "verbs")
-      return Error::bad_input("--nics is for the verbs backend");
+    if (auto ok = check_device_options(request_.backend, request_.devices); !ok) return ok;
     if (scenario_.throttle && !emulated())
       return Error::bad_input("--throttle is for the emulated backend");
     if (request_.payload == false && scenario_.real_time)

@@ -34,6 +34,8 @@ std::string VerbsBackend::description() const {
     text += ", " + open.port->text() + " for";
     for (const std::uint32_t nic : open.nics) text += " " + cluster_->nics[nics_[nic].number].name;
   }
+  text += ", service level " + std::to_string(options_.service_level) + ", traffic class " +
+          std::to_string(options_.traffic_class);
   text += "; registered " + bytes_text(memory_.registered_bytes()) + " in " +
           duration_text(memory_.registered_in_ns());
   for (const auto& [way, where] : ways_) {

@@ -44,14 +44,23 @@ whole() { # NAME
   [[ -e /out/$1/UNFINISHED ]] && fail "$1: not finished"
 }
 
+# What n0 sends with traffic class 104 goes into a class of its own, where it is counted.
+tc qdisc replace dev n0 root handle 1: prio
+tc filter add dev n0 parent 1: protocol ip u32 match ip tos 104 0xff flowid 1:3
 for direction in push pull; do
-  start "$direction" -n 12 --speedup 4 --direction "$direction"
+  start "$direction" -n 12 --speedup 4 --direction "$direction" \
+    --service-level 1 --traffic-class 104 --lost-after 20
   finish "$direction"
   whole "$direction"
   for rank in 0 1 2 3; do
     [[ ${codes[$rank]} == 0 ]] || fail "$direction, process $rank: exit ${codes[$rank]}"
   done
 done
+
+grep -q "service level 1, traffic class 104" /out/push/run.yaml || fail "run.yaml without the traffic class"
+sent=$(tc -s class show dev n0 classid 1:3 | awk '/Sent/ { print $2; exit }')
+echo "-- n0 has sent $sent bytes with traffic class 104"
+((sent > 1000000)) || fail "n0 has hardly sent anything with the traffic class"
 
 if [[ -x /usr/bin/mpirun ]]; then
   export OMPI_MCA_btl=self,vader OMPI_MCA_pml=ob1 OMPI_MCA_plm=isolated
