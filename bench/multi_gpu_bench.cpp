@@ -222,19 +222,20 @@ void many_ways(const char* title, std::span<const Way> ways, bool pull) {
   }
 }
 
-/// Copies of a prompt's size to host memory and on to the other GPU, with rests in between as a
-/// serving process has them: how far single ones are from the median of all.
+/// Copies of a prompt's size to host memory and on to a GPU of the other half, with rests in
+/// between as a serving process has them: how far single ones are from the median of all.
 void steadiness() {
   using namespace std::chrono_literals;
   constexpr Bytes bytes = 256 * MiB;
   constexpr int copies = 200;
-  const int from = devices[0], to = devices[1];
+  const int from = devices[0], to = devices[devices.size() / 2];
+  const int numa_node = must(cuda::find_devices())[static_cast<std::size_t>(from)].numa_node;
   cuda::DeviceMemory source, target;
   must(cudaSetDevice(to), "cudaSetDevice");
   must(cuda::make_device_memory(target, bytes), "cudaMalloc");
   must(cudaSetDevice(from), "cudaSetDevice");
   must(cuda::make_device_memory(source, bytes), "cudaMalloc");
-  const cuda::Pinned host = must(cuda::make_pinned(bytes, -1));
+  const cuda::Pinned host = must(cuda::make_pinned(bytes, numa_node));
   std::vector<double> took_s;
   for (int i = -1; i < copies; ++i) {  // the first one warms
     std::this_thread::sleep_for(20ms);
@@ -256,7 +257,7 @@ void steadiness() {
 
 int main(int argc, char** argv) {
   const bool steady = argc > 1 && std::string_view(argv[1]) == "steady";
-  rounds = argc > 1 ? std::max(1, std::atoi(argv[1])) : 5;
+  rounds = argc > 1 && !steady ? std::max(1, std::atoi(argv[1])) : 5;
   if (const std::string why = cuda::missing(); !why.empty()) {
     std::fprintf(stderr, "multi_gpu_bench: %s\n", why.c_str());
     return 3;

@@ -51,15 +51,14 @@ ucx() { # KIB
 }
 ours() { # NAME MODE NICS BUFFERS KIB
   costed verbs_bench "$2" "$3" "$5" $depth $seconds "$4"
-  local rate
-  rate=$(awk '{ print $2 }' /tmp/client)
-  row "$1" "$5" "$rate" "$(awk -v r="$rate" -v s=$seconds 'BEGIN { print r * s }')"
+  row "$1" "$5" $(awk '{ print $2, $4 }' /tmp/client)
 }
 rails() { # NAME NICS COUNT POLICY
   echo "$1 $(verbs_bench rails "$2" "$3" 10 "$4" 4)" | tee -a /out/rails.txt
 }
 
 echo "== one rail, unshaped: TOOL KIB MiB/s, processor s/GiB of the sender's process and of the machine"
+# Processor time has the start of each program in it.
 # As perftest and UCX do it: never asleep, one buffer.
 for ((round = 0; round < 25; ++round)); do
   for kib in 64 1024; do

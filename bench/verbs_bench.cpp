@@ -105,7 +105,7 @@ void rate(const std::vector<std::string>& nics, Bytes chunk_bytes, std::uint32_t
   }
   const double took_s = static_cast<double>(backend->now() - start) / s_ns;
   const double gib = static_cast<double>(bytes) / GiB;
-  std::printf("MiB_per_s %.2f processor_s_per_GiB %.3f\n", gib * 1024 / took_s,
+  std::printf("MiB_per_s %.2f MiB %.0f processor_s_per_GiB %.3f\n", gib * 1024 / took_s, gib * 1024,
               (processor_s() - processor_before) / gib);
 }
 

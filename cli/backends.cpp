@@ -126,7 +126,7 @@ void declare_device_options(Options& options) {
       ("service-level", po::value<Text>()->default_value("0"),
        "verbs: InfiniBand's service level of what is sent")  //
       ("traffic-class", po::value<Text>()->default_value("0"),
-       "verbs: the traffic class of what is sent; over RoCE its upper six bits are the DSCP")  //
+       "verbs: over RoCE, the traffic class of what is sent; its upper six bits are the DSCP")  //
       ("lost-after", po::value<Text>()->default_value("5"),
        "verbs: seconds of silence after which another process counts as gone");
 }
@@ -162,13 +162,13 @@ Result<void> read_device_options(const Options& options, BackendOptions& read) {
   if (!service_level) return service_level.error();
   const auto traffic_class = options.count("traffic-class", 0, 255);
   if (!traffic_class) return traffic_class.error();
-  const auto lost_after = options.number("lost-after", 0.5, 86400);
+  const auto lost_after = options.number("lost-after", 2, 86400);
   if (!lost_after) return lost_after.error();
   read.service_level = static_cast<int>(*service_level);
   read.traffic_class = static_cast<int>(*traffic_class);
   read.lost_after_ns = static_cast<TimeNs>(*lost_after * s_ns);
   for (const char* name : {"nics", "service-level", "traffic-class", "lost-after"})
-    if (options.has(name)) read.for_verbs = true;
+    if (options.has(name)) read.verbs_option = true;
   for (const std::string& held : options.texts("held")) {
     const std::size_t equals = held.find('=');
     if (equals == 0 || equals == std::string::npos || equals + 1 == held.size())
@@ -184,7 +184,7 @@ Result<void> check_device_options(const std::string& backend, const BackendOptio
     return Error::bad_input("--devices is for the backends cuda and verbs");
   if ((!options.held_by.empty() || options.busy_prefill) && backend != "cuda")
     return Error::bad_input("--held and --busy-prefill are for the cuda backend");
-  if (options.for_verbs && backend != "verbs")
+  if (options.verbs_option && backend != "verbs")
     return Error::bad_input(
         "--nics, --service-level, --traffic-class and --lost-after are for the verbs backend");
   return {};

@@ -25,7 +25,7 @@ struct BackendOptions {
   std::vector<std::string> nics = {};        // the port of each NIC of the scenario
   int service_level = 0, traffic_class = 0;  // of RDMA packets
   TimeNs lost_after_ns = 5 * s_ns;           // silence of another process
-  bool for_verbs = false;                    // one of the last four was given
+  bool verbs_option = false;                 // one of these was given: --nics, --service-level, ...
   /// The processes of the run and which of them drives each node; null: this one drives all.
   Exchange* exchange = nullptr;
   std::vector<std::uint32_t> rank_of_node = {};
@@ -52,7 +52,7 @@ Result<const BackendEntry*> find_backend(const std::string& name);
 Result<std::unique_ptr<Backend>> make_backend(const std::string& name,
                                               const BackendOptions& options);
 
-/// The options that say which devices a run drives, for every command that opens a backend.
+/// The options that say which devices a run drives and how, for every command that opens a backend.
 class Options;
 void declare_device_options(Options& options);
 Result<void> read_device_options(const Options& options, BackendOptions& read);

@@ -297,6 +297,9 @@ class ReplayRun {
          {"--spread-batches", std::to_string(request_.spread_batches)},
          {"--format", std::to_string(request_.format ? static_cast<int>(*request_.format) : -1)},
          {"--record", request_.record ? "yes" : "no"},
+         {"--service-level", std::to_string(request_.devices.service_level)},
+         {"--traffic-class", std::to_string(request_.devices.traffic_class)},
+         {"--lost-after", std::to_string(request_.devices.lost_after_ns)},
          {"--node-ranks", ranks}});
   }
 

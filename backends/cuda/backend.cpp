@@ -556,7 +556,8 @@ class CudaBackend final : public Backend {
   void feed(ChannelId id) {
     Channel& channel = channels_[id];
     if (channel.waiting.empty() || channel.flights_count == lane_depth) return;
-    for (auto& [ordinal, gpu] : gpus_) look_at_patterns(*gpu);
+    for (const PlaceId end : {channel.source, channel.target})
+      if (device_of_[end] >= 0) look_at_patterns(gpu(device_of_[end]));
     while (!channel.waiting.empty() && channel.flights_count < lane_depth) {
       const Ticket& first = tickets_[channel.waiting.first];
       if (is_being_filled(first.chunk)) return;

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <limits>
 #include <memory>
 
 #include "core/units.h"
@@ -19,8 +20,10 @@ class FillMarks {
   FillMarks() = default;
   explicit FillMarks(Bytes segment_bytes) : segment_bytes_(segment_bytes) {}
 
-  /// Numbers never get smaller. False: there is no memory for marks.
+  /// Numbers never get smaller. False: there is no memory for marks, or the number has more than 32
+  /// bits; then nobody may be told that this range has been filled before it is.
   bool mark(Bytes offset, Bytes length, std::uint64_t number) {
+    if (number > std::numeric_limits<std::uint32_t>::max()) return false;
     if (!marks_) {
       // Zeroed by the system, page by page, when they are first touched.
       const std::size_t parts = segment_bytes_ / part_bytes + 1;

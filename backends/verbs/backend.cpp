@@ -34,8 +34,10 @@ std::string VerbsBackend::description() const {
     text += ", " + open.port->text() + " for";
     for (const std::uint32_t nic : open.nics) text += " " + cluster_->nics[nics_[nic].number].name;
   }
-  text += ", service level " + std::to_string(options_.service_level) + ", traffic class " +
-          std::to_string(options_.traffic_class);
+  text += ", service level " + std::to_string(options_.service_level);
+  if (std::any_of(ports_.begin(), ports_.end(),
+                  [](const OpenPort& open) { return open.port->address.roce; }))
+    text += ", traffic class " + std::to_string(options_.traffic_class);
   text += "; registered " + bytes_text(memory_.registered_bytes()) + " in " +
           duration_text(memory_.registered_in_ns());
   for (const auto& [way, where] : ways_) {

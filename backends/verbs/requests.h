@@ -31,12 +31,16 @@ struct RequestLimits {
   Bytes message_bytes = 0;
 };
 
-/// The longest request for a chunk that is written: a sixteenth of it, but not below 128 KiB. The
-/// far end acknowledges whole messages, and a sender whose packets under way are limited goes on
-/// with each acknowledgement: Soft-RoCE moves chunks of 1 MiB a fifth faster this way
-/// (docs/rdma.md). Reads are not cut: how many of them may be under way is what a device limits.
-constexpr Bytes longest_write(Bytes chunk_bytes) {
-  return std::max<Bytes>(128 * KiB, chunk_bytes / 16);
+/// The longest request for a chunk that is written, through a queue of that depth: 128 KiB, or what
+/// lets 16 chunks be under way, in whole packets. The far end acknowledges whole messages, and a
+/// sender whose packets under way are limited goes on with each acknowledgement: Soft-RoCE moves
+/// chunks of 1 MiB faster this way (docs/rdma.md). Reads are not cut: how many of them may be under
+/// way is what a device limits.
+constexpr Bytes longest_write(Bytes chunk_bytes, std::uint32_t depth) {
+  constexpr Bytes packet_bytes = 4 * KiB;
+  const Bytes requests = std::max(1u, depth / 16);
+  const Bytes share = (chunk_bytes + requests - 1) / requests;
+  return std::max(128 * KiB, (share + packet_bytes - 1) / packet_bytes * packet_bytes);
 }
 
 /// How far into a chunk one has come.

@@ -22,7 +22,7 @@ TEST_F(VerbsOptions, AreCheckedBeforeAnythingIsDone) {
   EXPECT_EQ(replay({"-b", "verbs", "--traffic-class", "af41"}),
             "kvhaul: --traffic-class: expected a whole number from 0 to 255, found 'af41'");
   EXPECT_EQ(replay({"-b", "verbs", "--lost-after", "0"}),
-            "kvhaul: --lost-after: expected a number from 0.5 to 86400, found '0'");
+            "kvhaul: --lost-after: expected a number from 2 to 86400, found '0'");
 }
 
 TEST_F(VerbsOptions, AreForThatBackendOnly) {

@@ -61,6 +61,18 @@ TEST(VerbsRequests, ReadsGoTheOtherWay) {
   EXPECT_EQ(request->sg_list[0].addr, 0x10000u + 40);
 }
 
+TEST(VerbsRequests, SixteenWrittenChunksFitIntoAQueue) {
+  EXPECT_EQ(longest_write(4 * KiB, 256), 128 * KiB);
+  EXPECT_EQ(longest_write(2 * MiB, 256), 128 * KiB);
+  EXPECT_EQ(longest_write(2 * MiB + 1, 256), 132 * KiB);
+  for (const std::uint32_t depth : {1u, 16u, 100u, 256u})
+    for (const Bytes chunk : {1 * MiB, 3 * MiB + 17, 16 * MiB, 100 * MiB}) {
+      const Bytes longest = longest_write(chunk, depth);
+      EXPECT_LE((chunk + longest - 1) / longest, std::max(1u, depth / 16));
+      EXPECT_EQ(longest % (4 * KiB), 0u);
+    }
+}
+
 TEST(VerbsRequests, OnesUpToACompletionAreTiedTogether) {
   const MemoryKeys local = keys(0x10000, 1000, 1000), remote = keys(0x20000, 1000, 1000);
   const std::vector<Descriptor> pieces = {{0, 0, 8}, {20, 20, 8}, {40, 40, 8}};
