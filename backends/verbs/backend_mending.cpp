@@ -69,10 +69,15 @@ void VerbsBackend::open_again(ChannelId id) {
     channel.due_ns = never_ns;
     return;
   }
+  if (!make_pair(channel)) {
+    channel.due_ns = now() + open_again_after_ns;
+    return;
+  }
   channel.state = Channel::State::opening;
   channel.due_ns = now() + answer_to_open_within_ns;
   channel.first_packet = first_packet(id);
-  tell(channel.owner, channel.other, Say::open, {id, channel.generation, channel.first_packet, 1});
+  tell(channel.owner, channel.other, Say::open,
+       {id, channel.generation, channel.first_packet, 1, channel.pair_number});
 }
 
 void VerbsBackend::heard(Say what, const ChannelWord& word) {
@@ -84,7 +89,7 @@ void VerbsBackend::heard(Say what, const ChannelWord& word) {
   switch (what) {
     case Say::close:
       // Whatever it says: what cannot be reset is taken apart.
-      if (auto reset = channel.answering.reset(); !reset) channel.answering = {};
+      if (channel.answering.get() != nullptr && !channel.answering.reset()) channel.answering = {};
       if (channel.staging) channel.staging->far_end.settle();
       tell(channel.other, channel.owner, Say::closed, word);
       break;
@@ -94,9 +99,10 @@ void VerbsBackend::heard(Say what, const ChannelWord& word) {
     case Say::open: {
       ChannelWord answer = word;
       channel.first_packet = word.first_packet;
+      channel.pair_number = word.pair_number;
       channel.answering_first_packet = answer.first_packet = first_packet(word.channel);
-      answer.ok = channel.answering.get() != nullptr && channel.answering.reset() &&
-                  connect_answering(channel);
+      answer.ok = make_answering(channel) && connect_answering(channel);
+      answer.pair_number = channel.answering_number;
       tell(channel.other, channel.owner, Say::opened, answer);
       break;
     }
@@ -114,8 +120,8 @@ void VerbsBackend::heard(Say what, const ChannelWord& word) {
 void VerbsBackend::finish_opening(const ChannelWord& word) {
   Channel& channel = channels_[word.channel];
   channel.answering_first_packet = word.first_packet;
-  if (word.ok == 0 || channel.pair.get() == nullptr || !channel.pair.reset() ||
-      !connect_pair(channel)) {
+  channel.answering_number = word.pair_number;
+  if (word.ok == 0 || !connect_pair(channel)) {
     channel.state = Channel::State::shut;
     channel.due_ns = now() + open_again_after_ns;
     return;

@@ -203,21 +203,30 @@ Result<void> VerbsBackend::make_ends() {
     Channel& channel = channels_[c];
     channel.first_packet = first_packet(c);
     channel.answering_first_packet = first_packet(c);
-    if (channel.owned) {
-      const std::uint32_t port = nics_[channel.own_nic].port;
-      auto made =
-          QueuePair::make(*ports_[port].port, {depth_[port], pieces_of_request, inline_bytes});
-      if (!made) return made.error();
-      channel.pair = std::move(*made);
-      channel.pair_number = channel.pair.number();
-    }
-    if (channel.answered) {
-      auto made = QueuePair::make(*ports_[nics_[channel.far_nic].port].port, {1, 1, 0});
-      if (!made) return made.error();
-      channel.answering = std::move(*made);
-      channel.answering_number = channel.answering.number();
-    }
+    if (channel.owned)
+      if (auto made = make_pair(channel); !made) return made.error();
+    if (channel.answered)
+      if (auto made = make_answering(channel); !made) return made.error();
   }
+  return {};
+}
+
+Result<void> VerbsBackend::make_pair(Channel& channel) {
+  const std::uint32_t port = nics_[channel.own_nic].port;
+  channel.pair = {};
+  auto made = QueuePair::make(*ports_[port].port, {depth_[port], pieces_of_request, inline_bytes});
+  if (!made) return made.error();
+  channel.pair = std::move(*made);
+  channel.pair_number = channel.pair.number();
+  return {};
+}
+
+Result<void> VerbsBackend::make_answering(Channel& channel) {
+  channel.answering = {};
+  auto made = QueuePair::make(*ports_[nics_[channel.far_nic].port].port, {1, 1, 0});
+  if (!made) return made.error();
+  channel.answering = std::move(*made);
+  channel.answering_number = channel.answering.number();
   return {};
 }
 

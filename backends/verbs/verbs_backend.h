@@ -50,6 +50,7 @@ struct ChannelWord {
   std::uint32_t generation = 0;
   std::uint32_t first_packet = 0;
   std::uint32_t ok = 1;
+  std::uint32_t pair_number = 0;  // of the one who says it
 };
 struct PortWord {
   std::uint32_t nic = 0;
@@ -235,6 +236,11 @@ class VerbsBackend final : public Backend {
   PathSettings path_settings() const;
   Result<void> connect_pair(Channel& channel);
   Result<void> connect_answering(Channel& channel);
+  /// A connection that begins has new queue pairs, and the old ones go. Soft-RoCE keeps something
+  /// of a read that was cut off: over the same ones, reset, no read came through any more in 7 of
+  /// 72 channels.
+  Result<void> make_pair(Channel& channel);
+  Result<void> make_answering(Channel& channel);
   Result<void> set_clocks();
 
   // ---- backend_chunks.cpp
