@@ -1,4 +1,5 @@
-// A reliable-connected queue pair: made once, connected and taken back as often as its path breaks.
+// A reliable-connected queue pair: connected once. When its path breaks it is taken back, and
+// another one is made.
 #pragma once
 
 #include "backends/verbs/port.h"
