@@ -1,0 +1,422 @@
+"""Reports of real runs in Chromium: every chart is drawn, with the numbers of summary.json; nothing is
+fetched, nothing complains, everything can be reached with the keyboard. Screenshots stay in
+screenshots/ of the current folder. run.sh sets the environment."""
+import base64
+import csv
+import json
+import math
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+from contextlib import contextmanager
+from pathlib import Path
+
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+PROGRAM, SOURCE = os.environ['KVHAUL_PROGRAM'], Path(os.environ['KVHAUL_SOURCE'])
+WORK = Path.cwd()
+RUNS, SHOTS = WORK / 'runs', WORK / 'screenshots'
+TRACE = SOURCE / 'traces/samples/chat-200.csv'
+FLAGS = ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage',
+         '--disable-quic', '--no-first-run', '--disable-background-networking',
+         '--disable-component-update', '--disable-sync', '--hide-scrollbars']
+FAULTS = '''seed: 7
+faults:
+  - {kind: down, where: node0/nic3, from: 4 s, until: 8 s}
+  - {kind: degrade, where: node0/nic1/tx, from: 9 s, until: 1 min, factor: 0.25}
+  - {kind: down, where: node0/nic5, from: 2 h}
+  - {kind: fail, probability: 0.002}
+'''
+REPORTS = {
+    'streamed': RUNS / 'streamed/report.html',
+    'faults': RUNS / 'faults/report.html',
+    'compare': RUNS / 'compare.html',
+    'sweep': RUNS / 'sweep/report.html',
+    'nvl72': RUNS / 'nvl72/report.html',
+}
+
+
+def kvhaul(*words):
+    return subprocess.run([PROGRAM, *map(str, words)], check=True, cwd=WORK, encoding='utf8',
+                          stdout=subprocess.PIPE).stdout
+
+
+def summary(name):
+    return json.loads((RUNS / name / 'summary.json').read_text())
+
+
+def rows_of(path):
+    with open(path, newline='', encoding='utf8') as file:
+        return list(csv.DictReader(file))
+
+
+class Reports(unittest.TestCase):
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        for folder in (RUNS, SHOTS):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+        (WORK / 'faults.yaml').write_text(FAULTS)
+
+        def replay(name, *more):
+            kvhaul('replay', '-q', '-t', TRACE, '-s', 'dgx-h100-pair', '-o', RUNS / name, *more)
+        replay('streamed')
+        replay('whole', '--streaming', 'request', '--speedup', '6')
+        replay('robin', '--streaming', 'request', '--speedup', '6', '-p', 'round_robin')
+        replay('faults', '--streaming', 'request', '--speedup', '3', '--faults', 'faults.yaml')
+        kvhaul('compare', RUNS / 'whole', RUNS / 'robin', '--report', REPORTS['compare'])
+        kvhaul('sweep', '-q', '-t', TRACE, '-s', 'dgx-h100-pair', '-o', RUNS / 'sweep', '--set',
+               'cluster.node_types.dgx_h100.nics.count=1,2,4,8', '--set',
+               '@streaming=request,chunk_layer')
+        # 3: the program was built without SimGrid.
+        cls.nvl72 = subprocess.run(
+            [PROGRAM, 'replay', '-q', '-t', TRACE, '-s', 'gb200-nvl72', '-b', 'simgrid', '-o',
+             RUNS / 'nvl72'], check=False).returncode
+        profile = tempfile.mkdtemp(dir=WORK, prefix='profile-')
+        cls.addClassCleanup(shutil.rmtree, profile, ignore_errors=True)
+        options = Options()
+        options.binary_location = os.environ['KVHAUL_CHROMIUM']
+        options.ignore_local_proxy_environment_variables()
+        for flag in [*FLAGS, f'--user-data-dir={profile}']:
+            options.add_argument(flag)
+        options.set_capability('goog:loggingPrefs', {'browser': 'ALL', 'performance': 'ALL'})
+        cls.browser = webdriver.Chrome(
+            options=options, service=Service(os.environ['KVHAUL_CHROMEDRIVER'],
+                                             log_path=str(WORK / 'chromedriver.log')))
+        cls.addClassCleanup(cls.browser.quit)
+
+    # ---- What the tests look through ------------------------------------------------------------
+
+    def near(self, found, expected, relative, what):
+        self.assertLessEqual(abs(found - expected), relative * max(abs(expected), 1e-12),
+                             f'{what}: expected {expected}, found {found}')
+
+    def complaints(self, file):
+        """What the page has logged or asked for since the last call, but for itself."""
+        found = [entry['message'] for entry in self.browser.get_log('browser')
+                 if entry['level'] in ('WARNING', 'SEVERE')]
+        for entry in self.browser.get_log('performance'):
+            event = json.loads(entry['message'])['message']
+            if event['method'] != 'Network.requestWillBeSent':
+                continue
+            url = event['params']['request']['url']
+            if url == file.as_uri():
+                self.asked += 1
+            elif not url.startswith('data:'):
+                found.append('asked for ' + url)
+        return found
+
+    def emulate_media(self, media='', scheme='light'):
+        self.browser.execute_cdp_cmd('Emulation.setEmulatedMedia', {
+            'media': media, 'features': [{'name': 'prefers-color-scheme', 'value': scheme}]})
+
+    @contextmanager
+    def opened(self, file, width=1100, scheme='light'):
+        """A file in a tab of its own. Fails when the page logs an error, throws, or asks for
+        anything else."""
+        first = self.browser.current_window_handle
+        self.browser.switch_to.new_window('tab')
+        self.complaints(file)  # of tests before
+        self.asked = 0
+        self.browser.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', {
+            'width': width, 'height': 900, 'deviceScaleFactor': 1, 'mobile': False})
+        self.emulate_media(scheme=scheme)
+        self.browser.get(file.as_uri())
+        if self.ask('document.documentElement.dataset.drawn') != 'yes':
+            self.fail('not drawn: ' + '; '.join(self.complaints(file)))
+        yield
+        self.assertEqual(self.complaints(file), [])
+        self.assertEqual(self.asked, 1, 'requests are seen: that of the page itself')
+        self.browser.close()
+        self.browser.switch_to.window(first)
+
+    def tearDown(self):
+        self.leave_tabs()
+
+    def leave_tabs(self):
+        """A test that failed leaves its tab."""
+        for handle in self.browser.window_handles[1:]:
+            self.browser.switch_to.window(handle)
+            self.browser.close()
+        self.browser.switch_to.window(self.browser.window_handles[0])
+
+    def ask(self, expression, *arguments):
+        """The value of a JavaScript expression, in which `args` are the arguments."""
+        text = self.browser.execute_script(
+            f'const args = arguments; return JSON.stringify({expression})', *arguments)
+        return None if text is None else json.loads(text)
+
+    def text(self, selector):
+        return self.ask('document.querySelector(args[0]).textContent', selector)
+
+    def count(self, selector):
+        return self.ask('document.querySelectorAll(args[0]).length', selector)
+
+    def visible(self, selector):
+        return self.ask('document.querySelector(args[0]).checkVisibility()', selector)
+
+    def one(self, selector):
+        return self.browser.find_element(By.CSS_SELECTOR, selector)
+
+    def press(self, key):
+        ActionChains(self.browser).send_keys(key).perform()
+
+    def marks(self, chart, selector='.mark'):
+        """What D3 bound to the marks of a chart, with where they stand."""
+        return self.ask('''[...document.querySelectorAll(`#${args[0]}-chart ${args[1]}`)].map(mark => {
+            const box = mark.getBBox();
+            return {data: mark.__data__, x: box.x, y: box.y, width: box.width, height: box.height};
+          })''', chart, selector)
+
+    def shoot(self, name):
+        size = self.browser.execute_cdp_cmd('Page.getLayoutMetrics', {})['cssContentSize']
+        shot = self.browser.execute_cdp_cmd('Page.captureScreenshot', {
+            'captureBeyondViewport': True, 'clip': {'x': 0, 'y': 0, 'width': size['width'],
+                                                    'height': size['height'], 'scale': 1}})
+        (SHOTS / name).write_bytes(base64.b64decode(shot['data']))
+
+    # ---- The tests ------------------------------------------------------------------------------
+
+    def test_a_page_that_complains_or_asks_for_more_is_noticed(self):
+        file = WORK / 'complains.html'
+        for script in ('console.warn("odd")', 'console.error("bad")', 'throw new Error("thrown")',
+                       'new Image().src = "http://127.0.0.1:9/picture.png"', 'fetch("other.json")'):
+            file.write_text(f'<html data-drawn="yes"><script>{script}</script></html>')
+            with self.assertRaises(AssertionError, msg=script):
+                with self.opened(file):
+                    pass
+            self.leave_tabs()
+
+    def drawn_whole(self, name):
+        file = REPORTS[name]
+        self.assertLess(file.stat().st_size, 2e6, 'a report is smaller than 2 MB')
+        for scheme in ('light', 'dark'):
+            for width in (1100, 390):
+                with self.opened(file, width, scheme):
+                    self.assertTrue(self.text('#sentence').endswith('.'))
+                    self.assertEqual(self.ask('innerWidth'), width)
+                    self.assertEqual(
+                        self.ask('matchMedia("(prefers-color-scheme: dark)").matches'),
+                        scheme == 'dark')
+                    self.assertTrue(self.ask('document.documentElement.scrollWidth <= innerWidth'),
+                                    'the page does not scroll sideways')
+                    charts = self.ask('''[...document.querySelectorAll('figure.chart')]
+                        .map(figure => ({id: figure.id,
+                          rows: figure.querySelectorAll('tbody tr').length,
+                          marks: [...figure.querySelectorAll('.mark')].map(mark => mark.getBBox())
+                            .map(box => [box.x, box.y, box.width, box.height]),
+                          size: figure.querySelector('svg[tabindex]').viewBox.baseVal.width}))''')
+                    self.assertGreaterEqual(len(charts), 6 if name == 'sweep' else 4)
+                    for chart in charts:
+                        self.assertTrue(chart['marks'], f'{chart["id"]} has marks')
+                        self.assertGreater(chart['rows'], 0, f'{chart["id"]} has a table')
+                        for box in chart['marks']:
+                            # JSON makes null of what is not finite.
+                            self.assertTrue(
+                                None not in box and box[0] >= -1
+                                and box[0] + box[2] <= chart['size'] + 1,
+                                f'{chart["id"]} stays inside: {box}')
+                    self.shoot(f'{name}-{scheme}-{width}.png')
+
+    def test_streamed_is_drawn_whole_light_and_dark_on_a_desk_and_on_a_phone(self):
+        self.drawn_whole('streamed')
+
+    def test_faults_is_drawn_whole_light_and_dark_on_a_desk_and_on_a_phone(self):
+        self.drawn_whole('faults')
+
+    def test_compare_is_drawn_whole_light_and_dark_on_a_desk_and_on_a_phone(self):
+        self.drawn_whole('compare')
+
+    def test_sweep_is_drawn_whole_light_and_dark_on_a_desk_and_on_a_phone(self):
+        self.drawn_whole('sweep')
+
+    def test_nvl72_is_drawn_whole_light_and_dark_on_a_desk_and_on_a_phone(self):
+        if self.nvl72 == 3:
+            self.skipTest('built without SimGrid')
+        self.assertEqual(self.nvl72, 0)
+        self.drawn_whole('nvl72')
+
+    def charts_show_the_summary(self, name):
+        s = summary(name)
+        with self.opened(REPORTS[name]):
+            # Bands of requests: their means together give the mean, and heights follow the values.
+            bars = self.marks('ttft')
+            bands = self.ask('JSON.parse(document.getElementById("data").textContent)')['ttft']['bands']
+            names = list(dict.fromkeys(bar['data']['band'] for bar in bars))
+            counts = {names[i]: band['count'] for i, band in enumerate(bands)}
+            self.assertEqual(sum(counts.values()), s['requests']['completed'])
+            for part, key in (('queue', 'queue_ms'), ('prefill', 'prefill_ms'),
+                              ('exposed transfer', 'exposed_transfer_ms')):
+                total = sum(bar['data']['value'] * counts[bar['data']['band']] for bar in bars
+                            if bar['data']['part'] == part)
+                self.near(total / s['requests']['completed'], s[key]['mean'], 1e-4, f'mean {part}')
+            tallest = max(bars, key=lambda bar: bar['height'])
+            for bar in bars:
+                self.assertLess(abs(bar['height'] - tallest['height'] * bar['data']['value']
+                                    / tallest['data']['value']), 0.5)
+
+            # Transfers by size: the medians, on a logarithmic axis.
+            dots = self.marks('sizes')
+            by_size = s['transfers']['by_size']
+            self.assertEqual([dot['data']['value'] for dot in dots], [b['p50_ms'] for b in by_size])
+            self.assertEqual(sum(b['count'] for b in by_size), s['transfers']['delivered'])
+            low = min(dots, key=lambda dot: dot['data']['value'])
+            high = max(dots, key=lambda dot: dot['data']['value'])
+            span = math.log(high['data']['value'] / low['data']['value']) or 1
+            for dot in dots:
+                along = math.log(dot['data']['value'] / low['data']['value']) / span
+                self.assertLess(abs(dot['y'] - (low['y'] + along * (high['y'] - low['y']))), 0.5)
+            [ideal] = self.marks('sizes', '.ideal')
+            self.assertEqual(len(ideal['data']), len(dots))
+
+            # Links: the busiest bin of every row, and bytes through the whole of the first one.
+            cells = self.marks('heat')
+            for link in s['links'][:32]:
+                self.near(max(cell['data']['value'] for cell in cells
+                              if cell['data']['link'] == link['link']),
+                          link['peak_utilisation'], 1e-3, link['link'])
+            busiest = s['links'][0]['link']
+            first = [row for row in rows_of(RUNS / name / 'links.csv') if row['link'] == busiest]
+            of_first = [cell for cell in cells if cell['data']['link'] == busiest]
+            self.assertEqual(len(of_first), sum(float(row['utilisation']) > 0 for row in first))
+            self.assertTrue(all(cell['width'] > 0 for cell in of_first))
+
+            # Time: every request and every chunk that was sent again is somewhere.
+            time = self.marks('time', 'rect.mark')
+
+            def sum_of(series):
+                return sum(m['data']['value'] for m in time if m['data']['series'] == series)
+            self.assertEqual(sum_of('requests arriving, per s'), s['requests']['completed'])
+            self.assertEqual(sum_of('chunks sent again'), s['transfers']['resent_chunks'])
+            # One of the faults would begin after the end.
+            self.assertEqual(len(self.marks('time', '.fault')), 3 if name == 'faults' else 0)
+
+            # The cluster: every line in colour has its link's load.
+            lines = self.ask('''[...document.querySelectorAll('#cluster .loaded')]
+                .map(line => [line.dataset.link, parseFloat(line.style.getPropertyValue('--share'))])''')
+            load = {link['link']: link['utilisation'] for link in s['links']}
+            self.assertGreater(len(lines), 10)
+            most = max(load[link] for link, _ in lines)
+            for link, share in lines:
+                self.near(share, 100 * load[link] / most, 1e-3, link)
+
+            # Words and tables.
+            text = self.text('main')
+            for route in s['routes']:
+                self.assertIn(route['kind'], text)
+            self.assertIn('kvhaul replay', text, 'how to make it again')
+            self.assertNotIn('-o ', text, 'where files went is not part of it')
+            if name == 'faults':
+                resent = s['transfers']['resent_chunks']
+                self.assertGreater(resent, 0, 'the fault file does something')
+                self.assertIn(f'; {resent} chunks were sent again', self.text('#sentence'))
+                self.assertIn('node0/nic3: down', text)
+
+    def test_charts_of_streamed_show_what_summary_json_says(self):
+        self.charts_show_the_summary('streamed')
+
+    def test_charts_of_faults_show_what_summary_json_says(self):
+        self.charts_show_the_summary('faults')
+
+    def test_everything_can_be_reached_and_read_with_the_keyboard(self):
+        with self.opened(REPORTS['faults']):
+            wanted = self.ask('''(() => {
+                const all = [...document.querySelectorAll('svg[tabindex], summary, nav a')];
+                all.forEach((node, i) => node.dataset.number = i);
+                return all.length;
+              })()''')
+            reached = set()
+            for _ in range(4 * wanted):
+                self.press(Keys.TAB)
+                at = self.ask('document.activeElement.dataset.number ?? null')
+                if at is not None:
+                    reached.add(at)
+            self.assertEqual(len(reached), wanted)
+            for chart in ('ttft', 'sizes', 'heat', 'time'):
+                tip = f'#{chart}-chart .tip'
+                self.browser.execute_script('document.querySelector(arguments[0]).focus()',
+                                            f'#{chart}-chart svg[tabindex]')
+                self.press(Keys.ARROW_RIGHT)
+                first = self.text(tip)
+                self.assertGreater(len(first), 5, chart)
+                self.press(Keys.ARROW_RIGHT)
+                self.assertNotEqual(self.text(tip), first, chart)
+                self.press(Keys.ESCAPE)
+                self.assertEqual(self.text(tip), '', chart)
+                self.browser.execute_script('document.querySelector(arguments[0]).focus()',
+                                            f'#{chart}-chart summary')
+                self.assertFalse(self.visible(f'#{chart}-chart tbody tr'), chart)
+                self.press(Keys.ENTER)
+                self.assertTrue(self.visible(f'#{chart}-chart tbody tr'), chart)
+
+    def test_pointing_at_a_bar_gives_its_numbers(self):
+        with self.opened(REPORTS['streamed']):
+            self.browser.execute_script(
+                '[...document.querySelectorAll("#ttft-chart rect.mark")].at(-1)'
+                '.scrollIntoView({block: "center"})')
+            ActionChains(self.browser).move_to_element(
+                self.one('#ttft-chart svg[tabindex]')).perform()
+            self.assertRegex(self.text('#ttft-chart .tip'), r'requests\s+TTFT .*ms')
+
+    def test_on_paper_there_is_neither_navigation_nor_a_cut_table(self):
+        with self.opened(REPORTS['streamed']):
+            self.assertTrue(self.visible('nav'))
+            self.emulate_media('print', 'dark')
+            self.assertFalse(self.visible('nav'))
+            self.assertEqual(self.ask('getComputedStyle(document.body).backgroundColor'),
+                             'rgb(255, 255, 255)')
+            paper = self.browser.execute_cdp_cmd('Page.printToPDF',
+                                                 {'paperWidth': 8.27, 'paperHeight': 11.7})
+            (SHOTS / 'streamed.pdf').write_bytes(base64.b64decode(paper['data']))
+
+    def test_charts_of_compare_show_what_both_summaries_and_compare_json_say(self):
+        names = ['whole', 'robin']
+        both = [summary(name) for name in names]
+        with self.opened(REPORTS['compare']):
+            for mark in self.marks('parts'):
+                data = mark['data']
+                self.assertEqual(
+                    data['value'],
+                    both['AB'.index(data['run'])][data['part'].replace(' ', '_') + '_ms']['mean'],
+                    f'{data["run"]} {data["part"]}')
+            curves = self.marks('ttft')
+            self.assertEqual(len(curves), 2)
+            for curve, run in zip(curves, both):
+                self.near(curve['data']['points'][50][1], run['ttft_ms']['p50'], 0.02, 'p50')
+            told = json.loads(kvhaul('compare', *[RUNS / name for name in names], '--json'))['runs'][1]
+            errors = self.marks('errors')[0]
+            [median] = [at for at, share in errors['data']['points'] if share == 50]
+            self.near(median / 100, told['transfer_pairs']['duration_error']['signed_median'], 1e-4,
+                      'signed median')
+            self.assertEqual(self.count('#differences tbody tr'), len(told['figures']))
+
+    def test_every_panel_of_sweep_has_the_points_of_sweep_csv_and_the_knee_where_the_curve_bends(self):
+        rows = rows_of(RUNS / 'sweep/sweep.csv')
+        with self.opened(REPORTS['sweep']):
+            for column in ('ttft_p50_ms', 'exposed_p99_ms', 'gbytes_per_s', 'utilisation'):
+                lines = self.marks('panel-' + column.replace('_', '-'))
+                self.assertEqual(len(lines), 2, column)
+                for line, streaming in zip(lines, ('request', 'chunk_layer')):
+                    self.assertEqual([point[1] for point in line['data']['points']],
+                                     [float(row[column]) for row in rows
+                                      if row['@streaming'] == streaming], column)
+            knees = self.marks('panel-exposed-p99-ms', '.knee')
+            self.assertTrue(knees)
+            curve = [float(row['exposed_p99_ms']) for row in rows if row['@streaming'] == 'request']
+            below = [curve[0] + (curve[-1] - curve[0]) * i / (len(curve) - 1) - value
+                     for i, value in enumerate(curve)]
+            self.assertEqual(knees[0]['data']['at'], below.index(max(below)))
+            self.assertEqual(self.count('#points tbody tr'), len(rows))
+
+
+if __name__ == '__main__':
+    unittest.main()
