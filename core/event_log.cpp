@@ -324,8 +324,9 @@ bool is_event(std::uint8_t kind) { return kind >= 1 && kind <= 6; }
 /// Decodes events, replays them into schedulers and compares what comes out with what stands there.
 class LogVerifier {
  public:
-  LogVerifier(LogSource source, std::string name)
-      : source_(std::move(source)), name_(std::move(name)) {}
+  /// `untimed`: takes every record but the timers, as bytes; costs writing them once more.
+  LogVerifier(LogSource source, std::string name, detail::StreamHash* untimed = nullptr)
+      : source_(std::move(source)), name_(std::move(name)), untimed_hash_(untimed) {}
 
   /// One log, or one of each process of a run.
   Result<VerifyReport> run() {
@@ -403,6 +404,10 @@ class LogVerifier {
           return damaged("the head is damaged: " + ok.error().message);
       source_.skip(static_cast<std::size_t>(in.at() - bytes.data()));
       writer_ = std::make_unique<EventLogWriter>(setups, nullptr);
+      if (untimed_hash_ != nullptr) {
+        untimed_ = std::make_unique<EventLogWriter>(setups, nullptr);
+        untimed_->buffer_.clear();  // the setups, which are no decisions
+      }
       for (SchedulerSetup& setup : setups) schedulers_.emplace_back(std::move(setup));
       return {};
     }
@@ -554,32 +559,26 @@ class LogVerifier {
   void replay() {
     ++report_.events;
     writer_->flush();  // what the last event left, or the head
-    const std::uint32_t s = event_.scheduler;
-    Scheduler& scheduler = schedulers_[s];
+    write_event(*writer_);
+    Scheduler& scheduler = schedulers_[event_.scheduler];
     switch (event_.kind) {
       case LogRecord::submit:
         ++report_.transfers;
-        writer_->submit(s, event_.now, event_.request);
         scheduler.submit(event_.now, event_.request);
         break;
       case LogRecord::cancel:
-        writer_->cancel(s, event_.now, event_.transfer);
         scheduler.cancel(event_.now, event_.transfer);
         break;
       case LogRecord::complete:
-        writer_->complete(s, event_.now, event_.completion);
         scheduler.complete(event_.now, event_.completion);
         break;
       case LogRecord::channel_change:
-        writer_->channel_change(s, event_.now, event_.change);
         scheduler.channel_change(event_.now, event_.change);
         break;
       case LogRecord::credit:
-        writer_->credit(s, event_.now, event_.message);
         scheduler.credit(event_.now, event_.message);
         break;
       default:
-        writer_->timer(s, event_.now);
         scheduler.timer(event_.now);
         break;
     }
@@ -587,9 +586,37 @@ class LogVerifier {
     DecisionMark mark;
     writer_->decisions(actions, mark);
     report_.chunks += actions.posts.size();
-    report_.decisions += actions.posts.size() + actions.cancels.size() + actions.ends.size() +
-                         actions.messages.size() + (actions.timer_ns != never_ns ? 1 : 0);
+    const std::size_t decided = actions.posts.size() + actions.cancels.size() +
+                                actions.ends.size() + actions.messages.size();
+    report_.decisions += decided + (actions.timer_ns != never_ns ? 1 : 0);
+    if (untimed_ && (event_.kind != LogRecord::timer || decided != 0)) write_untimed(actions);
     actions.clear();
+  }
+
+  void write_event(EventLogWriter& writer) const {
+    switch (event_.kind) {
+      case LogRecord::submit:
+        return writer.submit(event_.scheduler, event_.now, event_.request);
+      case LogRecord::cancel:
+        return writer.cancel(event_.scheduler, event_.now, event_.transfer);
+      case LogRecord::complete:
+        return writer.complete(event_.scheduler, event_.now, event_.completion);
+      case LogRecord::channel_change:
+        return writer.channel_change(event_.scheduler, event_.now, event_.change);
+      case LogRecord::credit:
+        return writer.credit(event_.scheduler, event_.now, event_.message);
+      default:
+        return writer.timer(event_.scheduler, event_.now);
+    }
+  }
+
+  void write_untimed(Actions& actions) {
+    actions.timer_ns = never_ns;
+    write_event(*untimed_);
+    DecisionMark mark;
+    untimed_->decisions(actions, mark);
+    untimed_hash_->add(untimed_->buffer_);
+    untimed_->buffer_.clear();
   }
 
   Result<void> compare() {
@@ -649,6 +676,8 @@ class LogVerifier {
   std::string name_;
   std::vector<Scheduler> schedulers_;
   std::unique_ptr<EventLogWriter> writer_;
+  detail::StreamHash* untimed_hash_ = nullptr;
+  std::unique_ptr<EventLogWriter> untimed_;
   LoggedEvent event_;
   std::size_t end_mark_bytes_ = 0;
   VerifyReport report_;
@@ -662,6 +691,15 @@ Result<VerifyReport> verify_log(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) return Error::bad_input(path + ": cannot be read: " + std::strerror(errno));
   return LogVerifier(LogSource(std::move(file)), path).run();
+}
+
+Result<std::uint64_t> hash_without_timers(std::span<const std::uint8_t> bytes,
+                                          const std::string& name) {
+  detail::StreamHash hash;
+  auto report = LogVerifier(LogSource(bytes), name, &hash).run();
+  if (!report) return report.error();
+  if (!report->identical) return Error::failed(report->first_difference);
+  return hash.value();
 }
 
 }  // namespace kvhaul

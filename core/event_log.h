@@ -127,4 +127,10 @@ Result<VerifyReport> verify_log(const std::string& path);
 /// The same for bytes in memory; `name` stands for the file in errors.
 Result<VerifyReport> verify_log(std::span<const std::uint8_t> bytes, const std::string& name);
 
+/// Of all events and decisions of a log with their times, but not of its setups, of timers that
+/// were armed, and of those that ran out and changed nothing. Two logs with the same value differ
+/// in their timers at most. Errors as in verify_log(); a decision that differs is one here, too.
+Result<std::uint64_t> hash_without_timers(std::span<const std::uint8_t> bytes,
+                                          const std::string& name);
+
 }  // namespace kvhaul

@@ -10,9 +10,10 @@
 namespace kvhaul {
 namespace {
 
-/// A recorded run of a few transfers, one of them with a failed chunk.
-std::vector<std::uint8_t> recorded_run() {
-  const SchedulerSetup setup = test::one_pair(2);
+/// A recorded run of a few transfers, one of them with a failed chunk. With `idle_timer` the timer
+/// runs out once, at a time when there is nothing to do.
+std::vector<std::uint8_t> recorded_run(const SchedulerSetup& setup = test::one_pair(2),
+                                       bool idle_timer = false) {
   std::vector<std::uint8_t> log;
   EventLogWriter writer(std::vector{setup}, [&log](std::span<const std::uint8_t> bytes) {
     log.insert(log.end(), bytes.begin(), bytes.end());
@@ -37,6 +38,11 @@ std::vector<std::uint8_t> recorded_run() {
     after();
   }
   TimeNs now = 20'000;
+  if (idle_timer) {
+    writer.timer(0, now);
+    scheduler.timer(now);
+    after();
+  }
   for (std::size_t i = 0; i < in_flight.size(); ++i) {
     const PostAction post = in_flight[i];
     const Completion done{post.channel,
@@ -63,6 +69,29 @@ TEST(EventLog, ReplaysIdentically) {
   EXPECT_TRUE(report->identical) << report->first_difference;
   EXPECT_EQ(report->transfers, 20u);
   EXPECT_EQ(report->chunks, 81u);  // four each, and one again
+}
+
+TEST(EventLog, TimersCanBeLeftOutOfAComparison) {
+  const auto hash = [](const std::vector<std::uint8_t>& log) {
+    const auto value = hash_without_timers(log, "run.log");
+    EXPECT_TRUE(value) << value.error().message;
+    return value ? *value : 0;
+  };
+  const auto log = recorded_run();
+  // Timers are armed for other times, and one runs out: no other decision.
+  SchedulerSetup later = test::one_pair(2);
+  later.config.timeout_floor_ns *= 3;
+  EXPECT_NE(recorded_run(later), log);
+  EXPECT_EQ(hash(recorded_run(later)), hash(log));
+  EXPECT_NE(recorded_run(later, true), recorded_run(later));
+  EXPECT_EQ(hash(recorded_run(later, true)), hash(log));
+  // The first completion of a chunk comes at the same time; the chunks are others.
+  SchedulerSetup smaller = test::one_pair(2);
+  smaller.config.chunk_bytes = 500;
+  EXPECT_NE(hash(recorded_run(smaller)), hash(log));
+  auto damaged = log;
+  damaged[log.size() / 2] ^= 0x40;
+  EXPECT_FALSE(hash_without_timers(damaged, "run.log"));
 }
 
 TEST(EventLog, LogsBehindEachOtherAreOne) {
