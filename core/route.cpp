@@ -307,29 +307,36 @@ class Finder {
     return " via spine" + std::to_string(spine) + "/" + std::to_string(up);
   }
 
+  /// From the source's own memory to a NIC, and from a NIC into the target's.
+  void leave_direct(const Nic& nic, std::vector<LinkId>& hops) const {
+    const Node& node = node_of(source_);
+    if (is_host(source_)) read_dram(node, cluster_.places[source_].index, hops);
+    direct(node, spot(source_), spot(nic), hops);
+  }
+  void enter_direct(const Nic& nic, std::vector<LinkId>& hops) const {
+    const Node& node = node_of(target_);
+    direct(node, spot(nic), spot(target_), hops);
+    if (is_host(target_)) write_dram(node, cluster_.places[target_].index, hops);
+  }
+
   void add_rdma_direct(const Nic& nic_a, const Nic& nic_b, const std::vector<LinkId>& wire,
                        TimeNs switch_ns, const std::string& pair) {
-    const Node& from_node = node_of(source_);
-    const Node& to_node = node_of(target_);
     const TreeSpot from = spot(source_);
     const TreeSpot to = spot(target_);
     const Distance near_a = distance(from, spot(nic_a));
     const Distance near_b = distance(to, spot(nic_b));
     std::vector<LinkId> hops;
-    if (is_host(source_)) read_dram(from_node, cluster_.places[source_].index, hops);
-    direct(from_node, from, spot(nic_a), hops);
+    leave_direct(nic_a, hops);
     hops.insert(hops.end(), wire.begin(), wire.end());
-    direct(to_node, spot(nic_b), to, hops);
-    if (is_host(target_)) write_dram(to_node, cluster_.places[target_].index, hops);
+    enter_direct(nic_b, hops);
     Route& route = add(RouteKind::rdma, pair, std::move(hops));
     route.latency_ns = switch_ns;
     route.distance = static_cast<std::uint32_t>(near_a) + static_cast<std::uint32_t>(near_b);
-    const Node* without = nullptr;
-    if (cluster_.places[source_].kind == PlaceKind::gpu && !from_node.gpudirect)
-      without = &from_node;
-    if (cluster_.places[target_].kind == PlaceKind::gpu && !to_node.gpudirect) without = &to_node;
-    if (without)
-      refuse(route, "no GPUDirect RDMA in " + without->name);
+    std::string without;
+    for (const PlaceId end : {source_, target_})
+      if (must_stage(end)) without += (without.empty() ? "" : " and ") + node_of(end).name;
+    if (!without.empty())
+      refuse(route, "no GPUDirect RDMA in " + without);
     else
       route.reason = "NICs read and write GPU memory, CPU bypassed; sender's NIC " +
                      std::string(distance_text(near_a)) + ", receiver's " +
@@ -337,35 +344,59 @@ class Finder {
   }
 
   bool is_host(PlaceId place) const { return cluster_.places[place].kind == PlaceKind::host; }
+  /// NICs of its node cannot reach it.
+  bool must_stage(PlaceId place) const { return !is_host(place) && !node_of(place).gpudirect; }
 
+  /// Through host memory at the ends that NICs cannot reach; where they reach all, at every GPU: a
+  /// road of its own, should GPUDirect be slow or broken.
   void add_rdma_staged(const Nic& nic_a, const Nic& nic_b, const std::vector<LinkId>& wire,
                        TimeNs switch_ns, const std::string& pair) {
-    if (cluster_.places[source_].kind != PlaceKind::gpu ||
-        cluster_.places[target_].kind != PlaceKind::gpu)
-      return;
+    const bool by_choice = !must_stage(source_) && !must_stage(target_);
+    const bool at_source = must_stage(source_) || (by_choice && !is_host(source_));
+    const bool at_target = must_stage(target_) || (by_choice && !is_host(target_));
+    if (!at_source && !at_target) return;
     const Node& from_node = node_of(source_);
     const Node& to_node = node_of(target_);
     const TreeSpot from = spot(source_);
     const TreeSpot to = spot(target_);
-    // The bounce buffer lives on the NIC's host, so that the NIC's own crossing is short.
+    // The bounce buffer lies on the NIC's host, so that the NIC's own crossing is short.
     std::vector<LinkId> hops;
-    climb(from_node, from, hops);
-    cross(from_node, from.host, nic_a.host, hops);
-    write_dram(from_node, nic_a.host, hops);
-    read_dram(from_node, nic_a.host, hops);
-    descend(from_node, spot(nic_a), hops);
+    if (at_source) {
+      climb(from_node, from, hops);
+      cross(from_node, from.host, nic_a.host, hops);
+      write_dram(from_node, nic_a.host, hops);
+      read_dram(from_node, nic_a.host, hops);
+      descend(from_node, spot(nic_a), hops);
+    } else {
+      leave_direct(nic_a, hops);
+    }
     hops.insert(hops.end(), wire.begin(), wire.end());
-    climb(to_node, spot(nic_b), hops);
-    write_dram(to_node, nic_b.host, hops);
-    read_dram(to_node, nic_b.host, hops);
-    cross(to_node, nic_b.host, to.host, hops);
-    descend(to_node, to, hops);
+    if (at_target) {
+      climb(to_node, spot(nic_b), hops);
+      write_dram(to_node, nic_b.host, hops);
+      read_dram(to_node, nic_b.host, hops);
+      cross(to_node, nic_b.host, to.host, hops);
+      descend(to_node, to, hops);
+    } else {
+      enter_direct(nic_b, hops);
+    }
     Route& route = add(RouteKind::rdma_staged, pair, std::move(hops));
-    route.stages = 3;
+    route.staged_source = at_source;
+    route.staged_target = at_target;
+    route.stages = 1u + at_source + at_target;
     route.latency_ns = switch_ns;
     route.distance = static_cast<std::uint32_t>(distance(from, spot(nic_a))) +
                      static_cast<std::uint32_t>(distance(to, spot(nic_b)));
-    route.reason = "bounced through host memory at both ends";
+    if (at_source && at_target) {
+      route.reason = "bounced through host memory at both ends";
+    } else {
+      route.reason = "bounced through host memory at the " +
+                     std::string(at_source ? "sender" : "receiver") + ", " +
+                     node_of(at_source ? source_ : target_).name + "; the " +
+                     std::string(at_source ? "receiver's" : "sender's") + " NIC " +
+                     (at_source ? "writes " : "reads ") +
+                     (is_host(at_source ? target_ : source_) ? "host" : "GPU") + " memory directly";
+    }
   }
 
   void measure(Route& route) const {

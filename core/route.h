@@ -19,7 +19,7 @@ enum class RouteKind : std::uint8_t {
   nvlink_load_store,  // a kernel loads and stores the other GPU's memory
   handoff,            // no copy: the block table changes hands
   rdma,         // NIC to NIC, GPU memory read and written by the NICs (GPUDirect) or host memory
-  rdma_staged,  // NIC to NIC through host memory at both ends
+  rdma_staged,  // the same through host memory, at the ends that Route::staged_* names
 };
 inline constexpr std::size_t route_kind_count = 7;
 std::string_view route_kind_name(RouteKind kind);
@@ -106,6 +106,9 @@ struct Route {
   double bytes_per_s = 0;    // of the narrowest hop, counting repeated crossings
   LinkId bottleneck = no_id;
   std::uint32_t distance = 0;  // how far the NICs are from their GPUs; 0 is nearest
+  /// Of rdma_staged: which ends bounce through host memory. The ends that have to, without
+  /// GPUDirect; where none has to, every GPU.
+  bool staged_source = false, staged_target = false;
   bool usable = true;
   std::string reason;  // why it is usable, or why it is not
 };

@@ -111,14 +111,15 @@ Result<void> VerbsBackend::choose_ways(std::span<const ChannelRequest> requests)
     if (auto opened = devices()->open(*cluster_); !opened) return opened.error();
   for (ChannelId c = 0; c < channels_.size(); ++c) {
     Channel& channel = channels_[c];
-    const bool always = requests[c].route.kind == RouteKind::rdma_staged;
+    const Route& route = requests[c].route;
     for (const bool near : {true, false}) {
       if (near ? !channel.owned : !channel.answered) continue;
       const bool source = near != channel.pull;
       const PlaceId place = source ? channel.source : channel.target;
       const std::uint32_t nic = near ? channel.own_nic : channel.far_nic;
-      auto way = always ? WayChoice{MemoryWay::staged, "the route is rdma_staged"}
-                        : way_between(place, nic);
+      auto way = (source ? route.staged_source : route.staged_target)
+                     ? WayChoice{MemoryWay::staged, "the route is staged here"}
+                     : way_between(place, nic);
       if (!way)
         return Error{way.error().kind, cluster_->places[place].name + ": " + way.error().message};
       if (way->way != MemoryWay::host)

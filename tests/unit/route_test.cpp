@@ -64,17 +64,80 @@ TEST(Routes, RailsWithoutASpineAreListedWithTheReason) {
   EXPECT_TRUE(std::is_partitioned(all.begin(), all.end(), [](const Route& r) { return r.usable; }));
 }
 
-TEST(Routes, WithoutGpuDirectOnlyTheStagedOneIsUsable) {
+/// Two nodes of one rail; which of them have GPUDirect.
+Cluster gpudirect_in(bool node0, bool node1) {
   ClusterSpec spec;
-  spec.nodes.push_back({rail_node(1), 0, false});
-  spec.nodes.push_back({rail_node(1), 0, false});
-  spec.nodes[1].spec.gpudirect = false;
-  const Cluster cluster = *build_cluster(spec);
-  const auto all = routes(cluster, "node0/gpu0", "node1/gpu0");
-  EXPECT_EQ(all[0].kind, RouteKind::rdma_staged);
-  const Route* direct = find(all, "rdma node0/nic0 node1/nic0");
-  ASSERT_NE(direct, nullptr);
-  EXPECT_EQ(direct->reason, "no GPUDirect RDMA in node1");
+  for (const bool has : {node0, node1}) {
+    spec.nodes.push_back({rail_node(1), 0, false});
+    spec.nodes.back().spec.gpudirect = has;
+  }
+  return *build_cluster(spec);
+}
+
+TEST(Routes, WithoutGpuDirectOnlyTheStagedOneIsUsable) {
+  for (const auto& [node0, node1, reason] :
+       {std::tuple(true, false, "no GPUDirect RDMA in node1"),
+        std::tuple(false, true, "no GPUDirect RDMA in node0"),
+        std::tuple(false, false, "no GPUDirect RDMA in node0 and node1")}) {
+    const auto all = routes(gpudirect_in(node0, node1), "node0/gpu0", "node1/gpu0");
+    EXPECT_EQ(all[0].kind, RouteKind::rdma_staged);
+    const Route* direct = find(all, "rdma node0/nic0 node1/nic0");
+    ASSERT_NE(direct, nullptr);
+    EXPECT_FALSE(direct->usable);
+    EXPECT_EQ(direct->reason, reason);
+  }
+}
+
+// A side without GPUDirect is staged, and no other: its memory is crossed in and out, and each
+// staged end is a store-and-forward stage beside the wire.
+TEST(Routes, AnEndIsStagedWhereItHasToBe) {
+  struct Case {
+    const char* from;
+    const char* to;
+    bool node0, node1;             // GPUDirect
+    bool at_source, at_target;     // staged
+    int source_dram, target_dram;  // crossings of host memory
+    const char* reason;
+  };
+  for (const Case& c : {
+           Case{"node0/gpu0", "node1/gpu0", true, false, false, true, 0, 2,
+                "bounced through host memory at the receiver, node1; the sender's NIC reads GPU "
+                "memory directly"},
+           Case{"node0/gpu0", "node1/gpu0", false, true, true, false, 2, 0,
+                "bounced through host memory at the sender, node0; the receiver's NIC writes GPU "
+                "memory directly"},
+           Case{"node0/gpu0", "node1/gpu0", false, false, true, true, 2, 2,
+                "bounced through host memory at both ends"},
+           // Both could do without: the road beside the direct one.
+           Case{"node0/gpu0", "node1/gpu0", true, true, true, true, 2, 2,
+                "bounced through host memory at both ends"},
+           // Host memory needs no staging, whatever its node has.
+           Case{"node0/gpu0", "node1/host0", false, false, true, false, 2, 1,
+                "bounced through host memory at the sender, node0; the receiver's NIC writes host "
+                "memory directly"},
+           Case{"node0/host0", "node1/gpu0", false, false, false, true, 1, 2,
+                "bounced through host memory at the receiver, node1; the sender's NIC reads host "
+                "memory directly"},
+       }) {
+    const Cluster cluster = gpudirect_in(c.node0, c.node1);
+    const auto all = routes(cluster, c.from, c.to);
+    const Route* staged = find(all, "rdma_staged node0/nic0 node1/nic0");
+    ASSERT_NE(staged, nullptr) << c.reason;
+    EXPECT_TRUE(staged->usable);
+    EXPECT_EQ(staged->staged_source, c.at_source) << c.reason;
+    EXPECT_EQ(staged->staged_target, c.at_target) << c.reason;
+    EXPECT_EQ(staged->stages, 1u + c.at_source + c.at_target);
+    EXPECT_EQ(staged->reason, c.reason);
+    const auto names = hop_names(cluster, *staged);
+    EXPECT_EQ(std::count(names.begin(), names.end(), "node0/host0/dram"), c.source_dram);
+    EXPECT_EQ(std::count(names.begin(), names.end(), "node1/host0/dram"), c.target_dram);
+    EXPECT_FALSE(all[0].kind == RouteKind::rdma && (all[0].staged_source || all[0].staged_target));
+  }
+  // Memory to memory never is.
+  const auto hosts = routes(gpudirect_in(false, false), "node0/host0", "node1/host0");
+  ASSERT_EQ(hosts.size(), 1u);
+  EXPECT_EQ(hosts[0].kind, RouteKind::rdma);
+  EXPECT_TRUE(hosts[0].usable);
 }
 
 TEST(Routes, StagedCopiesCrossDramTwiceASide) {
