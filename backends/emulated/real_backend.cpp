@@ -162,6 +162,11 @@ class RealBackend final : public Backend {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start_).count();
   }
 
+  /// Throttled, the links are modelled; else there are none whose rate could change.
+  bool set_link_share(LinkId link, double share) override {
+    return queues_ != nullptr && queues_->set_link_share(link, share, now());
+  }
+
   void fill(SegmentId segment, Bytes offset, Bytes length, std::uint64_t seed) override {
     memory_.fill(segment, offset, length, seed);
   }

@@ -271,8 +271,11 @@ class Player final : public FaultyBackend {
       ++counters_.degraded;
       Channel& channel = channels_[completion.channel];
       const TimeNs wire = completion.done_ns - completion.started_ns;
-      at = std::max(channel.degraded_free_ns, completion.started_ns) +
-           static_cast<TimeNs>(static_cast<double>(wire) / entry.factor);
+      // It begins when the one before has left: were it said to begin when the sound link began
+      // it, the scheduler would count the wait for that one into the rate that it learns.
+      completion.started_ns = std::max(channel.degraded_free_ns, completion.started_ns);
+      at = add_time(completion.started_ns,
+                    static_cast<TimeNs>(static_cast<double>(wire) / entry.factor));
       channel.degraded_free_ns = at;
     }
     if (entry.delay_ns > 0) {

@@ -4,8 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include "backends/emulated/queued_wire.h"
 #include "backends/faults/faulty_backend.h"
 #include "backends/modelled/channel_queues.h"
+#include "backends/modelled/virtual_backend.h"
 #include "core/random.h"
 #include "sim/binding_links.h"
 #include "sim/simgrid.h"
@@ -283,6 +285,201 @@ TEST_F(SimgridLinks, AScriptedFaultDegradesTheLink) {
   // 1000 together by 1000, 500 together by 3000, the last 500 by 3500.
   EXPECT_EQ(events.completions[0].done_ns, 3500);
   EXPECT_EQ(events.completions[1].done_ns, 3500);
+}
+
+// ---- Degradation, the same on both wires --------------------------------------------------------
+
+struct Share {
+  TimeNs at;
+  LinkId link;
+  double share;
+};
+struct Posted {
+  ChannelId channel;
+  Bytes bytes;
+  TimeNs at;
+};
+struct Degraded {
+  const char* name;
+  std::vector<std::vector<LinkId>> channels;  // their links
+  std::vector<Posted> posts;                  // in order of time
+  std::vector<Share> shares;                  // the same
+  std::vector<TimeNs> landed;                 // by post
+};
+
+/// Runs a case on a wire. Links have 1 B/ns.
+std::vector<TimeNs> landed_on(const Degraded& run, bool simgrid) {
+  Cluster cluster;
+  cluster.places.resize(run.channels.size() + 1);
+  cluster.links.resize(4);
+  for (Link& link : cluster.links) link.bytes_per_s = 1e9;
+  std::vector<ChannelRequest> requests;
+  for (const auto& links : run.channels) {
+    ChannelRequest request;
+    request.route.source = static_cast<PlaceId>(requests.size());
+    request.route.target = static_cast<PlaceId>(run.channels.size());
+    request.route.hops = links;
+    request.route.bytes_per_s = 1e9;
+    requests.push_back(request);
+  }
+  std::unique_ptr<modelled::Wire> wire;
+  if (simgrid)
+    wire = std::make_unique<SimgridWire>(cluster, requests);
+  else
+    wire = std::make_unique<emulated::QueuedWire>(cluster, requests);
+  ChannelQueues queues(cluster, requests, std::move(wire));
+  std::vector<ChannelQueues::Landing> landings;
+  const auto advance = [&](TimeNs until) {
+    while (queues.next_ns() <= until && queues.next_ns() != never_ns)
+      queues.advance(queues.next_ns(), landings);
+  };
+  std::size_t posted = 0, changed = 0;
+  while (posted < run.posts.size() || changed < run.shares.size()) {
+    const bool post_first =
+        changed == run.shares.size() ||
+        (posted < run.posts.size() && run.posts[posted].at < run.shares[changed].at);
+    if (post_first) {
+      const Posted& post = run.posts[posted];
+      advance(post.at);
+      ChunkPost chunk;
+      chunk.bytes = post.bytes;
+      chunk.piece_count = 1;
+      queues.post(post.channel, static_cast<std::uint32_t>(posted++), chunk, post.at);
+    } else {
+      const Share& change = run.shares[changed++];
+      advance(change.at);
+      EXPECT_TRUE(queues.set_link_share(change.link, change.share, change.at));
+    }
+  }
+  advance(never_ns);
+  std::vector<TimeNs> times(run.posts.size(), never_ns);
+  for (const ChannelQueues::Landing& landing : landings) times[landing.ticket] = landing.done_ns;
+  return times;
+}
+
+TEST(Degradation, IsTheSameOnTheEmulatedLinksAndOnSimGrids) {
+  const Degraded cases[] = {
+      {"from the start: 1000 B at 0.5", {{0}}, {{0, 1000, 0}}, {{0, 0, 0.5}}, {2000}},
+      {"in the middle: 400 whole, 600 at a quarter",
+       {{0}},
+       {{0, 1000, 0}},
+       {{400, 0, 0.25}},
+       {2800}},
+      {"and back: 400 whole, 400 at a quarter, the last 500 whole",
+       {{0}},
+       {{0, 1000, 0}},
+       {{400, 0, 0.25}, {800, 0, 1}},
+       {1300}},
+      {"twice within one chunk: 200 + 200 x 0.5 + 200 x 0.25, then 650 whole",
+       {{0}},
+       {{0, 1000, 0}},
+       {{200, 0, 0.5}, {400, 0, 0.25}, {600, 0, 1}},
+       {1250}},
+      {"over before the chunk comes", {{0}}, {{0, 1000, 500}}, {{0, 0, 0.1}, {400, 0, 1}}, {1500}},
+      {"after it has passed", {{0}}, {{0, 1000, 0}}, {{1200, 0, 0.1}}, {1000}},
+      {"another link than the narrowest: both of 1 B/ns, one at half",
+       {{0, 1}},
+       {{0, 1000, 0}},
+       {{0, 1, 0.5}},
+       {2000}},
+      {"two links of one road: the worse one counts",
+       {{0, 1}},
+       {{0, 1000, 0}},
+       {{0, 0, 0.5}, {0, 1, 0.25}},
+       {4000}},
+      {"a link beside the road", {{0}}, {{0, 1000, 0}}, {{0, 1, 0.5}}, {1000}},
+      {"what waits behind: 1000 B by 1000, 500 more by 2000; then 500 and 1000 whole",
+       {{0}},
+       {{0, 1000, 0}, {0, 1000, 0}, {0, 1000, 0}},
+       {{1000, 0, 0.5}, {2000, 0, 1}},
+       {1000, 2500, 3500}},
+      {"nothing passes at 0; then what was left does",
+       {{0}},
+       {{0, 1000, 0}},
+       {{400, 0, 0}, {5000, 0, 1}},
+       {5600}},
+      {"posted while nothing passes", {{0}}, {{0, 1000, 500}}, {{0, 0, 0}, {2000, 0, 0.5}}, {4000}},
+      {"a rail beside a slow one keeps its rate",
+       {{0}, {1}},
+       {{0, 1000, 0}, {1, 1000, 0}},
+       {{0, 1, 0.5}},
+       {1000, 2000}},
+  };
+  for (const Degraded& run : cases)
+    for (const bool simgrid : {false, true})
+      EXPECT_EQ(landed_on(run, simgrid), run.landed)
+          << run.name << (simgrid ? ", SimGrid" : ", emulated");
+}
+
+// Served in turn or shared, a link gives no more than it has: of two chunks of 1000 B that meet on
+// it the last lands at 1000 whole (by 1000) + 1000 at half: 3000.
+TEST(Degradation, OfASharedLinkIsSharedByThoseOnIt) {
+  const Degraded run = {
+      "", {{0, 1}, {2, 1}}, {{0, 1000, 0}, {1, 1000, 0}}, {{1000, 1, 0.5}}, {3000}};
+  for (const bool simgrid : {false, true}) {
+    const std::vector<TimeNs> landed = landed_on(run, simgrid);
+    EXPECT_EQ(*std::max_element(landed.begin(), landed.end()), 3000) << simgrid;
+  }
+}
+
+/// Links whose rate nobody can change, as hardware's.
+class FixedWire final : public modelled::Wire {
+ public:
+  FixedWire(const Cluster& cluster, std::span<const ChannelRequest> requests)
+      : inner_(cluster, requests) {}
+  void enter(const modelled::Passage& passage, modelled::TimePs now) override {
+    inner_.enter(passage, now);
+  }
+  void stop(ChannelId channel, modelled::TimePs now) override { inner_.stop(channel, now); }
+  modelled::TimePs next_ps() override { return inner_.next_ps(); }
+  ChannelId leave() override { return inner_.leave(); }
+
+ private:
+  emulated::QueuedWire inner_;
+};
+
+// Told of late instead, one after the other: of three chunks of 1000 B at half the rate each takes
+// 2000, and says so. Said to have begun when the sound link began it, the third would take 4000,
+// and the scheduler would learn a third of the rate that is there.
+TEST(Degradation, WhereRatesCannotChangeEachChunkTakesLongerAndNoLonger) {
+  Cluster cluster;
+  cluster.nodes.resize(1);
+  cluster.places = {{"a", PlaceKind::gpu, 0, 0, GiB}, {"b", PlaceKind::gpu, 0, 1, GiB}};
+  cluster.links.resize(1);
+  cluster.links[0] = {"node0/nic0/tx", LinkKind::nic, 1e9, 0};
+  std::vector<ChannelRequest> requests(1);
+  requests[0].route.source = 0;
+  requests[0].route.target = 1;
+  requests[0].route.hops = {0};
+  requests[0].route.bytes_per_s = 1e9;
+  faults::Fault fault;
+  fault.kind = faults::FaultKind::degrade;
+  fault.factor = 0.5;
+  const auto backend = faults::make_faulty_backend(
+      modelled::make_virtual_backend("fixed", false,
+                                     [](const Cluster& c, std::span<const ChannelRequest> r) {
+                                       return Result<std::unique_ptr<modelled::Wire>>(
+                                           std::make_unique<FixedWire>(c, r));
+                                     }),
+      {1, {fault}});
+  ASSERT_TRUE(backend->open(cluster, requests));
+  const auto from = backend->register_segment(0, MiB);
+  const auto to = backend->register_segment(1, MiB);
+  ASSERT_TRUE(from && to);
+  for (ChunkId id = 0; id < 3; ++id) {
+    ChunkPost chunk{id + 1, *from, *to, 1000, 1, Gather::each, {id * 1000, id * 1000, 1000}};
+    backend->post(0, {&chunk, 1});
+  }
+  BackendEvents events;
+  while (events.completions.size() < 3) {
+    backend->progress(events);
+    backend->wait(never_ns);
+  }
+  for (std::size_t i = 0; i < 3; ++i) {
+    const auto before = static_cast<TimeNs>(2000 * i);
+    EXPECT_EQ(events.completions[i].started_ns, before);
+    EXPECT_EQ(events.completions[i].done_ns, before + 2000);
+  }
 }
 
 // ---- SimGrid's shares -------------------------------------------------------------------------

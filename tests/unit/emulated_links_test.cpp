@@ -254,6 +254,24 @@ TEST_F(EmulatedLinks, ACancelledChunkOnTheWireFreesItsChannelButNotTheLink) {
   EXPECT_EQ(landed(), (Times{never_ns, 2000}));
 }
 
+// What the link has promised to a cancelled chunk it carries at its share, too: 500 whole, the
+// other 500 at half by 1500, then the second chunk at half.
+TEST_F(EmulatedLinks, ADegradedLinkServesInTurn) {
+  channel(0, {0, 1});
+  channel(2, {0, 2});
+  post(0, 1000, 0);
+  post(1, 1000, 0);
+  EXPECT_TRUE(model().set_link_share(0, 0.5, 500));
+  EXPECT_TRUE(model().cancel(0, 600));
+  EXPECT_EQ(landed(), (Times{never_ns, 3500}));
+  // Whole again, to the nanosecond, however often it has changed.
+  for (int i = 0; i < 99; ++i)
+    EXPECT_TRUE(model().set_link_share(0, i % 2 == 0 ? 1.0 / 3 : 1, 4000 + i));
+  EXPECT_TRUE(model().set_link_share(0, 1, 4100));
+  post(0, 1000, 5000);
+  EXPECT_EQ(landed()[2], 6000);
+}
+
 TEST_F(EmulatedLinks, WhatHasLeftItsChannelLands) {
   channel(0, {0}, {.fixed_ns = 500});
   post(0, 1000, 0);
