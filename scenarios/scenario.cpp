@@ -355,7 +355,7 @@ void read_model(YamlMap& root, ModelShape& model) {
   map.done();
 }
 
-std::shared_ptr<const Timing> read_timing(YamlMap map, Scenario& scenario, std::uint32_t gpus) {
+std::shared_ptr<const Timing> read_timing(YamlMap map, Scenario& scenario, const RoleConfig& role) {
   if (map.has("profile")) {
     constexpr std::array<std::string_view, 2> formats = {"splitwise", "distserve"};
     const std::string named = map.text("profile");
@@ -387,7 +387,11 @@ std::shared_ptr<const Timing> read_timing(YamlMap map, Scenario& scenario, std::
     for (const GpuKind& k : gpu_kinds()) known += (known.empty() ? "" : ", ") + k.name;
     map.fail_at("gpu", "'gpu': expected one of " + known + ", found " + in_quotes(gpu));
   }
-  constants.gpus = static_cast<std::uint32_t>(map.count("gpus", gpus, 1, 1024));
+  const std::uint64_t gpus = map.count("gpus", role.tp * role.pp, 1, 1024 * 1024);
+  if (gpus % role.pp != 0)
+    map.fail_at("gpus", "'gpus': expected as many in each of the " + std::to_string(role.pp) +
+                            " pipeline stages, found " + std::to_string(gpus));
+  constants.gpus = static_cast<std::uint32_t>(gpus / role.pp);
   constants.mfu = map.number("mfu", constants.mfu);
   constants.mbu = map.number("mbu", constants.mbu);
   constants.prefill_start_ns = map.duration("prefill_start", constants.prefill_start_ns);
@@ -463,7 +467,7 @@ void read_role(YamlMap map, Scenario& scenario, RoleConfig& role) {
   role.contiguity.runs = static_cast<std::uint32_t>(contiguity.count("runs", 1, 1));
   contiguity.done();
   role.instances = read_instances(map, scenario.cluster, role.tp * role.pp);
-  role.timing = read_timing(map.required_map("timing"), scenario, role.tp * role.pp);
+  role.timing = read_timing(map.required_map("timing"), scenario, role);
   map.done();
   for (const auto& instance : role.instances)
     for (const PlaceId place : instance)

@@ -61,14 +61,19 @@ void DecodeSide::message(TimeNs now, const ControlMessage& message) {
   if (!request.open || request.result.request != message.value2) return;
   BodyReader body(message.body);
   if (kind == ReplayMessage::readable) {
-    std::uint32_t units = 0;
-    body.take(units, request.result.prefill_end_ns);
-    if (mover_ == nullptr || !mover_->moves(slot, message.value2)) return;
+    std::uint32_t stream = 0, units = 0;
+    TimeNs prefill_end_ns = 0;
+    body.take(stream, units, prefill_end_ns);
+    if (mover_ == nullptr || !mover_->moves(slot, message.value2) || !body.whole() ||
+        stream >= unit_streams(parts_.config))
+      return;
+    // Only the last unit of all is said together with the end of prefill.
+    if (prefill_end_ns != 0) request.result.prefill_end_ns = prefill_end_ns;
     const std::size_t chunks =
         plan_chunks(parts_.config, request.result.cached_tokens, request.result.input_tokens)
             .size();
-    const std::uint32_t all = units_of(parts_.config, chunks);
-    mover_->announce(now, slot, std::min(units, all), units >= all);
+    units = std::min(units, units_of_stream(parts_.config, stream, chunks));
+    mover_->announce(now, slot, stream, units, prefill_end_ns != 0);
   } else if (kind == ReplayMessage::landed) {
     const bool failed = body.word() != 0;
     body.take(request.result.prefill_end_ns, request.result.bytes);
@@ -174,8 +179,9 @@ void DecodeSide::begin_steps(TimeNs at, std::uint32_t index) {
   const double global_bytes =
       static_cast<double>(model.token_layer_bytes()) * (model.layers - model.windowed_layers());
   const double kv_bytes = state.context_tokens * global_bytes + state.window_bytes;
-  const TimeNs step = parts_.config.decode.timing->step_ns(
-      static_cast<std::uint32_t>(state.running.size()), kv_bytes, state.context_tokens);
+  const TimeNs step = pipelined_step_ns(*parts_.config.decode.timing, parts_.config.decode.pp,
+                                        static_cast<std::uint32_t>(state.running.size()), kv_bytes,
+                                        state.context_tokens);
   parts_.agenda.add(at + step, Agenda::Kind::decode, index);
 }
 

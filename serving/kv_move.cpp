@@ -34,6 +34,24 @@ std::uint32_t units_of(const ReplayConfig& config, std::size_t chunk_count) {
   return 0;
 }
 
+std::uint32_t unit_streams(const ReplayConfig& config) {
+  return config.streaming == Streaming::chunk_layer ? config.prefill.pp : 1;
+}
+
+std::uint32_t units_of_stream(const ReplayConfig& config, std::uint32_t stream,
+                              std::size_t chunks) {
+  if (unit_streams(config) == 1) return units_of(config, chunks);
+  const auto [first, end] = stage_layers(config.model, config.prefill.pp, stream);
+  return static_cast<std::uint32_t>(chunks) * (end - first);
+}
+
+std::uint32_t unit_of_stream(const ReplayConfig& config, std::uint32_t stream, std::uint32_t n) {
+  if (unit_streams(config) == 1) return n;
+  const auto [first, end] = stage_layers(config.model, config.prefill.pp, stream);
+  const std::uint32_t layers = end - first;
+  return n / layers * config.model.layers + first + n % layers;
+}
+
 UnitSpan span_of(const ReplayConfig& config, const KvMove& move, std::uint32_t unit) {
   const std::uint32_t layers = config.model.layers;
   UnitSpan span{0, 0, move.input_tokens, 0, layers};

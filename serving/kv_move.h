@@ -25,8 +25,9 @@ struct KvMove {
   PageList target_pages;
   TimeNs prefill_end_expected_ns = 0;
 
-  std::uint32_t announced_units = 0;  // readable
-  std::uint32_t engine_units = 0;     // given to the serving engine
+  std::vector<std::uint32_t> announced;        // so many units of each stream are readable
+  std::vector<std::uint32_t> announced_units;  // which, in the order in which they became it
+  std::uint32_t engine_units = 0;              // of those, given to the serving engine
   std::uint32_t submitted_units = 0;
   std::uint32_t pending_transfers = 0;
   std::uint32_t damaged = 0;
@@ -46,6 +47,13 @@ struct UnitSpan {
 };
 UnitSpan span_of(const ReplayConfig& config, const KvMove& move, std::uint32_t unit);
 std::uint32_t units_of(const ReplayConfig& config, std::size_t chunks);
+
+/// Units become readable in their order, but for single layers of single chunks out of pipeline
+/// stages: each stage has a stream of its own, of its layers, while another is at another chunk.
+std::uint32_t unit_streams(const ReplayConfig& config);
+std::uint32_t units_of_stream(const ReplayConfig& config, std::uint32_t stream, std::size_t chunks);
+/// The n-th unit of a stream.
+std::uint32_t unit_of_stream(const ReplayConfig& config, std::uint32_t stream, std::uint32_t n);
 
 /// Appends the pieces that one lane moves of a unit.
 void describe_lane(const ReplayParts& parts, const KvMove& move, std::uint32_t unit,

@@ -64,9 +64,12 @@ void Mover::target_known(TimeNs now, std::uint32_t slot, const PageList& pages) 
   submit_units(now, slot);
 }
 
-void Mover::announce(TimeNs now, std::uint32_t slot, std::uint32_t units, bool all) {
+void Mover::announce(TimeNs now, std::uint32_t slot, std::uint32_t stream, std::uint32_t units,
+                     bool all) {
   KvMove& move = moves_[slot];
-  move.announced_units = std::max(move.announced_units, units);
+  if (move.announced.empty()) move.announced.resize(unit_streams(parts_.config));
+  for (std::uint32_t& n = move.announced[stream]; n < units; ++n)
+    move.announced_units.push_back(unit_of_stream(parts_.config, stream, n));
   move.all_announced = move.all_announced || all;
   submit_units(now, slot);
 }
@@ -89,11 +92,11 @@ void Mover::submit_units(TimeNs now, std::uint32_t slot) {
   if (move.target_known) {
     const TimeNs engine_ns = parts_.config.engine_ns;
     if (engine_ns != 0) {
-      for (; move.engine_units < move.announced_units; ++move.engine_units)
+      for (; move.engine_units < move.announced_units.size(); ++move.engine_units)
         parts_.agenda.add(now + engine_ns, Agenda::Kind::engine, slot, move.request);
     } else {
-      while (!move.failed && move.submitted_units < move.announced_units)
-        submit_unit(now, slot, move.submitted_units++);
+      while (!move.failed && move.submitted_units < move.announced_units.size())
+        submit_unit(now, slot, move.announced_units[move.submitted_units++]);
     }
   }
   maybe_done(now, slot);
@@ -102,7 +105,7 @@ void Mover::submit_units(TimeNs now, std::uint32_t slot) {
 void Mover::engine_done(TimeNs now, std::uint32_t slot, std::uint64_t request) {
   KvMove& move = moves_[slot];
   if (move.request != request || move.failed) return;
-  submit_unit(now, slot, move.submitted_units++);
+  submit_unit(now, slot, move.announced_units[move.submitted_units++]);
   maybe_done(now, slot);
 }
 

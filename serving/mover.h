@@ -36,8 +36,9 @@ class Mover {
     return slot < moves_.size() && moves_[slot].request == request;
   }
   void target_known(TimeNs now, std::uint32_t slot, const PageList& pages);
-  /// So many units of it are readable; they are `all` when prefill has ended.
-  void announce(TimeNs now, std::uint32_t slot, std::uint32_t units, bool all);
+  /// So many units of one of its streams are readable; `all` of it is when prefill has ended.
+  void announce(TimeNs now, std::uint32_t slot, std::uint32_t stream, std::uint32_t units,
+                bool all);
   /// The other side is gone: no more is moved. `all`: nor announced.
   void peer_lost(TimeNs now, std::uint32_t slot, bool all);
 

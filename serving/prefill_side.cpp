@@ -1,6 +1,7 @@
 #include "serving/prefill_side.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "core/random.h"
@@ -19,7 +20,7 @@ struct PrefillSide::Request {
   PageList own_pages;     // the ones behind those
   std::vector<std::uint32_t> chunk_ends;
   TimeNs prefill_end_expected_ns = 0;
-  std::uint32_t readable_units = 0;  // computed
+  std::vector<std::uint32_t> readable_units;  // computed, by stream of units
   bool prefilled = false;
   bool peer_lost = false;
 };
@@ -28,17 +29,46 @@ struct PrefillSide::State {
   State(std::uint32_t pages, const ReplayConfig& config, std::uint32_t block_tokens,
         std::uint64_t seed)
       : pool(pages, config.prefill.contiguity, seed),
-        cache(pool, block_tokens, config.prefill.page_tokens) {}
+        cache(pool, block_tokens, config.prefill.page_tokens),
+        stages(config.prefill.pp) {
+    for (std::uint32_t i = 0; i < stages.size(); ++i) {
+      std::tie(stages[i].first_layer, stages[i].end_layer) =
+          stage_layers(config.model, config.prefill.pp, i);
+      stages[i].layer = stages[i].first_layer;
+    }
+  }
+
+  /// A prefill chunk in a stage.
+  struct Work {
+    std::uint32_t slot = 0;
+    std::uint32_t chunk = 0;
+    TimeNs start_ns = 0;
+    TimeNs first_layer_ns = 0;  // what passes before the stage's first layer
+    TimeNs layers_ns = 0;       // of all layers of the model, one stage after another
+  };
+  /// A pipeline stage: it has one chunk at a time, in the order in which they entered the first.
+  struct Stage {
+    std::uint32_t first_layer = 0, end_layer = 0;
+    std::deque<Work> work;    // the first one is being computed, or will be from its start on
+    std::uint32_t layer = 0;  // of that one, the next to be done
+    TimeNs free_ns = 0;       // it will be through with all of it
+
+    /// When a chunk has passed the layers below `end`, of so many of the model, after its start
+    /// here.
+    TimeNs passed_ns(const Work& chunk, std::uint32_t end, std::uint32_t layers) const {
+      const auto before = [&](std::uint32_t layer) {
+        return static_cast<TimeNs>(static_cast<Wide>(chunk.layers_ns) * layer / layers);
+      };
+      return chunk.first_layer_ns + before(end) - before(first_layer);
+    }
+  };
 
   KvPool pool;
   PrefixCache cache;
   std::deque<std::uint32_t> queue;  // slots
-  std::uint32_t current = no_id;
-  std::uint32_t chunk = 0;
-  std::uint32_t layer = 0;  // the next one to be done
-  TimeNs chunk_start_ns = 0;
-  TimeNs chunk_ns = 0;
-  bool fill_due = false;  // of the pages of `current`
+  std::vector<Stage> stages;
+  std::uint32_t newest = no_id;  // slot of the request whose prefill has begun last
+  bool fill_due = false;         // of its pages
 };
 
 PrefillSide::PrefillSide(ReplayParts& parts, Front* front) : parts_(parts), front_(front) {
@@ -61,7 +91,7 @@ void PrefillSide::assign(TimeNs at, TimeNs now, std::uint32_t slot, const Reques
   request.prefix_blocks.swap(prefix_blocks);
   State& state = *states_[result.prefill_instance];
   state.queue.push_back(slot);
-  if (state.current == no_id) start_prefill(at, now, result.prefill_instance);
+  start_prefill(at, now, result.prefill_instance);
 }
 
 std::uint64_t PrefillSide::cached_tokens(std::uint32_t instance,
@@ -102,11 +132,11 @@ bool PrefillSide::take_source_pages(State& state, Request& request, std::uint32_
   return true;
 }
 
-/// Takes the next request if its pages can be had.
+/// Takes the next request if the first stage is free and its pages can be had.
 void PrefillSide::start_prefill(TimeNs at, TimeNs now, std::uint32_t index) {
   const ReplayConfig& config = parts_.config;
   State& state = *states_[index];
-  if (state.current != no_id || state.queue.empty()) return;
+  if (!state.stages.front().work.empty() || state.queue.empty()) return;
   const std::uint32_t slot = state.queue.front();
   Request& request = requests_[slot];
   RequestResult& result = request.result;
@@ -121,33 +151,54 @@ void PrefillSide::start_prefill(TimeNs at, TimeNs now, std::uint32_t index) {
     if (fewer >= hits || !take_source_pages(state, request, fewer)) return;
   }
   state.queue.pop_front();
-  state.current = slot;
+  state.newest = slot;
   result.prefill_start_ns = at;
   parts_.counters.cached_tokens += result.cached_tokens;
   parts_.counters.source_runs += request.source_pages.size();
   request.chunk_ends = plan_chunks(config, result.cached_tokens, result.input_tokens);
 
+  request.readable_units.assign(unit_streams(config), 0);
+
   // What is cached is readable at once; it is the first chunk and takes no time.
-  state.chunk = result.cached_tokens != 0 ? 1 : 0;
-  state.layer = 0;
-  state.chunk_start_ns = at;
   TimeNs end = at;
-  for (std::size_t c = state.chunk, before = result.cached_tokens; c < request.chunk_ends.size();
-       before = request.chunk_ends[c++])
-    end += config.prefill.timing->prefill_ns(
-        request.chunk_ends[c] - static_cast<std::uint32_t>(before),
-        static_cast<std::uint32_t>(before));
+  std::vector<std::uint32_t> idle;
+  for (std::uint32_t i = 0; i < state.stages.size(); ++i)
+    if (state.stages[i].work.empty()) idle.push_back(i);
+  for (std::uint32_t chunk = result.cached_tokens != 0 ? 1 : 0; chunk < request.chunk_ends.size();
+       ++chunk)
+    end = enter_stages(state, slot, chunk, at);
   request.prefill_end_expected_ns = end;
   begin_move(slot);
   state.fill_due = parts_.backend.moves_bytes();
   if (config.busy_prefill)
     for (const PlaceId place : config.prefill.instances[index])
       parts_.backend.occupy(place, end - at);
-  schedule(index);
+  for (const std::uint32_t stage : idle) schedule(index, stage);
   if (result.cached_tokens != 0) {
-    if (config.streaming == Streaming::chunk_layer) readable(now, slot, config.model.layers);
-    if (config.streaming == Streaming::chunk) readable(now, slot, 1);
+    if (config.streaming == Streaming::chunk_layer)
+      for (std::uint32_t stream = 0; stream < request.readable_units.size(); ++stream)
+        readable(now, slot, stream, units_of_stream(config, stream, 1));
+    if (config.streaming == Streaming::chunk) readable(now, slot, 0, 1);
   }
+}
+
+/// Gives a chunk its time in every stage, and returns when it leaves the last one. It waits for the
+/// stage before, and for the chunks before it in each.
+TimeNs PrefillSide::enter_stages(State& state, std::uint32_t slot, std::uint32_t chunk, TimeNs at) {
+  const ReplayConfig& config = parts_.config;
+  const std::vector<std::uint32_t>& ends = requests_[slot].chunk_ends;
+  const std::uint32_t before = chunk == 0 ? 0 : ends[chunk - 1];
+  const TimeNs whole = config.prefill.timing->prefill_ns(ends[chunk] - before, before);
+  State::Work work{slot, chunk, at, std::min(config.prefill.timing->prefill_start_ns(), whole), 0};
+  work.layers_ns = whole - work.first_layer_ns;
+  for (State::Stage& stage : state.stages) {
+    work.start_ns = std::max(work.start_ns, stage.free_ns);
+    stage.work.push_back(work);
+    work.start_ns = stage.free_ns =
+        work.start_ns + stage.passed_ns(work, stage.end_layer, config.model.layers);
+    work.first_layer_ns = 0;
+  }
+  return work.start_ns;
 }
 
 /// Tells the decode side, which reserves pages; in pull it also learns what it will read.
@@ -173,61 +224,52 @@ void PrefillSide::begin_move(std::uint32_t slot) {
        slot, result.request, body.take());
 }
 
-/// The next event of the running chunk: its next layer, or its end.
-void PrefillSide::schedule(std::uint32_t index) {
-  const ReplayConfig& config = parts_.config;
-  State& state = *states_[index];
-  const Request& request = requests_[state.current];
-  const Timing& timing = *config.prefill.timing;
-  if (state.layer == 0) {
-    const std::uint32_t before = state.chunk == 0 ? 0 : request.chunk_ends[state.chunk - 1];
-    state.chunk_ns = timing.prefill_ns(request.chunk_ends[state.chunk] - before, before);
-  }
-  const bool last_chunk = state.chunk + 1 == request.chunk_ends.size();
-  const bool layers_matter = config.streaming == Streaming::chunk_layer ||
-                             (config.streaming == Streaming::layer && last_chunk);
-  TimeNs after = state.chunk_ns;
-  if (layers_matter) {
-    // (chunk, layer) is readable at start + t0 + (layer + 1) t_layer.
-    const TimeNs start = std::min(timing.prefill_start_ns(), state.chunk_ns);
-    after = start + (state.chunk_ns - start) * (state.layer + 1) / config.model.layers;
-  } else {
-    state.layer = config.model.layers - 1;
-  }
-  parts_.agenda.add(state.chunk_start_ns + after, Agenda::Kind::prefill, index);
+/// The next event of a stage's first chunk, if it has any: its next layer, or its end.
+void PrefillSide::schedule(std::uint32_t index, std::uint32_t stage_index) {
+  const Streaming streaming = parts_.config.streaming;
+  State::Stage& stage = states_[index]->stages[stage_index];
+  if (stage.work.empty()) return;
+  const State::Work& work = stage.work.front();
+  const bool last_chunk = work.chunk + 1 == requests_[work.slot].chunk_ends.size();
+  const bool layers_matter =
+      streaming == Streaming::chunk_layer || (streaming == Streaming::layer && last_chunk);
+  if (!layers_matter) stage.layer = stage.end_layer - 1;
+  parts_.agenda.add(
+      work.start_ns + stage.passed_ns(work, stage.layer + 1, parts_.config.model.layers),
+      Agenda::Kind::prefill, index, stage_index);
 }
 
-void PrefillSide::step(TimeNs at, TimeNs now, std::uint32_t index) {
+void PrefillSide::step(TimeNs at, TimeNs now, std::uint32_t index, std::uint32_t stage_index) {
   const Streaming streaming = parts_.config.streaming;
   State& state = *states_[index];
-  const std::uint32_t slot = state.current;
-  Request& request = requests_[slot];
-  const bool chunk_done = ++state.layer == parts_.config.model.layers;
-  const bool last_chunk = state.chunk + 1 == request.chunk_ends.size();
+  State::Stage& stage = state.stages[stage_index];
+  const State::Work work = stage.work.front();
+  Request& request = requests_[work.slot];
+  const bool stage_done = ++stage.layer == stage.end_layer;
+  const bool chunk_done = stage_done && stage_index + 1 == state.stages.size();
+  const bool last_chunk = work.chunk + 1 == request.chunk_ends.size();
   const bool prefill_done = chunk_done && last_chunk;
   fill_prompt(state);
   if (prefill_done) {
     request.prefilled = true;
     request.result.prefill_end_ns = at;
-    state.current = no_id;
     if (front_ != nullptr)
-      front_->prefilled(slot, request.result.request);
+      front_->prefilled(work.slot, request.result.request);
     else
       send(parts_, parts_.prefill_node(request.result), parts_.front_node, ReplayMessage::prefilled,
-           slot, request.result.request);
-  } else {
-    if (chunk_done) {
-      ++state.chunk;
-      state.layer = 0;
-      state.chunk_start_ns = at;
-    }
-    schedule(index);
+           work.slot, request.result.request);
   }
+  if (stage_done) {
+    stage.work.pop_front();
+    stage.layer = stage.first_layer;
+  }
+  schedule(index, stage_index);
   const bool unit_done = by_layer(streaming) || (streaming == Streaming::chunk && chunk_done) ||
                          (streaming == Streaming::request && prefill_done);
   const bool counts = streaming != Streaming::layer || last_chunk;
-  if (unit_done && counts) readable(now, slot, 1);
-  if (prefill_done) start_prefill(at, now, index);
+  if (unit_done && counts)
+    readable(now, work.slot, streaming == Streaming::chunk_layer ? stage_index : 0, 1);
+  if (stage_done && stage_index == 0) start_prefill(at, now, index);
 }
 
 bool PrefillSide::fill_due() const {
@@ -240,13 +282,13 @@ void PrefillSide::fill_one() {
     if (state && state->fill_due) return fill_prompt(*state);
 }
 
-/// Writes into the source pages of the current prompt, once, what nothing else has: the numbers of
+/// Writes into the source pages of the newest prompt, once, what nothing else has: the numbers of
 /// request and place are in it. Pages that come from the cache already hold what an earlier request
 /// wrote.
 void PrefillSide::fill_prompt(State& state) {
   if (!state.fill_due) return;
   state.fill_due = false;
-  const Request& request = requests_[state.current];
+  const Request& request = requests_[state.newest];
   const RequestResult& result = request.result;
   if (result.cached_tokens >= result.input_tokens) return;
   const Instance& instance = parts_.prefill[result.prefill_instance];
@@ -271,11 +313,12 @@ void PrefillSide::fill_prompt(State& state) {
 }
 
 /// Whoever moves it is told.
-void PrefillSide::readable(TimeNs now, std::uint32_t slot, std::uint32_t units) {
+void PrefillSide::readable(TimeNs now, std::uint32_t slot, std::uint32_t stream,
+                           std::uint32_t units) {
   Request& request = requests_[slot];
-  request.readable_units += units;
+  const std::uint32_t all = request.readable_units[stream] += units;
   if (mover_ != nullptr) {
-    mover_->announce(now, slot, request.readable_units, request.prefilled);
+    mover_->announce(now, slot, stream, all, request.prefilled);
     return;
   }
   if (request.peer_lost) {
@@ -284,7 +327,7 @@ void PrefillSide::readable(TimeNs now, std::uint32_t slot, std::uint32_t units) 
   }
   send(parts_, parts_.prefill_node(request.result), parts_.decode_node(request.result),
        ReplayMessage::readable, slot, request.result.request,
-       {request.readable_units, static_cast<std::uint64_t>(request.result.prefill_end_ns)});
+       {stream, all, static_cast<std::uint64_t>(request.result.prefill_end_ns)});
 }
 
 // ---- The end of a request here ----------------------------------------------------------------
@@ -328,7 +371,7 @@ void PrefillSide::release_source(TimeNs now, std::uint32_t slot, bool keep) {
   state.cache.keep(request.prefix_blocks, request.pinned_blocks, request.own_pages, whole);
   state.cache.unpin(request.prefix_blocks, request.pinned_blocks);
   request.open = false;
-  if (state.current == slot) state.fill_due = false;
+  if (state.newest == slot) state.fill_due = false;
   const std::uint32_t index = result.prefill_instance;
   if (front_ != nullptr)
     front_->source_free(slot, result.request);

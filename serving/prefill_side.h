@@ -1,6 +1,15 @@
 // The prefill instances of this process: a queue each, their KV pages and prefix caches, and
 // prefill, prefill chunk by prefill chunk. What has been computed is announced to who moves it.
 //
+// With pipeline stages (pp) a prefill chunk passes them one after another, and a stage has one
+// chunk at a time: while it is in the second, the next one, of this prompt or of the next, is in
+// the first (GPipe, NeurIPS'19; chunks of one prompt: Mooncake, FAST'25, section 3.3).
+//
+//   start(k, s) = max(end(k, s - 1), end(k - 1, s))
+//   end(k, s)   = start(k, s) + t0 where s is the first + t_layer(k) x layers of s
+//
+// A layer's KV is readable when its stage has computed it.
+//
 // The source pages of a request are free again when all of it has been moved.
 #pragma once
 
@@ -40,7 +49,7 @@ class PrefillSide final : public MoverOwner {
   bool fill_due() const;
   void fill_one();
 
-  void step(TimeNs at, TimeNs now, std::uint32_t instance);
+  void step(TimeNs at, TimeNs now, std::uint32_t instance, std::uint32_t stage);
   void message(TimeNs now, const ControlMessage& message);
   void moved(TimeNs now, std::uint32_t slot, KvMove move) override;  // push
 
@@ -50,10 +59,11 @@ class PrefillSide final : public MoverOwner {
 
   bool take_source_pages(State& state, Request& request, std::uint32_t hits) const;
   void start_prefill(TimeNs at, TimeNs now, std::uint32_t instance);
+  TimeNs enter_stages(State& state, std::uint32_t slot, std::uint32_t chunk, TimeNs at);
   void begin_move(std::uint32_t slot);
-  void schedule(std::uint32_t instance);
+  void schedule(std::uint32_t instance, std::uint32_t stage);
   void fill_prompt(State& state);
-  void readable(TimeNs now, std::uint32_t slot, std::uint32_t units);
+  void readable(TimeNs now, std::uint32_t slot, std::uint32_t stream, std::uint32_t units);
   void release_source(TimeNs now, std::uint32_t slot, bool keep);
 
   ReplayParts& parts_;

@@ -144,7 +144,7 @@ void Replay::run(TimeNs now) {
         front_->arrive(event.at_ns, now);
         break;
       case Agenda::Kind::prefill:
-        prefill_->step(event.at_ns, now, event.index);
+        prefill_->step(event.at_ns, now, event.index, static_cast<std::uint32_t>(event.request));
         break;
       case Agenda::Kind::decode:
         decode_->step(event.at_ns, now, event.index);

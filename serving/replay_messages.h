@@ -19,7 +19,7 @@ namespace kvhaul {
 enum class ReplayMessage : std::uint32_t {
   reserve = first_client_message,  // prefill -> decode: a request that begins
   table,                           // decode -> prefill, push: its target pages
-  readable,                        // prefill -> decode, pull: so many units
+  readable,                        // prefill -> decode, pull: so many units of a stream
   landed,                          // prefill -> decode, push
   release,                         // decode -> prefill, pull
   assign,                          // front -> prefill: a request of the trace

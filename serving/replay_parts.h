@@ -35,7 +35,7 @@ class Agenda {
     std::uint64_t sequence = 0;
     Kind kind = Kind::arrival;
     std::uint32_t index = 0;    // of an instance, or engine: a slot
-    std::uint64_t request = 0;  // engine: whose slot it was when this was added
+    std::uint64_t request = 0;  // engine: whose slot it was when this was added; prefill: a stage
     bool operator>(const Event& other) const {
       return at_ns != other.at_ns ? at_ns > other.at_ns : sequence > other.sequence;
     }

@@ -50,13 +50,25 @@ std::string gather_names(std::uint8_t gathers) {
   return names;
 }
 
-/// When each prefill chunk of a request ended: they follow each other without a gap.
+/// When each prefill chunk of a request ended, as in prefill_side.h for a prompt that has the
+/// pipeline stages to itself: with one stage they follow each other without a gap.
 std::vector<TimeNs> chunk_ends(const ReplayConfig& config, const RequestResult& r) {
+  const Timing& timing = *config.prefill.timing;
   std::vector<TimeNs> ends;
-  TimeNs at = r.prefill_start_ns;
+  std::vector<TimeNs> free(config.prefill.pp, r.prefill_start_ns);  // by stage
   std::uint32_t before = 0;
   for (const std::uint32_t end : plan_chunks(config, r.cached_tokens, r.input_tokens)) {
-    if (end > r.cached_tokens) at += config.prefill.timing->prefill_ns(end - before, before);
+    TimeNs at = r.prefill_start_ns;
+    if (end > r.cached_tokens) {
+      const TimeNs whole = timing.prefill_ns(end - before, before);
+      const TimeNs start = std::min(timing.prefill_start_ns(), whole);
+      for (std::uint32_t stage = 0; stage < free.size(); ++stage) {
+        const auto [first, last] = stage_layers(config.model, config.prefill.pp, stage);
+        const auto share = static_cast<double>(last - first) / config.model.layers;
+        at = free[stage] = std::max(at, free[stage]) + (stage == 0 ? start : 0) +
+                           std::llround(static_cast<double>(whole - start) * share);
+      }
+    }
     ends.push_back(std::min(at, r.prefill_end_ns));
     before = end;
   }

@@ -111,6 +111,12 @@ const GpuKind* find_gpu_kind(std::string_view name) {
   return found == kinds.end() ? nullptr : &*found;
 }
 
+TimeNs pipelined_step_ns(const Timing& timing, std::uint32_t stages, std::uint32_t batch,
+                         double kv_bytes, double context) {
+  const std::uint32_t parts = std::max(1u, std::min(batch, stages));
+  return timing.step_ns((batch + parts - 1) / parts, kv_bytes / parts, context / parts);
+}
+
 std::unique_ptr<Timing> make_roofline(const ModelShape& model, const RooflineConstants& constants) {
   return std::make_unique<Roofline>(model, constants);
 }

@@ -3,6 +3,17 @@
 //   prefill of c tokens after s cached ones   t0 + flops(c, s) / (n F MFU)
 //   decode step of a batch                    t1 + (weights + KV of the batch) / (n BW MBU)
 //
+// n is the GPUs that compute one layer together: those of one pipeline stage. A lone prompt and a
+// lone sequence pass all stages one after another, so more stages make neither faster; they make
+// room for others beside it. How prompts overlap is in prefill_side.h. A batch is cut into as many
+// micro-batches as there are stages, which are never in the same one:
+//
+//   step of B sequences over p stages   m = min(B, p) micro-batches: one step of ceil(B / m)
+//                                       sequences with an m-th of the KV, on the GPUs of a stage
+//
+// This is GPipe's schedule (NeurIPS'19) with no more micro-batches than stages, as engines do that
+// keep one in each (vLLM, SGLang). Moving activations between stages takes no time.
+//
 // The constants come from the scenario; docs/models.md says what they were fitted to.
 // Measurements come from files: serving/timing_profile.h.
 #pragma once
@@ -28,6 +39,7 @@ const GpuKind* find_gpu_kind(std::string_view name);
 class Timing {
  public:
   virtual ~Timing() = default;
+  /// All layers, one pipeline stage after another.
   virtual TimeNs prefill_ns(std::uint32_t tokens, std::uint32_t before) const = 0;
   /// The part of prefill_ns() before the first layer begins.
   virtual TimeNs prefill_start_ns() const = 0;
@@ -35,9 +47,14 @@ class Timing {
   virtual TimeNs step_ns(std::uint32_t batch, double kv_bytes, double context) const = 0;
 };
 
+/// A decode step over `stages` pipeline stages (the formula above); with one stage,
+/// timing.step_ns().
+TimeNs pipelined_step_ns(const Timing& timing, std::uint32_t stages, std::uint32_t batch,
+                         double kv_bytes, double context);
+
 struct RooflineConstants {
   GpuKind gpu;
-  std::uint32_t gpus = 1;
+  std::uint32_t gpus = 1;  // of one pipeline stage
   double mfu = 0.5;
   double mbu = 0.65;
   TimeNs prefill_start_ns = 5 * ms_ns;

@@ -529,5 +529,116 @@ TEST(Replay, AnErrorInTheTraceStopsIt) {
   EXPECT_EQ(run->error.substr(0, 8), "trace:4:") << run->error;
 }
 
+// ---- Pipeline stages --------------------------------------------------------------------------
+
+Setting pipelined(std::uint32_t stages) {
+  Setting s;
+  s.model =
+      "{name: tiny, layers: 4, query_heads: 4, kv_heads: 4, head_dim: 8, "
+      "active_parameters: 1e9}";
+  if (stages == 2) s.prefill = "{gpus: [node0/gpu0, node0/gpu1], pp: 2, kv_memory: 4 MiB, %}";
+  return s;
+}
+
+TEST(Pipeline, ALonePromptIsNoFaster) {
+  const std::string short_prompt = trace_text("0.5,64,10,\n");
+  const auto one = replay(pipelined(1), short_prompt);
+  const auto two = replay(pipelined(2), short_prompt);
+  ASSERT_EQ(one->error + two->error, "");
+  EXPECT_EQ(two->requests[0].prefill_end_ns, one->requests[0].prefill_end_ns);
+}
+
+/// What each chunk of 64 tokens takes in one of two equal stages, without t0.
+TimeNs half(const Replayed& run, std::uint32_t before) {
+  const Timing& timing = *run.scenario.serving.prefill.timing;
+  return (timing.prefill_ns(64, before) - timing.prefill_start_ns()) / 2;
+}
+
+// Chunks a, b, c of a prompt, each growing; t0 = 1 ms is paid in the first stage.
+//   stage 0   a: 0 to t0 + a/2    b: to 2 t0 + a/2 + b/2    c: to 3 t0 + (a + b + c)/2
+//   stage 1   each as long again, after stage 0 and after the chunk before
+// t0 is longer than what chunks grow by, so stage 1 always waits for stage 0.
+TEST(Pipeline, ChunksOfAPromptOverlap) {
+  const auto run = replay(pipelined(2), trace_text("0,192,2,\n"));
+  ASSERT_EQ(run->error, "");
+  const TimeNs t0 = run->scenario.serving.prefill.timing->prefill_start_ns();
+  const TimeNs sum = half(*run, 0) + half(*run, 64) + half(*run, 128);
+  EXPECT_NEAR(static_cast<double>(run->requests[0].prefill_end_ns),
+              static_cast<double>(3 * t0 + sum + half(*run, 128)), 4);
+}
+
+// The second prompt enters when the first has left stage 0: one ends every t0 + a/2.
+TEST(Pipeline, PromptsFollowEachOtherAStageApart) {
+  const auto run = replay(pipelined(2), trace_text("0,64,2,\n0,64,2,\n0,64,2,\n"));
+  ASSERT_EQ(run->error, "");
+  const TimeNs t0 = run->scenario.serving.prefill.timing->prefill_start_ns();
+  const TimeNs stage = t0 + half(*run, 0);
+  for (std::size_t i = 0; i < 3; ++i) {
+    const RequestResult& r = run->requests[i];
+    const TimeNs enters = static_cast<TimeNs>(i) * stage;
+    EXPECT_NEAR(static_cast<double>(r.prefill_start_ns), static_cast<double>(enters), 4);
+    EXPECT_NEAR(static_cast<double>(r.prefill_end_ns),
+                static_cast<double>(enters + stage + half(*run, 0)), 4);
+  }
+}
+
+// A layer is readable when its own stage has computed it, whatever other stages are at: layer 0 of
+// chunk 1 while layer 2 of chunk 0 is computed beside it.
+TEST(Pipeline, EveryStageGivesItsLayersAsItComputesThem) {
+  for (const char* direction : {"push", "pull"}) {
+    Setting s = pipelined(2);
+    s.direction = direction;
+    const auto run = replay(s, trace_text("0,192,2,\n"));
+    ASSERT_EQ(run->error, "");
+    const Timing& timing = *run->scenario.serving.prefill.timing;
+    const TimeNs t0 = timing.prefill_start_ns();
+    ASSERT_EQ(run->ends.size(), 12u);  // 3 chunks x 4 layers
+    EXPECT_EQ(run->counters.damaged_transfers, 0u);
+    EXPECT_EQ(run->requests[0].bytes, 12 * 4 * page_layer);  // 12 pages
+    TimeNs enters[2] = {0, 0};
+    for (std::uint32_t chunk = 0; chunk < 3; ++chunk) {
+      const TimeNs layers = timing.prefill_ns(64, 64 * chunk) - t0;
+      for (std::uint32_t layer = 0; layer < 4; ++layer) {
+        const std::uint32_t stage = layer / 2;
+        if (layer == 2) enters[1] = std::max(enters[1], enters[0]);
+        const TimeNs readable =
+            enters[stage] + (stage == 0 ? t0 : 0) + layers * (layer % 2 + 1) / 4;
+        if (layer % 2 == 1) enters[stage] = readable;
+        const auto found = std::ranges::find_if(run->ends, [&](const TransferEnd& end) {
+          return (end.tag >> 16 & 0xffffff) == chunk * 4 + layer;
+        });
+        ASSERT_NE(found, run->ends.end());
+        // In pull the word that it is readable travels first.
+        const double later = static_cast<double>(found->submitted_ns - readable);
+        EXPECT_GE(later, -4) << direction << " chunk " << chunk << " layer " << layer;
+        EXPECT_LE(later, direction == std::string("push") ? 4 : 20'000)
+            << direction << " chunk " << chunk << " layer " << layer;
+      }
+    }
+  }
+}
+
+// The other modes, cached prefixes, unequal stages and stages that decode cuts in another way: all
+// bytes arrive as they were.
+TEST(Pipeline, AllBytesArriveInEveryMode) {
+  const std::string trace = trace_text("0,150,10,1 2 3 4 5\n0,150,10,1 2 3 9\n0.1,150,1,1 2\n");
+  for (const char* streaming : {"request", "chunk", "layer", "chunk_layer"})
+    for (const char* direction : {"push", "pull"})
+      for (const bool engine : {false, true}) {
+        Setting s = pipelined(1);
+        s.streaming = streaming;
+        s.direction = direction;
+        if (engine) s.more_serving = "  engine: {per_unit: 100 us}\n";
+        s.prefill = "{gpus: [node0/gpu0, node0/gpu1, node0/gpu2], pp: 3, kv_memory: 4 MiB, %}";
+        s.decode = "{gpus: [node0/gpu4, node0/gpu5], pp: 2, kv_memory: 4 MiB, %}";
+        const auto run = replay(s, trace);
+        ASSERT_EQ(run->error, "") << streaming << " " << direction;
+        EXPECT_EQ(run->count(RequestOutcome::completed), 3u) << streaming << " " << direction;
+        EXPECT_EQ(run->bytes(), 3 * kv_150) << streaming << " " << direction;
+        EXPECT_EQ(run->counters.damaged_transfers, 0u);
+        EXPECT_GT(run->counters.cached_tokens, 0u);
+      }
+}
+
 }  // namespace
 }  // namespace kvhaul::test

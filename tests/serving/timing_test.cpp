@@ -209,6 +209,37 @@ TEST(PolynomialTiming, FitThatBendsDown) {
   EXPECT_EQ(timing->prefill_ns(1000, 3000), 9 * ms_ns);
 }
 
+// Below, weights of 10 GB and KV of 4 GB at 1 GB/ms, no start: a sequence alone reads 14 GB,
+// wherever its layers are. Two stages have two micro-batches of half the sequences: each reads all
+// weights, and half of the KV.
+TEST(Timing, AStepPassesThePipelineStagesOneAfterAnother) {
+  TimingTable table;
+  table.prefill = {{1, 1}};
+  table.step = {{1, 10}, {2, 12}, {4, 16}};  // by sequences
+  const auto timing = make_table_timing(table);
+  const auto step = [&](std::uint32_t stages, std::uint32_t batch) {
+    return pipelined_step_ns(*timing, stages, batch, 0, 0);
+  };
+  EXPECT_EQ(step(1, 4), 16 * ms_ns);
+  EXPECT_EQ(step(2, 4), 12 * ms_ns);  // two of two
+  EXPECT_EQ(step(4, 4), 10 * ms_ns);  // four of one
+  EXPECT_EQ(step(8, 4), 10 * ms_ns);  // no less than that
+  EXPECT_EQ(step(8, 1), 10 * ms_ns);
+  EXPECT_EQ(step(2, 3), 12 * ms_ns);  // two and one: the larger counts
+
+  RooflineConstants constants;
+  constants.gpu = {"one", 1e12, 1e12};  // 1 GB/ms
+  constants.mbu = 1;
+  constants.step_start_ns = 0;
+  ModelShape model;
+  model.layers = 10;
+  model.active_parameters = model.total_parameters = 5e9;  // 10 GB
+  const auto roofline = make_roofline(model, constants);
+  EXPECT_EQ(pipelined_step_ns(*roofline, 1, 8, 4e9, 0), 14 * ms_ns);
+  EXPECT_EQ(pipelined_step_ns(*roofline, 2, 8, 4e9, 0), 12 * ms_ns);
+  EXPECT_EQ(pipelined_step_ns(*roofline, 2, 1, 4e9, 0), 14 * ms_ns);
+}
+
 TEST(Timing, OddConstantsStayInRange) {
   TimingPolynomial p;
   p.prefill[2] = 1e6;
