@@ -1,11 +1,34 @@
 // simulation [--seed S] [--first F --seeds N]: runs worlds and says what each came to.
 // Exit 0 when every invariant held, 1 when one did not, 2 on bad usage.
 #include <charconv>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <string_view>
+#include <sys/time.h>
+#include <unistd.h>
 
 #include "tests/simulation/world.h"
+
+namespace {
+
+char endless[64];  // what to say about the world that runs
+
+/// A world takes milliseconds. The watcher counts turns of the loop; what never comes back to the
+/// loop is told by the processor's time that it has used.
+void arm(std::uint64_t seed) {
+  std::snprintf(endless, sizeof endless, "seed %llu: no end after 60 s of the processor\n",
+                static_cast<unsigned long long>(seed));
+  const itimerval limit{{0, 0}, {60, 0}};
+  setitimer(ITIMER_VIRTUAL, &limit, nullptr);
+}
+
+void no_end(int) {
+  if (write(STDOUT_FILENO, endless, std::strlen(endless)) < 0) _exit(2);
+  _exit(1);
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   using namespace kvhaul::simulation;
@@ -29,8 +52,11 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: simulation [--seed S] [--first F] [--seeds N]\n");
     return 2;
   }
+  std::signal(SIGVTALRM, no_end);
   Verdict sum;
+  std::uint64_t longest = first, slowest = first;  // seeds
   for (std::uint64_t seed = first; seed < first + count; ++seed) {
+    arm(seed);
     const World world = draw_world(seed);
     if (one)
       std::printf("seed %llu: %s\n", static_cast<unsigned long long>(seed),
@@ -43,19 +69,26 @@ int main(int argc, char** argv) {
     sum.failed += verdict.failed;
     sum.credit_messages += verdict.credit_messages;
     sum.faults += verdict.faults;
+    sum.probes += verdict.probes;
+    sum.lost_messages += verdict.lost_messages;
+    sum.late_cancels += verdict.late_cancels;
+    if (verdict.steps > sum.steps) sum.steps = verdict.steps, longest = seed;
+    if (verdict.share_of_bound > sum.share_of_bound)
+      sum.share_of_bound = verdict.share_of_bound, slowest = seed;
     if (verdict.ok) continue;
     std::printf("seed %llu: %s\n  %s\n  again: %s --seed %llu\n",
                 static_cast<unsigned long long>(seed), verdict.what.c_str(),
                 world.describe().c_str(), argv[0], static_cast<unsigned long long>(seed));
     return 1;
   }
+  const auto n = [](std::uint64_t value) { return static_cast<unsigned long long>(value); };
   std::printf(
-      "%llu seeds, no invariant broken: %llu chunks, %llu of them again after %llu faults; "
-      "transfers: %llu delivered, %llu cancelled, %llu failed; %llu credit messages\n",
-      static_cast<unsigned long long>(count), static_cast<unsigned long long>(sum.chunks),
-      static_cast<unsigned long long>(sum.resent), static_cast<unsigned long long>(sum.faults),
-      static_cast<unsigned long long>(sum.delivered),
-      static_cast<unsigned long long>(sum.cancelled), static_cast<unsigned long long>(sum.failed),
-      static_cast<unsigned long long>(sum.credit_messages));
+      "%llu seeds, no invariant broken: %llu chunks, %llu of them again after %llu faults, %llu "
+      "probes; transfers: %llu delivered, %llu cancelled, %llu failed; %llu credit messages, %llu "
+      "lost; %llu cancels that took a while\n"
+      "longest: seed %llu, %llu turns of the loop; nearest to its bound: seed %llu, %llu%%\n",
+      n(count), n(sum.chunks), n(sum.resent), n(sum.faults), n(sum.probes), n(sum.delivered),
+      n(sum.cancelled), n(sum.failed), n(sum.credit_messages), n(sum.lost_messages),
+      n(sum.late_cancels), n(longest), n(sum.steps), n(slowest), n(sum.share_of_bound));
   return 0;
 }

@@ -8,6 +8,7 @@
 #include "core/credit.h"
 #include "core/runtime.h"
 #include "tests/simulation/watcher.h"
+#include "tests/simulation/weather_backend.h"
 #include "tests/simulation/world.h"
 
 namespace kvhaul::simulation {
@@ -29,6 +30,7 @@ class PostsTwice final : public Backend {
   void post(ChannelId channel, std::span<const ChunkPost> chunks) override {
     for (const ChunkPost& chunk : chunks) {
       inner_.post(channel, {&chunk, 1});
+      if (chunk.piece_count == 0) continue;
       const auto key = std::pair(chunk.target_segment, chunk.all().front().target_offset);
       if (seen_.insert(key).second) continue;
       ChunkPost again = chunk;
@@ -65,11 +67,16 @@ class PostsTwice final : public Backend {
 /// Asks for the works of a world at their times and checks what becomes of each.
 class Asker final : public RuntimeClient {
  public:
-  Asker(const World& world, Watcher& watcher, Verdict& verdict)
-      : world_(world), watcher_(watcher), verdict_(verdict) {
+  Asker(const World& world, Watcher& watcher, const WeatherBackend& weather, Verdict& verdict)
+      : world_(world), watcher_(watcher), weather_(weather), verdict_(verdict) {
+    next_layer_.assign(world.works.size(), Work::no_work);
     for (std::size_t w = 0; w < world.works.size(); ++w) {
-      agenda_.emplace(world.works[w].at_ns, w);
-      if (world.works[w].cancel_ns != never_ns) cancels_.emplace(world.works[w].cancel_ns, w);
+      const Work& work = world.works[w];
+      if (work.after == Work::no_work)
+        agenda_.emplace(work.at_ns, w);
+      else
+        next_layer_[work.after] = w;
+      if (work.cancel_ns != never_ns) cancels_.emplace(work.cancel_ns, w);
     }
     handles_.resize(world.works.size());
     attempts_.assign(world.works.size(), 0);
@@ -80,6 +87,9 @@ class Asker final : public RuntimeClient {
   TimeNs next_ns() const override {
     TimeNs next = agenda_.empty() ? never_ns : agenda_.begin()->first;
     if (!cancels_.empty()) next = std::min(next, cancels_.begin()->first);
+    // All has ended but for messages: look again until they have come.
+    if (nothing_asked() && weather_.messages_on_the_way != 0)
+      next = std::min(next, watcher_.now() + 20 * us_ns);
     return next;
   }
 
@@ -102,6 +112,10 @@ class Asker final : public RuntimeClient {
     }
     const TransferView& view = watcher_.view(work);
     watcher_.ended(work);
+    if (next_layer_[work] != Work::no_work) {
+      agenda_.emplace(now, next_layer_[work]);
+      next_layer_[work] = Work::no_work;
+    }
     if (end.posted_ns > end.started_ns || end.started_ns > end.done_ns ||
         end.done_ns > end.reported_ns)
       watcher_.blame("the times of an end do not follow each other");
@@ -110,6 +124,7 @@ class Asker final : public RuntimeClient {
     if (end.reported_ns != now) watcher_.blame("an end was reported late");
     switch (end.outcome) {
       case TransferOutcome::delivered:
+        check_account(end, view);
         delivered(now, work, view);
         break;
       case TransferOutcome::cancelled:
@@ -117,20 +132,53 @@ class Asker final : public RuntimeClient {
         if (!view.ending) watcher_.blame("a transfer was cancelled that nobody cancelled");
         break;
       case TransferOutcome::failed:
-      case TransferOutcome::no_route:
         ++verdict_.failed;
-        if (world_.script.faults.empty())
-          watcher_.blame("a transfer failed although nothing was wrong");
-        if (view.submitted_ns >= world_.settled_ns())
-          watcher_.blame("a transfer failed long after the last fault");
+        if (!watcher_.out_of_attempts(view))
+          watcher_.blame("a transfer failed before a chunk of it had used its attempts");
+        may_fail(view);
         break;
+      case TransferOutcome::no_route: {
+        ++verdict_.failed;
+        const TimeNs since = std::max(view.submitted_ns, watcher_.pair_landed_ns(view.pair));
+        if (now - since < world_.config.stall_timeout_ns)
+          watcher_.blame("a transfer had no route for less than the stall timeout");
+        may_fail(view);
+        break;
+      }
     }
   }
 
   void message(TimeNs, const ControlMessage&) override {}
-  bool done() const override { return agenda_.empty() && open_.empty(); }
+  bool done() const override { return nothing_asked() && weather_.messages_on_the_way == 0; }
 
  private:
+  bool nothing_asked() const { return agenda_.empty() && open_.empty(); }
+
+  /// Not without faults, and not when all are over but for what leaves its pair a way.
+  void may_fail(const TransferView& view) {
+    if (world_.script.faults.empty())
+      watcher_.blame("a transfer failed although nothing was wrong");
+    if (view.submitted_ns >= world_.settled_ns() && world_.has_a_way(view.pair))
+      watcher_.blame("a transfer failed long after the last fault");
+  }
+
+  /// What the scheduler tells of a delivery is what went over the channels.
+  void check_account(const TransferEnd& end, const TransferView& view) {
+    if (end.bytes != view.total) watcher_.blame("an end has another number of bytes");
+    if (end.chunks != view.posts) watcher_.blame("an end counts other chunks than were posted");
+    if (end.resent_chunks != view.resent || end.resent_bytes != view.resent_bytes)
+      watcher_.blame("an end counts other chunks sent again than were posted");
+    if (end.channels_used != view.channels_used)
+      watcher_.blame("an end names other channels than were used");
+    if (end.fallback_tier != std::min(view.worst_tier, 255u))
+      watcher_.blame("an end names another fallback than was used");
+    if (end.posted_ns != view.last_landed.posted_ns ||
+        end.started_ns != view.last_landed.started_ns || end.done_ns != view.last_landed.done_ns)
+      watcher_.blame("the times of an end are not those of the chunk that landed last");
+    if (end.submitted_ns != view.submitted_ns)
+      watcher_.blame("an end has another time of submission");
+  }
+
   static std::uint64_t seed_of(std::size_t work, std::size_t piece) {
     return 1000 * work + piece + 1;
   }
@@ -146,6 +194,7 @@ class Asker final : public RuntimeClient {
     request.target_segment = to;
     request.priority = work.priority;
     request.deadline_ns = work.deadline_ns;
+    if (work.after != Work::no_work) request.deadline_ns = add_time(now, work.deadline_ns);
     request.tag = w;
     request.descriptors = work.pieces;
     TransferView view;
@@ -154,7 +203,7 @@ class Asker final : public RuntimeClient {
     view.order = next_order_++;
     view.submitted_ns = view.fresh_ns = now;
     view.deadline_ns =
-        work.deadline_ns == never_ns ? now + world_.config.default_slack_ns : work.deadline_ns;
+        work.deadline_ns == never_ns ? now + world_.config.default_slack_ns : request.deadline_ns;
     view.priority = work.priority;
     for (const Descriptor& piece : work.pieces) view.total += piece.length;
     view.open = true;
@@ -189,6 +238,7 @@ class Asker final : public RuntimeClient {
 
   const World& world_;
   Watcher& watcher_;
+  const WeatherBackend& weather_;
   Verdict& verdict_;
   Runtime* runtime_ = nullptr;
   std::multimap<TimeNs, std::size_t> agenda_;
@@ -196,12 +246,44 @@ class Asker final : public RuntimeClient {
   std::set<std::size_t> open_;
   std::vector<TransferHandle> handles_;
   std::vector<int> attempts_;
+  std::vector<std::size_t> next_layer_;  // by work: asked for when it has ended
   std::uint64_t next_order_ = 0;
 };
 
+void ignore_lost_completions(SchedulerConfig& config) {
+  config.timeout_floor_ns = 1000 * s_ns;
+#if __has_include("core/health.h")
+  config.late_floor_ns = config.timeout_cold_ns = 1000 * s_ns;
+#endif
+}
+
+/// With all ended and every message come: whose credit is whose.
+void check_credit(const World& world, std::span<const Scheduler> schedulers, bool all_came,
+                  Watcher& watcher) {
+#if __has_include("core/health.h")
+  for (const Scheduler& scheduler : schedulers)
+    for (const CreditLedger& ledger : scheduler.ledgers()) {
+      if (ledger.granted() + ledger.free() != ledger.capacity())
+        watcher.blame("credit of " + world.cluster.places[ledger.place()].name +
+                      " is lost: granted " + std::to_string(ledger.granted()) + ", free " +
+                      std::to_string(ledger.free()) + ", capacity " +
+                      std::to_string(ledger.capacity()));
+      Bytes held = 0;
+      for (const Scheduler& sender : schedulers) held += sender.credit_granted(ledger.place());
+      // What is lost on the way to a sender is never used, and no more than that may happen.
+      if (held > ledger.granted() || (all_came && held != ledger.granted()))
+        watcher.blame("senders hold " + std::to_string(held) + " of " +
+                      std::to_string(ledger.granted()) + " bytes granted for " +
+                      world.cluster.places[ledger.place()].name);
+    }
+#else
+  (void)world, (void)schedulers, (void)all_came, (void)watcher;
+#endif
+}
+
 void plant(PlantedBug bug, std::vector<SchedulerSetup>& setups) {
   for (SchedulerSetup& setup : setups) {
-    if (bug == PlantedBug::ignores_lost_completions) setup.config.timeout_floor_ns = 1000 * s_ns;
+    if (bug == PlantedBug::ignores_lost_completions) ignore_lost_completions(setup.config);
     if (bug == PlantedBug::starves_low_class) setup.config.ageing_ns = 1000 * s_ns;
   }
 }
@@ -212,7 +294,9 @@ Verdict simulate(const World& world, PlantedBug bug) {
   Verdict verdict;
   auto faulty = faults::make_faulty_backend(emulated::make_backend({}), world.script);
   faults::FaultyBackend& player = *faulty;
-  Watcher watcher(world, std::move(faulty));
+  auto weather = std::make_unique<WeatherBackend>(world.weather, std::move(faulty));
+  const WeatherBackend& clouds = *weather;
+  Watcher watcher(world, std::move(weather));
   const auto numbers = watcher.open(world.cluster, world.plan.requests);
   std::vector<SchedulerSetup> setups =
       make_setups(world.cluster, world.plan.requests, world.plan.tiers, *numbers, world.config);
@@ -223,9 +307,9 @@ Verdict simulate(const World& world, PlantedBug bug) {
       verdict.what = ok.error().message;
       return verdict;
     }
-    for (const SetupLedger& ledger : setup.ledgers)
-      watcher.set_credit_capacity(ledger.place, ledger.capacity_bytes);
   }
+  const std::vector<SchedulerSetup> told = setups;
+  watcher.set_setups(told);
   plant(bug, setups);
   std::set<PlaceId> places;
   for (const auto& [source, target] : world.pairs) places.insert({source, target});
@@ -243,10 +327,16 @@ Verdict simulate(const World& world, PlantedBug bug) {
     return true;
   });
   Runtime runtime(under, std::move(setups), &recorder);
-  Asker asker(world, watcher, verdict);
+  Asker asker(world, watcher, clouds, verdict);
   asker.attach(runtime);
-  const auto ran = runtime.run(asker);
+  Result<void> ran;
+  try {
+    ran = runtime.run(asker);
+  } catch (const Livelock& endless) {
+    ran = Error::failed("no end after " + std::to_string(endless.steps) + " turns of the loop");
+  }
   if (!ran) watcher.blame(ran.error().message);
+  if (ran) check_credit(world, runtime.schedulers(), clouds.messages_lost == 0, watcher);
   for (const Scheduler& scheduler : runtime.schedulers()) {
     if (bug == PlantedBug::none && ran && !scheduler.idle())
       watcher.blame("a scheduler is not idle after everything has ended");
@@ -266,6 +356,11 @@ Verdict simulate(const World& world, PlantedBug bug) {
   verdict.faults = played.failed + played.lost + played.delayed + played.corrupted +
                    played.degraded + played.cut;
   verdict.credit_messages = watcher.credit_messages();
+  verdict.lost_messages = clouds.messages_lost;
+  verdict.late_cancels = clouds.cancels_delayed;
+  verdict.probes = watcher.probes_posted();
+  verdict.steps = watcher.steps();
+  verdict.share_of_bound = watcher.share_of_bound();
   verdict.end_ns = watcher.now();
   verdict.what = watcher.first_blame();
   verdict.ok = verdict.what.empty();

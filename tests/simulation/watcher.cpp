@@ -24,6 +24,16 @@ GatherCosts most_gathered(const ChannelNumbers& numbers) {
   return most;
 }
 
+/// Turns of the loop, of which the longest of the first 100,000 worlds took a tenth: a livelock of
+/// one world is told as such, with its seed, on any machine alike.
+constexpr std::uint64_t most_steps = 1'000'000;
+
+#if __has_include("core/health.h")
+constexpr bool probes_are_known = true;
+#else
+constexpr bool probes_are_known = false;
+#endif
+
 }  // namespace
 
 Watcher::Watcher(const World& world, std::unique_ptr<Backend> inner)
@@ -48,8 +58,35 @@ Result<SegmentId> Watcher::register_segment(PlaceId place, Bytes bytes) {
   return segment;
 }
 
+void Watcher::set_setups(std::span<const SchedulerSetup> setups) {
+  setups_ = setups;
+  channels_.resize(world_.plan.requests.size());
+  schedulers_.resize(setups.size());
+  scheduler_of_pair_.assign(world_.pairs.size(), 0);
+  for (std::uint32_t s = 0; s < setups.size(); ++s) {
+    for (const SetupLedger& ledger : setups[s].ledgers)
+      capacity_[ledger.place] = ledger.capacity_bytes;
+    std::vector<std::uint32_t> count(setups[s].pairs.size(), 0);
+    for (const SetupChannel& channel : setups[s].channels)
+      channels_[channel.id] = {s, count[channel.pair]++, channel.tier};
+    for (const SetupPair& pair : setups[s].pairs)
+      for (std::size_t p = 0; p < world_.pairs.size(); ++p)
+        if (world_.pairs[p] == std::pair(pair.source, pair.target)) scheduler_of_pair_[p] = s;
+  }
+  pair_landed_ns_.assign(world_.pairs.size(), -1);
+  for (std::size_t p = 0; p < world_.pairs.size(); ++p) bound_of_pair_.push_back(end_bound_ns(p));
+}
+
+bool Watcher::out_of_attempts(const TransferView& view) const {
+  return std::any_of(view.attempts.begin(), view.attempts.end(), [&](const auto& attempt) {
+    return attempt.second >= world_.config.max_attempts;
+  });
+}
+
 void Watcher::submitted(std::size_t work, const TransferView& view) {
   views_[work] = view;
+  schedulers_[scheduler_of_pair_[view.pair]].open.insert(
+      {view.submitted_ns, bound_of_pair_[view.pair]});
   const Work& from = world_.works[work];
   const SegmentId segment = segment_of_.at(world_.pairs[from.pair].second);
   for (const Descriptor& piece : from.pieces) owner_[{segment, piece.target_offset}] = work;
@@ -65,6 +102,11 @@ std::size_t Watcher::work_at(SegmentId target, Bytes offset) const {
 void Watcher::post(ChannelId channel, std::span<const ChunkPost> chunks) {
   for (const ChunkPost& post : chunks) {
     const ChunkPost& chunk = post;
+    if (chunk.piece_count == 0) {
+      post_probe(channel, chunk);
+      continue;
+    }
+    ++chunks_posted_;
     const std::size_t work = work_at(chunk.target_segment, chunk.all().front().target_offset);
     if (work == world_.works.size() || !views_.count(work)) {
       blame("a chunk was posted to a target that nobody asked for");
@@ -77,6 +119,10 @@ void Watcher::post(ChannelId channel, std::span<const ChunkPost> chunks) {
       blame("a chunk was posted to a channel between other places");
     if (!view.open || view.ending)
       blame("a chunk was posted for a transfer that has ended or is cancelled");
+    if (channels_[channel].down_ns < now())
+      blame("a chunk was posted to a channel that is known to be down");
+    if (channels_[channel].doubtful && probes_are_known)
+      blame("a user's chunk was sent to find out whether a channel works");
 
     const ChannelNumbers& numbers = numbers_[channel];
     if (++in_flight_[channel] > numbers.max_in_flight)
@@ -100,30 +146,91 @@ void Watcher::post(ChannelId channel, std::span<const ChunkPost> chunks) {
     if (view.issued > view.total)
       blame("more bytes of a transfer in flight and landed than it has");
     check_order(view);
+    ++view.posts;
+    view.channels_used |= std::uint64_t{1} << std::min(channels_[channel].index, 63u);
+    view.worst_tier = std::max(view.worst_tier, channels_[channel].tier);
+    const auto failed_before = view.attempts.find(chunk.all().front().target_offset);
+    if (failed_before != view.attempts.end() && failed_before->second != 0) {
+      ++view.resent;
+      view.resent_bytes += chunk.bytes;
+    }
 
     Chunk entry;
     entry.work = work;
     entry.post = chunk;
     entry.pieces.assign(chunk.all().begin(), chunk.all().end());
     entry.posted_ns = now();
-    // The scheduler expects at most a full window and two chunks at the slowest rate it can learn
-    // (a 64th of what is advertised); then the floor.
-    const double slowest = 64.0 / numbers.bytes_per_s * 1e9;
-    const double charged = static_cast<double>(most_gathered(numbers).charged_bytes(
-        std::max<Bytes>(numbers.max_chunk_bytes, chunk.bytes), numbers.max_pieces));
-    const double expected =
-        static_cast<double>(numbers.fixed_ns + world_.config.channel_window_ns) +
-        3.0 * numbers.max_in_flight *
-            (charged * slowest +
-             static_cast<double>(most_gathered(numbers).posting_ns(numbers.max_pieces)));
-    entry.limit_ns = now() + world_.config.timeout_floor_ns +
-                     static_cast<TimeNs>(std::min(1e15, world_.config.timeout_factor * expected)) +
-                     1;
+    entry.limit_ns = limit_ns(channel, chunk);
     limits_.insert({entry.limit_ns, {channel, chunk.chunk}});
     if (!chunks_.emplace(std::pair(channel, chunk.chunk), entry).second)
       blame("a chunk id was posted twice");
     inner_->post(channel, {&chunk, 1});
   }
+}
+
+void Watcher::post_probe(ChannelId channel, const ChunkPost& chunk) {
+  ++probes_posted_;
+  if (chunk.bytes != 0) blame("a probe has bytes");
+  if (channels_[channel].down_ns < now())
+    blame("a probe was posted to a channel that is known to be down");
+  if (++in_flight_[channel] > numbers_[channel].max_in_flight)
+    blame("more chunks in flight than a channel takes");
+  Chunk entry;
+  entry.work = Work::no_work;
+  entry.post = chunk;
+  entry.posted_ns = now();
+  entry.limit_ns = limit_ns(channel, chunk);
+  limits_.insert({entry.limit_ns, {channel, chunk.chunk}});
+  if (!chunks_.emplace(std::pair(channel, chunk.chunk), entry).second)
+    blame("a chunk id was posted twice");
+  inner_->post(channel, {&chunk, 1});
+}
+
+/// The most that a chunk of a channel can be expected to take: at the slowest rate that can be
+/// learned, a 64th of what is advertised.
+TimeNs slowest_service_ns(const ChannelNumbers& numbers, Bytes bytes) {
+  const GatherCosts most = most_gathered(numbers);
+  const double charged = static_cast<double>(most.charged_bytes(bytes, numbers.max_pieces));
+  const double slowest = numbers.bytes_per_s > 0 ? 64e9 / numbers.bytes_per_s : 0;
+  return static_cast<TimeNs>(charged * slowest +
+                             static_cast<double>(most.posting_ns(numbers.max_pieces))) +
+         1;
+}
+
+/// By when a chunk that is posted now has landed or been cancelled.
+TimeNs Watcher::limit_ns(ChannelId channel, const ChunkPost& chunk) const {
+  const ChannelNumbers& numbers = numbers_[channel];
+  const TimeNs service =
+      slowest_service_ns(numbers, std::max(numbers.max_chunk_bytes, chunk.bytes));
+#if __has_include("core/health.h")
+  return now() + in_flight_bound_ns(world_.config, numbers, service) + 1;
+#else
+  return now() + world_.config.timeout_floor_ns +
+         world_.config.timeout_factor * (numbers.fixed_ns + world_.config.channel_window_ns +
+                                         3 * numbers.max_in_flight * service) +
+         1;
+#endif
+}
+
+/// By when a transfer has ended or something has landed on its scheduler.
+TimeNs Watcher::end_bound_ns(std::size_t pair) const {
+#if __has_include("core/health.h")
+  const SchedulerSetup& setup = setups_[scheduler_of_pair_[pair]];
+  TimeNs service = 0;
+  for (const SetupChannel& channel : setup.channels)
+    service =
+        std::max(service, slowest_service_ns(channel.numbers, channel.numbers.max_chunk_bytes));
+  std::uint32_t index = 0;
+  for (std::uint32_t p = 0; p < setup.pairs.size(); ++p)
+    if (setup.pairs[p].source == world_.pairs[pair].first &&
+        setup.pairs[p].target == world_.pairs[pair].second)
+      index = p;
+  return kvhaul::end_bound_ns(setup, index, service) +
+         world_.config.max_attempts * world_.weather.cancel_takes_ns;
+#else
+  (void)pair;
+  return never_ns;
+#endif
 }
 
 /// A more urgent transfer of the same pair does not wait while a less urgent one is posted. Urgent
@@ -158,12 +265,32 @@ void Watcher::check_timeouts() {
   }
 }
 
+/// Whatever is lost, a transfer ends, or something lands on its scheduler, within the bound.
+void Watcher::check_ends() {
+  for (SchedulerView& scheduler : schedulers_) {
+    if (scheduler.open.empty()) continue;
+    const auto [submitted, bound] = *scheduler.open.begin();
+    if (bound == never_ns) continue;
+    const TimeNs waited = now() - std::max(submitted, scheduler.alive_ns);
+    share_of_bound_ = std::max(share_of_bound_, static_cast<std::uint64_t>(100 * waited / bound));
+    if (waited > bound) blame("a transfer is open for longer than the bound, and nothing lands");
+  }
+}
+
 void Watcher::cancel(ChannelId channel, ChunkId chunk) {
   const auto found = chunks_.find({channel, chunk});
-  if (found != chunks_.end())
+  if (found != chunks_.end()) {
     found->second.cancelled = true;
-  else if (!ended_chunks_.count({channel, chunk}))  // it may have ended in this very instant
+    const std::size_t work = found->second.work;
+    const bool wanted = work == Work::no_work || (views_[work].open && !views_[work].ending &&
+                                                  views_[work].failed_ns == never_ns);
+    // Given up, then, and not for its transfer's sake.
+    if (wanted && channels_[channel].down_ns == never_ns &&
+        channels_[channel].landed_ns < found->second.posted_ns)
+      channels_[channel].doubtful = true;
+  } else if (!ended_chunks_.count({channel, chunk})) {  // it may have ended in this very instant
     blame("a chunk was cancelled that was never posted");
+  }
   inner_->cancel(channel, chunk);
 }
 
@@ -173,9 +300,13 @@ void Watcher::send(const ControlMessage& message) {
 }
 
 void Watcher::progress(BackendEvents& events) {
+  if (++steps_ > most_steps) throw Livelock{steps_};
   const std::size_t first = events.completions.size();
   inner_->progress(events);
   check_timeouts();
+  check_ends();
+  for (const ChannelChange& change : events.changes)
+    channels_[change.channel].down_ns = change.up ? never_ns : now();
   for (std::size_t i = first; i < events.completions.size(); ++i) {
     const Completion& completion = events.completions[i];
     const auto found = chunks_.find({completion.channel, completion.chunk});
@@ -185,6 +316,18 @@ void Watcher::progress(BackendEvents& events) {
     }
     const Chunk& chunk = found->second;
     --in_flight_[completion.channel];
+    ChannelView& channel = channels_[completion.channel];
+    if (completion.outcome == Outcome::ok) {
+      channel.landed_ns = now();
+      channel.doubtful = false;
+      schedulers_[channel.scheduler].alive_ns = now();
+    }
+    if (chunk.work == Work::no_work) {
+      limits_.erase({chunk.limit_ns, found->first});
+      ended_chunks_.insert(found->first);
+      chunks_.erase(found);
+      continue;
+    }
     towards_[world_.plan.requests[completion.channel].route.target] -= chunk.post.bytes;
     TransferView& view = views_[chunk.work];
     if (completion.outcome != Outcome::ok) {
@@ -193,6 +336,8 @@ void Watcher::progress(BackendEvents& events) {
       if (++view.attempts[chunk.pieces.front().target_offset] == world_.config.max_attempts)
         view.failed_ns = now();
     } else {
+      pair_landed_ns_[view.pair] = now();
+      view.last_landed = completion;
       for (const Descriptor& piece : chunk.pieces) {
         const Bytes end = piece.target_offset + piece.length;
         auto next = view.landed.lower_bound(piece.target_offset);
@@ -213,6 +358,8 @@ void Watcher::progress(BackendEvents& events) {
 void Watcher::ended(std::size_t work) {
   TransferView& view = views_.at(work);
   view.open = false;
+  auto& open = schedulers_[scheduler_of_pair_[view.pair]].open;
+  open.erase(open.find({view.submitted_ns, bound_of_pair_[view.pair]}));
   for (const auto& [key, chunk] : chunks_)
     if (chunk.work == work) blame("a transfer ended while a chunk of it is in flight");
 }

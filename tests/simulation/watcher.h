@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/backend.h"
+#include "core/scheduler.h"
 #include "tests/simulation/world.h"
 
 namespace kvhaul::simulation {
@@ -28,10 +29,21 @@ struct TransferView {
   bool open = false;
   bool ending = false;                      // cancelled; nothing of it may be posted any more
   std::map<Bytes, std::uint32_t> attempts;  // that did not land, by first target offset
+  std::uint32_t posts = 0;
+  std::uint32_t resent = 0;
+  Bytes resent_bytes = 0;
+  std::uint64_t channels_used = 0;  // bit i: channel i of its pair
+  std::uint32_t worst_tier = 0;
+  Completion last_landed;  // the chunk that landed last
   /// When it may have run out of attempts; its end waits for what is still in flight.
   TimeNs failed_ns = never_ns;
   std::map<Bytes, Bytes> landed;  // by target offset: end
   Bytes landed_bytes = 0;
+};
+
+/// Thrown out of the loop by a world that takes more turns than any sound one.
+struct Livelock {
+  std::uint64_t steps = 0;
 };
 
 class Watcher final : public Backend {
@@ -66,16 +78,27 @@ class Watcher final : public Backend {
   void ended(std::size_t work);
   const TransferView& view(std::size_t work) const { return views_.at(work); }
 
-  void set_credit_capacity(PlaceId place, Bytes capacity) { capacity_[place] = capacity; }
+  /// What the schedulers are told: which channels belong together, and the credit of places.
+  void set_setups(std::span<const SchedulerSetup> setups);
+  /// Whether some chunk of a transfer has not landed as often as it may be sent.
+  bool out_of_attempts(const TransferView& view) const;
+  /// When bytes of a pair landed last, or never yet: -1.
+  TimeNs pair_landed_ns(std::size_t pair) const { return pair_landed_ns_[pair]; }
   SegmentId segment_of(PlaceId place) const { return segment_of_.at(place); }
 
   void blame(const std::string& what);
   const std::string& first_blame() const { return blame_; }
   std::uint64_t credit_messages() const { return credit_messages_; }
+  std::uint64_t chunks_posted() const { return chunks_posted_; }
+  std::uint64_t probes_posted() const { return probes_posted_; }
+  std::uint64_t steps() const { return steps_; }
+  /// The longest wait of an open transfer for its end, or for anything to land on its scheduler, in
+  /// percent of what the scheduler promises.
+  std::uint64_t share_of_bound() const { return share_of_bound_; }
 
  private:
   struct Chunk {
-    std::size_t work = 0;
+    std::size_t work = 0;  // no_work: a probe
     ChunkPost post;
     std::vector<Descriptor> pieces;
     TimeNs posted_ns = 0;
@@ -83,9 +106,26 @@ class Watcher final : public Backend {
     bool cancelled = false;
   };
 
+  struct ChannelView {
+    std::uint32_t scheduler = 0;
+    std::uint32_t index = 0;  // in its pair
+    std::uint32_t tier = 0;
+    TimeNs down_ns = never_ns;  // since then it is down, so the backend says
+    bool doubtful = false;      // it has lost a chunk, and nothing has landed since that was posted
+    TimeNs landed_ns = -1;
+  };
+  struct SchedulerView {
+    std::multiset<std::pair<TimeNs, TimeNs>> open;  // submitted, bound
+    TimeNs alive_ns = 0;                            // something landed
+  };
+
+  void post_probe(ChannelId channel, const ChunkPost& chunk);
+  TimeNs limit_ns(ChannelId channel, const ChunkPost& chunk) const;
+  TimeNs end_bound_ns(std::size_t pair) const;
   std::size_t work_at(SegmentId target, Bytes offset) const;
   void check_order(const TransferView& posted);
   void check_timeouts();
+  void check_ends();
 
   const World& world_;
   std::unique_ptr<Backend> inner_;
@@ -93,6 +133,12 @@ class Watcher final : public Backend {
   std::vector<std::uint32_t> in_flight_;  // chunks, by channel
   std::vector<Bytes> towards_;            // in flight, by target place
   std::map<PlaceId, Bytes> capacity_;
+  std::span<const SchedulerSetup> setups_;
+  std::vector<ChannelView> channels_;
+  std::vector<SchedulerView> schedulers_;
+  std::vector<TimeNs> pair_landed_ns_;            // by pair of the world
+  std::vector<std::uint32_t> scheduler_of_pair_;  // the same
+  std::vector<TimeNs> bound_of_pair_;             // the same
   std::map<PlaceId, SegmentId> segment_of_;
   std::map<std::pair<ChannelId, ChunkId>, Chunk> chunks_;
   std::set<std::pair<ChannelId, ChunkId>> ended_chunks_;
@@ -101,6 +147,9 @@ class Watcher final : public Backend {
   std::set<std::pair<TimeNs, std::pair<ChannelId, ChunkId>>> limits_;
   std::string blame_;
   std::uint64_t credit_messages_ = 0;
+  std::uint64_t chunks_posted_ = 0, probes_posted_ = 0;
+  std::uint64_t steps_ = 0;
+  std::uint64_t share_of_bound_ = 0;
 };
 
 }  // namespace kvhaul::simulation

@@ -12,15 +12,26 @@ namespace {
 
 /// Each part of the world draws from a stream of its own, so that a change to one part leaves the
 /// others of an old seed as they were.
-enum Part : std::uint64_t { cluster_part = 1, plan_part, config_part, work_part, fault_part };
+enum Part : std::uint64_t {
+  cluster_part = 1,
+  plan_part,
+  config_part,
+  work_part,
+  fault_part,
+  rail_part,
+  stream_part,
+  death_part,
+  weather_part
+};
 
 double rate(Random& random, double low, double high) { return low + (high - low) * random.unit(); }
 
-Cluster draw_cluster(Random random) {
+Cluster draw_cluster(Random random, Random rails) {
   ClusterSpec spec;
   const auto nodes = random.between(1, 4);
   const auto gpus = static_cast<std::uint32_t>(random.between(1, 3));
-  const auto nics = static_cast<std::uint32_t>(random.between(1, 3));
+  auto nics = static_cast<std::uint32_t>(random.between(1, 3));
+  if (rails.chance(0.15)) nics = static_cast<std::uint32_t>(rails.between(4, 8));
   const bool switches = random.chance(0.5);
   const bool gpudirect = random.chance(0.8);
   for (std::uint64_t n = 0; n < nodes; ++n) {
@@ -204,13 +215,92 @@ void draw_faults(World& world, Random random) {
   }
 }
 
+/// The KV of one request after the other, layer by layer: many small transfers, each asked for when
+/// the one before has ended, so that few are ever in flight.
+void draw_streams(World& world, Random random) {
+  if (random.chance(0.7)) return;
+  const auto streams = random.between(1, 3);
+  std::vector<Bytes> target_end(world.cluster.places.size(), world.segment_bytes);
+  const bool one_chunk_each = random.chance(0.5);
+  const std::size_t first = world.works.size();
+  for (std::uint64_t s = 0; s < streams; ++s) {
+    const std::size_t pair = random.below(world.pairs.size());
+    const auto layers = random.between(10, 60);
+    std::size_t before = Work::no_work;
+    for (std::uint64_t layer = 0; layer < layers; ++layer) {
+      Work work;
+      work.pair = pair;
+      work.after = before;
+      work.at_ns =
+          before == Work::no_work ? static_cast<TimeNs>(random.below(20'000'000)) : never_ns;
+      work.priority = Priority::normal;
+      if (random.chance(0.8))
+        work.deadline_ns = (before == Work::no_work ? work.at_ns : 0) +
+                           static_cast<TimeNs>(random.below(2'000'000));
+      Bytes& target = target_end[world.pairs[pair].second];
+      const Bytes length = random.between(1, one_chunk_each ? 400 : 20'000);
+      work.pieces.push_back({target, target, length});
+      target += length;
+      before = world.works.size();
+      world.works.push_back(std::move(work));
+    }
+  }
+  // Sources stay above the targets, of which there are more now.
+  const Bytes more = *std::max_element(target_end.begin(), target_end.end()) - world.segment_bytes;
+  world.segment_bytes += more;
+  for (std::size_t w = 0; w < world.works.size(); ++w)
+    for (Descriptor& piece : world.works[w].pieces)
+      piece.source_offset += w < first ? more : world.segment_bytes;
+}
+
+/// What dies without a word: nothing that crosses it lands, nobody says so.
+void draw_deaths(World& world, Random random) {
+  if (random.chance(0.65)) return;
+  const auto count = random.chance(0.7) ? 1 : random.between(2, 4);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    faults::Fault fault;
+    fault.kind = faults::FaultKind::down;
+    fault.silent = true;
+    const NodeId node = static_cast<NodeId>(random.below(world.cluster.nodes.size()));
+    const std::vector<std::uint32_t>& nics = world.cluster.nodes[node].nics;
+    const std::string nic = world.cluster.nics[nics[random.below(nics.size())]].name;
+    const double what = random.unit();
+    const bool whole_node = what < 0.3;
+    if (whole_node)
+      fault.where = world.cluster.nodes[node].name;
+    else if (what < 0.7)
+      fault.where = nic;
+    else
+      fault.where = nic + (random.chance(0.5) ? "/tx" : "/rx");
+    fault.from_ns = random.chance(0.2) ? 0 : static_cast<TimeNs>(random.below(20'000'000));
+#if __has_include("core/health.h")
+    const bool for_ever = random.chance(0.5);
+#else
+    const bool for_ever = random.chance(0.5) && false;  // a peer that dies hangs a run
+#endif
+    fault.until_ns =
+        for_ever ? never_ns : fault.from_ns + static_cast<TimeNs>(random.between(1, 60'000'000));
+    world.faults_end_ns = std::max(world.faults_end_ns, for_ever ? fault.from_ns : fault.until_ns);
+    world.script.faults.push_back(fault);
+    // A node that is dead says nothing either; one that was cut off for a while speaks again.
+    if (whole_node) world.weather.silences.push_back({node, fault.from_ns, fault.until_ns});
+  }
+}
+
+void draw_weather(World& world, Random random) {
+  world.weather.seed = random();
+  if (random.chance(0.15)) world.weather.lost_messages = random.unit();
+  if (random.chance(0.25))
+    world.weather.cancel_takes_ns = static_cast<TimeNs>(random.between(1, 5'000'000));
+}
+
 }  // namespace
 
 World draw_world(std::uint64_t seed) {
   const Random random(seed);
   World world;
   world.seed = seed;
-  world.cluster = draw_cluster(random.derived(cluster_part));
+  world.cluster = draw_cluster(random.derived(cluster_part), random.derived(rail_part));
   world.pairs = draw_pairs(world.cluster, random.derived(plan_part));
   world.config = draw_config(random.derived(config_part));
   // Where the drawn places have no road for the drawn order, the default order has one.
@@ -225,8 +315,26 @@ World draw_world(std::uint64_t seed) {
   }
   world.plan = *planned;
   draw_faults(world, random.derived(fault_part));
+  draw_deaths(world, random.derived(death_part));
+  draw_weather(world, random.derived(weather_part));
   draw_works(world, random.derived(work_part));
+  draw_streams(world, random.derived(stream_part));
   return world;
+}
+
+bool World::has_a_way(std::size_t pair) const {
+  const auto cut_for_ever = [&](const Route& route) {
+    return std::any_of(script.faults.begin(), script.faults.end(), [&](const faults::Fault& fault) {
+      return fault.until_ns == never_ns &&
+             std::any_of(route.hops.begin(), route.hops.end(), [&](LinkId link) {
+               return faults::lies_in(cluster.links[link].name, fault.where);
+             });
+    });
+  };
+  return std::any_of(plan.requests.begin(), plan.requests.end(), [&](const ChannelRequest& r) {
+    return r.route.source == pairs[pair].first && r.route.target == pairs[pair].second &&
+           !cut_for_ever(r.route);
+  });
 }
 
 std::string World::describe() const {

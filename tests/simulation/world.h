@@ -20,6 +20,24 @@ struct Work {
   TimeNs deadline_ns = never_ns;
   TimeNs cancel_ns = never_ns;     // cancelled then, if it is still open
   std::vector<Descriptor> pieces;  // targets of all works of a place are disjoint
+  /// Layer-wise streaming: asked for when this work has ended, in place of at_ns. Its deadline then
+  /// counts from there.
+  std::size_t after = no_work;
+  static constexpr std::size_t no_work = ~std::size_t{0};
+};
+
+/// What the nodes' messages and the backend's cancels meet; the fault script does not touch them.
+struct Weather {
+  /// Messages from and to a node: held back until it is over, or lost where it is never over.
+  struct Silence {
+    NodeId node = 0;
+    TimeNs from_ns = 0;
+    TimeNs until_ns = never_ns;
+  };
+  std::vector<Silence> silences;
+  double lost_messages = 0;    // share of all messages
+  TimeNs cancel_takes_ns = 0;  // until the backend begins to look at a cancel
+  std::uint64_t seed = 1;
 };
 
 struct World {
@@ -29,11 +47,14 @@ struct World {
   ChannelPlan plan;
   SchedulerConfig config;
   faults::FaultScript script;
-  TimeNs faults_end_ns = 0;
-  Bytes segment_bytes = 0;  // targets lie below it, sources above; a segment has twice as much
-  std::vector<Work> works;  // by time
+  Weather weather;
+  TimeNs faults_end_ns = 0;  // of those that end, and the beginning of those that do not
+  Bytes segment_bytes = 0;   // targets lie below it, sources above; a segment has twice as much
+  std::vector<Work> works;   // by time
 
   std::string describe() const;
+  /// Whether a pair has a road that nothing has cut for ever.
+  bool has_a_way(std::size_t pair) const;
   /// Channels are back by then: the last fault, the longest quarantine, and a probe.
   TimeNs settled_ns() const {
     return faults_end_ns + 2 * config.quarantine_max_ns + 40 * config.timeout_floor_ns;
@@ -60,8 +81,13 @@ struct Verdict {
   std::uint64_t delivered = 0, cancelled = 0, failed = 0;
   std::uint64_t late_delivered = 0;  // asked for when all faults were over
   std::uint64_t credit_messages = 0;
+  std::uint64_t lost_messages = 0;
+  std::uint64_t late_cancels = 0;
+  std::uint64_t probes = 0;
   std::uint64_t faults = 0;
-  std::uint64_t log_bytes = 0;  // recorded, and replayed with identical decisions
+  std::uint64_t steps = 0;           // turns of the loop
+  std::uint64_t share_of_bound = 0;  // the longest wait for an end or a sign of life, in percent
+  std::uint64_t log_bytes = 0;       // recorded, and replayed with identical decisions
   TimeNs end_ns = 0;
 };
 
