@@ -4,6 +4,8 @@
 
 #include "backends/emulated/queued_wire.h"
 #include "backends/modelled/channel_queues.h"
+#include "backends/modelled/control_plane.h"
+#include "tests/support/setups.h"
 
 namespace kvhaul::emulated {
 namespace {
@@ -191,6 +193,20 @@ TEST_F(EmulatedLinks, AChunkCancelledWhileItsLinksWakeLeavesThemAwake) {
   EXPECT_EQ(landed(), (Times{never_ns, 1700}));
 }
 
+TEST_F(EmulatedLinks, LinksRestFromTheMomentAChunkOnThemIsCancelled) {
+  channel(0, {0}, {.after_idle = {{5000, 700}}});
+  post(0, 1000, 0);
+  EXPECT_TRUE(model().cancel(0, 1500));  // on the wire since 700
+  post(0, 1000, 6499);
+  EXPECT_EQ(landed()[1], 6499 + 1000);
+  post(0, 1000, 20'000);
+  std::vector<ChannelQueues::Landing> landings;
+  model().advance(20'800, landings);  // woken, and on the wire since 20,700
+  EXPECT_TRUE(model().cancel(2, 20'800));
+  post(0, 1000, 25'800);
+  EXPECT_EQ(landed()[3], 25'800 + 700 + 1000);
+}
+
 TEST_F(EmulatedLinks, TwoChannelsOnOneLinkHaveHalfEach) {
   channel(0, {0, 1});
   channel(2, {0, 2});
@@ -279,6 +295,71 @@ TEST_F(EmulatedLinks, WhatHasLeftItsChannelLands) {
   model().advance(1000, landings);
   EXPECT_FALSE(model().cancel(0, 1200));
   EXPECT_EQ(landed(), (Times{1500}));
+}
+
+// ---- Control messages ---------------------------------------------------------------------------
+
+/// Nodes 0 and 1 with two channels, of which the second has less latency and half the rate; node 2
+/// with none.
+struct Messages {
+  Messages() : cluster(test::rail_cluster(3, 1)) {
+    ChannelRequest request;
+    request.route.source = *cluster.find_place("node0/gpu0");
+    request.route.target = *cluster.find_place("node1/gpu0");
+    request.route.bytes_per_s = 2e9;
+    request.costs.fixed_ns = 900;
+    requests.push_back(request);
+    request.route.bytes_per_s = 1e9;
+    request.costs.fixed_ns = 500;
+    requests.push_back(request);
+    request.costs.fixed_ns = 700;
+    requests.push_back(request);
+    plane.emplace(cluster, requests);
+  }
+  void send(NodeId from, NodeId to, std::uint64_t value, TimeNs now, Bytes bytes = 64) {
+    plane->send({.from = from, .to = to, .value = value, .bytes = bytes}, now);
+  }
+  /// Values of what has come by then.
+  std::vector<std::uint64_t> by(TimeNs now) {
+    std::vector<ControlMessage> out;
+    plane->deliver(now, out);
+    std::vector<std::uint64_t> values;
+    for (const ControlMessage& message : out) values.push_back(message.value);
+    return values;
+  }
+  using Values = std::vector<std::uint64_t>;
+
+  Cluster cluster;
+  std::vector<ChannelRequest> requests;
+  std::optional<modelled::ControlPlane> plane;
+};
+
+TEST(ControlMessages, TakeTheQuickestChannelAndQueueBehindEachOther) {
+  Messages m;
+  EXPECT_EQ(m.plane->next_ns(), never_ns);
+  m.send(0, 1, 1, 100, 64);
+  m.send(0, 1, 2, 100, 64);
+  m.send(1, 0, 3, 110, 10);  // the way back is another one
+  // 100 + 64 + 500, and the second 64 later; back 110 + 10 + 500.
+  EXPECT_EQ(m.plane->next_ns(), 620);
+  EXPECT_EQ(m.by(619), Messages::Values{});
+  EXPECT_EQ(m.by(620), (Messages::Values{3}));
+  EXPECT_EQ(m.by(663), Messages::Values{});
+  EXPECT_EQ(m.by(664), (Messages::Values{1}));
+  EXPECT_EQ(m.by(727), Messages::Values{});
+  EXPECT_EQ(m.by(728), (Messages::Values{2}));
+  EXPECT_EQ(m.plane->next_ns(), never_ns);
+  // The road is free again: nothing of the wait is remembered.
+  m.send(0, 1, 4, 1000, 64);
+  EXPECT_EQ(m.plane->next_ns(), 1564);
+}
+
+TEST(ControlMessages, ComeInOrderOfArrivalThenOfSending) {
+  Messages m;
+  m.send(0, 1, 1, 0, 100);   // 600
+  m.send(2, 0, 2, 600, 64);  // no channel: at once
+  m.send(2, 1, 3, 600, 64);
+  EXPECT_EQ(m.by(600), (Messages::Values{1, 2, 3}));
 }
 
 }  // namespace

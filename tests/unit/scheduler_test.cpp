@@ -11,6 +11,7 @@ namespace {
 
 using test::one_pair;
 using test::pairs_on_one_link;
+using test::plain_channel;
 using test::SchedulerDriver;
 
 TransferRequest with(Priority priority, TimeNs deadline_ns, std::uint32_t pair = 0) {
@@ -66,26 +67,28 @@ TEST(Scheduler, LeavesASlowChannelAloneUntilTheFastOneIsFuller) {
 TEST(Scheduler, LearnsThatAChannelIsSlow) {
   SchedulerSetup setup = one_pair(2);
   setup.config.rate_time_constant_ns = 10'000;
+  setup.config.channel_window_ns = 20'000;
   SchedulerDriver d(setup);
   d.submit(1'000'000);
+  // As advertised, both take 20 chunks of 1000 ns.
+  EXPECT_EQ(d.on(0), 20u);
+  EXPECT_EQ(d.on(1), 20u);
   // Channel 1 delivers at a tenth of its advertised rate.
-  for (int i = 0; i < 200; ++i) {
+  for (int i = 0; i < 300; ++i) {
     d.now += 1000;
-    const bool slow_one = i % 10 == 9;
-    const ChannelId channel = slow_one ? 1 : 0;
-    if (d.on(channel) == 0) continue;
-    const auto found = std::find_if(d.in_flight.begin(), d.in_flight.end(),
-                                    [&](const PostAction& p) { return p.channel == channel; });
-    const ChunkId chunk = found->post.chunk;
-    d.in_flight.erase(found);
-    d.complete({channel, Outcome::ok, chunk, d.now, d.now - (slow_one ? 10'000 : 1000), d.now, 0});
+    for (const ChannelId channel : {0u, 1u}) {
+      if (d.on(channel) == 0 || (channel == 1 && i % 10 != 9)) continue;
+      const auto found = std::find_if(d.in_flight.begin(), d.in_flight.end(),
+                                      [&](const PostAction& p) { return p.channel == channel; });
+      const ChunkId chunk = found->post.chunk;
+      d.in_flight.erase(found);
+      const TimeNs took = channel == 1 ? 10'000 : 1000;
+      d.complete({channel, Outcome::ok, chunk, d.now - took, d.now - took, d.now, 0});
+    }
   }
-  // With the window of 2000 ns a channel always holds two chunks; the slow one no more than those,
-  // and the fast one is never left without.
-  EXPECT_EQ(d.on(0), 2u);
+  // 20,000 ns are 20 chunks of the fast one and two of the slow one.
+  EXPECT_EQ(d.on(0), 20u);
   EXPECT_LE(d.on(1), 2u);
-  const auto& posted = d.scheduler.counters().chunks_posted;
-  EXPECT_GT(posted, 180u);
 }
 
 TEST(Scheduler, EarlierDeadlinesGoFirstInsideAClass) {
@@ -356,6 +359,29 @@ TEST(Scheduler, HoldsToItsCredit) {
   d.scheduler.credit(d.now,
                      {9, 0, static_cast<std::uint32_t>(CreditMessage::grant), 1, 2000, 0, 64});
   EXPECT_EQ(d.scheduler.actions().posts.size(), 2u);
+}
+
+TEST(Scheduler, IsSatedWhenNothingWaitsForThePlaceAnyMore) {
+  SchedulerSetup setup = one_pair(1);
+  setup.pairs.push_back({2, 1, 0});
+  setup.channels.push_back({1, 1, 0, plain_channel(), {}});
+  setup.config.channel_window_ns = 100'000;
+  setup.accounts[0] = {1, 9, 3000, 1500, true};
+  SchedulerDriver d(setup);
+  d.submit(4000);
+  d.submit(1000, with(Priority::normal, never_ns, 1));
+  ASSERT_EQ(d.in_flight.size(), 3u);
+  ASSERT_EQ(d.messages.size(), 1u);
+  d.end(0);  // the last chunk of the first pair follows
+  EXPECT_EQ(d.in_flight.size(), 3u);
+  EXPECT_EQ(d.messages.size(), 1u);  // the second pair still waits
+  d.end(0);
+  EXPECT_EQ(d.on(1), 1u);
+  ASSERT_EQ(d.messages.size(), 2u);
+  EXPECT_EQ(d.messages[1].kind, static_cast<std::uint32_t>(CreditMessage::sated));
+  while (!d.in_flight.empty()) d.end(d.in_flight[0].channel);
+  EXPECT_EQ(d.messages.size(), 2u);
+  EXPECT_TRUE(d.scheduler.idle());
 }
 
 TEST(Scheduler, PacksScatteredPiecesWhereThatIsCheaper) {
