@@ -1,7 +1,6 @@
 // kvhaul calibrate: measures the links of a scenario's routes through a backend, and writes the
 // numbers into the scenario.
 #include <ctime>
-#include <filesystem>
 #include <iostream>
 
 #include <nlohmann/json.hpp>
@@ -10,11 +9,12 @@
 #include "cli/backends.h"
 #include "cli/calibrate_figures.h"
 #include "cli/command.h"
+#include "cli/inputs.h"
 #include "cli/terminal.h"
 #include "cli/version.h"
 #include "core/unit_text.h"
 #include "scenarios/scenario.h"
-#include "serving/output_file.h"
+#include "traces/output_file.h"
 
 namespace kvhaul::cli {
 namespace po = boost::program_options;
@@ -154,18 +154,6 @@ std::string json_text(const std::vector<Figure>& figures,
   return json.dump(2) + "\n";
 }
 
-Result<void> check_out(const std::string& out, bool force) {
-  namespace fs = std::filesystem;
-  std::error_code status;
-  if (fs::is_directory(out, status)) return Error::bad_input("--out: " + out + " is a directory");
-  if (fs::exists(out, status) && !force)
-    return Error::bad_input("--out: " + out + " is there; --force writes over it");
-  const fs::path folder = fs::path(out).parent_path();
-  if (!folder.empty() && !fs::is_directory(folder, status))
-    return Error::bad_input("--out: there is no folder " + folder.string());
-  return {};
-}
-
 }  // namespace
 
 CommandResult run_calibrate(const Arguments& arguments) {
@@ -197,13 +185,16 @@ CommandResult run_calibrate(const Arguments& arguments) {
     return unknown_choice("--time", *time, names);
   }
   const auto out = options.maybe_text("out");
-  if (out) {
-    if (auto ok = check_out(*out, options.flag("force")); !ok) return ok.error();
-  }
   const auto entry = find_backend(options.text("backend"));
   if (!entry) return entry.error();
   auto scenario = load_scenario(options.text("scenario"));
   if (!scenario) return scenario.error();
+  std::optional<OutputFile> file;
+  if (out) {  // before anything is measured
+    auto created = OutputFile::create(*out, {options.flag("force"), inputs_of(*scenario)});
+    if (!created) return created.error();
+    file = std::move(*created);
+  }
   BackendOptions how;
   if (auto ok = read_device_options(options, how); !ok) return ok.error();
   if (auto ok = check_device_options(options.text("backend"), how); !ok) return ok.error();
@@ -233,11 +224,9 @@ CommandResult run_calibrate(const Arguments& arguments) {
     return Error::bad_input(scenario->file + ": " + error.message);
   }
   const std::vector<Figure> figures = calibrated_figures(*calibrated, *scenario);
-  if (out) {
+  if (file) {
     const auto text = calibrated_text(*scenario, figures);
     if (!text) return text.error();
-    auto file = OutputFile::create(*out);
-    if (!file) return file.error();
     file->text(header(figures, arguments, *calibrated, *repeats)).text(*text);
     if (auto ok = file->close(); !ok) return ok.error();
   }

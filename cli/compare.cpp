@@ -3,7 +3,8 @@
 
 #include "cli/command.h"
 #include "cli/compare_report.h"
-#include "serving/output_file.h"
+#include "cli/inputs.h"
+#include "traces/output_file.h"
 
 namespace kvhaul::cli {
 namespace po = boost::program_options;
@@ -21,7 +22,8 @@ Options declare() {
       ("run", po::value<std::vector<Text>>(), "a run directory; the first is compared with")  //
       ("json", po::bool_switch(), "print JSON instead of the tables")                         //
       ("csv", po::value<Text>(), "write the table of figures there, too")                     //
-      ("report", po::value<Text>(), "write a report with charts there: one HTML file");
+      ("report", po::value<Text>(), "write a report with charts there: one HTML file")        //
+      ("force", po::bool_switch(), "write over files that are there");
   options.positional("run", -1);
   options.example("kvhaul compare runs/least_finish runs/round_robin", "what the policy changed");
   options.example("kvhaul compare runs/nvl72 runs/dgx --report nvl72-dgx.html",
@@ -29,6 +31,16 @@ Options declare() {
   options.example("kvhaul compare runs/measured runs/simulated --json",
                   "how far a simulation is from the run it stands for");
   return options;
+}
+
+/// The file that an option names, if it is given.
+Result<std::optional<OutputFile>> create(const Options& options, const char* option,
+                                         const OutputRules& rules) {
+  const auto path = options.maybe_text(option);
+  if (!path) return std::optional<OutputFile>();
+  auto file = OutputFile::create(*path, rules);
+  if (!file) return file.error();
+  return std::optional(std::move(*file));
 }
 
 Result<std::vector<ComparedRun>> read(const std::vector<std::string>& directories) {
@@ -61,16 +73,23 @@ CommandResult run_compare(const Arguments& arguments) {
     return Error::bad_input("kvhaul compare: expected at most " +
                             std::to_string(compared_runs_max) + " run directories, found " +
                             std::to_string(directories.size()));
+  OutputRules rules{options.flag("force"), {}};
+  for (const std::string& directory : directories)
+    for (std::string& input : inputs_of_run(directory)) rules.inputs.push_back(std::move(input));
+  auto csv = create(options, "csv", rules);
+  if (!csv) return csv.error();
+  auto report = create(options, "report", rules);
+  if (!report) return report.error();
+  if (*csv && *report && (*csv)->is_file() && (*csv)->place() == (*report)->place())
+    return Error::bad_input("kvhaul compare: --csv and --report name one file, " + (*csv)->path());
   auto runs = read(directories);
   if (!runs) return runs.error();
-  if (const auto path = options.maybe_text("csv")) {
-    auto file = OutputFile::create(*path);
-    if (!file) return file.error();
-    file->text(compare_csv(*runs));
-    if (auto closed = file->close(); !closed) return closed.error();
+  if (*csv) {
+    (*csv)->text(compare_csv(*runs));
+    if (auto closed = (*csv)->close(); !closed) return closed.error();
   }
-  if (const auto path = options.maybe_text("report"))
-    if (auto wrote = write_compare_report(*path, *runs); !wrote) return wrote.error();
+  if (*report)
+    if (auto wrote = write_compare_report(std::move(**report), *runs); !wrote) return wrote.error();
   std::cout << (options.flag("json") ? compare_json(*runs) : compare_text(*runs));
   return 0;
 }

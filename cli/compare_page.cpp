@@ -67,7 +67,7 @@ std::string sentence(const std::vector<ComparedRun>& runs) {
 
 }  // namespace
 
-Result<void> write_compare_report(const std::string& path, const std::vector<ComparedRun>& runs) {
+Result<void> write_compare_report(OutputFile file, const std::vector<ComparedRun>& runs) {
   Json json;
   json["kind"] = "compare";
   json["runs"] = Json::array();
@@ -98,7 +98,7 @@ Result<void> write_compare_report(const std::string& path, const std::vector<Com
     }
     json["figures"].push_back(std::move(item));
   }
-  return report::write_page(path, {title, sentence(runs)}, json);
+  return report::write_page(std::move(file), {title, sentence(runs)}, json);
 }
 
 }  // namespace kvhaul::cli

@@ -9,6 +9,7 @@
 
 #include "cli/run_directory.h"
 #include "cli/transfer_pairs.h"
+#include "traces/output_file.h"
 
 namespace kvhaul::cli {
 
@@ -29,6 +30,6 @@ std::string compare_csv(const std::vector<ComparedRun>& runs);
 /// `transfer_pairs` of compare_json().
 nlohmann::ordered_json pairs_json(const TransferPairs& pairs);
 /// A report (docs/report.md); reads what else it needs from the run directories.
-Result<void> write_compare_report(const std::string& path, const std::vector<ComparedRun>& runs);
+Result<void> write_compare_report(OutputFile file, const std::vector<ComparedRun>& runs);
 
 }  // namespace kvhaul::cli

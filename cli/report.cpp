@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "cli/inputs.h"
 #include "cli/run_report.h"
 #include "cli/terminal.h"
 #include "report/page.h"
@@ -17,9 +18,10 @@ Options declare() {
       "report", "RUN [options]",
       "Writes report.html of a run directory anew, from the other files in it: for runs\n"
       "of an older kvhaul, or after a change of the page (docs/report.md).");
-  options.add()                                             //
-      ("run", po::value<std::string>(), "a run directory")  //
-      ("out,o", po::value<std::string>(), "write it there instead of RUN/report.html");
+  options.add()                                                                         //
+      ("run", po::value<std::string>(), "a run directory")                              //
+      ("out,o", po::value<std::string>(), "write it there instead of RUN/report.html")  //
+      ("force", po::bool_switch(), "write over the file that --out names");
   options.positional("run", 1);
   options.example("kvhaul report runs/dgx", "writes runs/dgx/report.html");
   return options;
@@ -39,8 +41,14 @@ CommandResult run_report(const Arguments& arguments) {
   auto data = read_report_data(directory);
   if (!data) return data.error();
   const std::string sentence = report::run_sentence(*data);
+  // RUN/report.html is kvhaul's own, and there to be written anew.
   const std::string out = options.maybe_text("out").value_or(directory + "/" + report_file);
-  if (auto wrote = report::write_page(out, {report::run_title(*data), sentence}, *data); !wrote)
+  const bool force = options.flag("force") || !options.maybe_text("out");
+  auto file = OutputFile::create(out, {force, inputs_of_run(directory)});
+  if (!file) return file.error();
+  if (auto wrote =
+          report::write_page(std::move(*file), {report::run_title(*data), sentence}, *data);
+      !wrote)
     return wrote.error();
   std::cout << printable(sentence) << "\n" << printable(out) << "\n";
   return 0;

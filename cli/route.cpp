@@ -4,13 +4,14 @@
 #include <iostream>
 
 #include "cli/command.h"
+#include "cli/inputs.h"
 #include "cli/route_drawing.h"
 #include "cli/terminal.h"
 #include "core/channel_plan.h"
 #include "core/unit_text.h"
 #include "report/cluster_picture.h"
 #include "scenarios/scenario.h"
-#include "serving/output_file.h"
+#include "traces/output_file.h"
 
 namespace kvhaul::cli {
 namespace po = boost::program_options;
@@ -107,13 +108,6 @@ std::vector<std::string> picture_lines(const Cluster& cluster, const std::vector
   return lines;
 }
 
-Result<void> write_picture(const std::string& path, const std::string& svg) {
-  auto file = OutputFile::create(path);
-  if (!file) return file.error();
-  file->text(svg);
-  return file->close();
-}
-
 }  // namespace
 
 CommandResult run_route(const Arguments& arguments) {
@@ -129,7 +123,8 @@ CommandResult run_route(const Arguments& arguments) {
        "a scenario file or name")                                                               //
       ("size", po::value<std::string>()->default_value("1 GiB"), "the size to give times for")  //
       ("all", po::bool_switch(), "every route by itself, with its hops")                        //
-      ("svg", po::value<std::string>(), "write a picture of the first route there");
+      ("svg", po::value<std::string>(), "write a picture of the first route there")             //
+      ("force", po::bool_switch(), "write over a file that is there");
   options.positional("from", 1);
   options.positional("to", 1);
   options.example("kvhaul route node0/gpu0 node1/gpu0", "between two DGX H100");
@@ -146,6 +141,12 @@ CommandResult run_route(const Arguments& arguments) {
   auto scenario = load_scenario(options.text("scenario"));
   if (!scenario) return scenario.error();
   const Cluster& cluster = scenario->cluster;
+  std::optional<OutputFile> picture;
+  if (const auto path = options.maybe_text("svg")) {
+    auto file = OutputFile::create(*path, {options.flag("force"), inputs_of(*scenario)});
+    if (!file) return file.error();
+    picture = std::move(*file);
+  }
   auto from = find_place(cluster, options.text("from"));
   if (!from) return from.error();
   auto to = find_place(cluster, options.text("to"));
@@ -202,7 +203,7 @@ CommandResult run_route(const Arguments& arguments) {
       std::cout << " (" << names.size() << " routes, such as " << names.front() << ")";
     std::cout << "\n";
   }
-  if (const auto path = options.maybe_text("svg")) {
+  if (picture) {
     if (groups.empty()) return Error::failed("--svg: there is no usable route to draw");
     const Route& route = *groups.front().second.front();
     const auto lines = picture_lines(cluster, routes, route,
@@ -210,10 +211,9 @@ CommandResult run_route(const Arguments& arguments) {
                                      *size, plan ? tier_of(*plan, route) : std::nullopt);
     const std::string title =
         cluster.places[*from].name + " to " + cluster.places[*to].name + ", " + scenario->name;
-    if (auto wrote = write_picture(*path, report::route_picture(cluster, route, title, lines));
-        !wrote)
-      return wrote.error();
-    std::cout << "\npicture of " << route.name << ": " << printable(*path) << "\n";
+    picture->text(report::route_picture(cluster, route, title, lines));
+    if (auto closed = picture->close(); !closed) return closed.error();
+    std::cout << "\npicture of " << route.name << ": " << printable(picture->path()) << "\n";
   }
   if (!all && groups.size() + refused.size() < routes.size())
     std::cout << "\n--all lists every route by itself\n";

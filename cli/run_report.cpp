@@ -118,7 +118,9 @@ std::vector<report::RunContext::Fault> described_faults(const faults::FaultScrip
 Result<void> write_run_report(const report::RunContext& context) {
   auto data = report::run_data(context);
   if (!data) return data.error();
-  return report::write_page(context.directory + "/" + report_file,
+  auto file = OutputFile::create(context.directory + "/" + report_file);
+  if (!file) return file.error();
+  return report::write_page(std::move(*file),
                             {report::run_title(*data), report::run_sentence(*data)}, *data);
 }
 

@@ -14,7 +14,7 @@
 #include "cli/sweep_table.h"
 #include "cli/terminal.h"
 #include "processes/mpi_exchange.h"
-#include "serving/output_file.h"
+#include "traces/output_file.h"
 
 namespace kvhaul::cli {
 namespace po = boost::program_options;
@@ -145,8 +145,9 @@ Result<void> make_folders(const Sweep& sweep) {
   return {};
 }
 
+/// A file of the sweep's own folder.
 Result<void> write_file(const std::string& path, const std::string& text) {
-  auto file = OutputFile::create(path);
+  auto file = OutputFile::create(path, {.force = true, .inputs = {}});
   if (!file) return file.error();
   file->text(text);
   return file->close();
@@ -231,9 +232,10 @@ CommandResult run(const Options& options, const Arguments& arguments, Exchange& 
     return ok.error();
   Arguments command = arguments;
   command.insert(command.begin(), "sweep");
-  if (auto ok =
-          write_sweep_report(sweep->out + "/" + report_file, command_text(command) + " --out DIR",
-                             sweep->keys, sweep->points, rows);
+  auto report = OutputFile::create(sweep->out + "/" + report_file, {.force = true, .inputs = {}});
+  if (!report) return report.error();
+  if (auto ok = write_sweep_report(std::move(*report), command_text(command) + " --out DIR",
+                                   sweep->keys, sweep->points, rows);
       !ok)
     return ok.error();
   if (!options.flag("quiet"))

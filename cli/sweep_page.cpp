@@ -130,7 +130,7 @@ std::optional<std::size_t> knee_of(const std::vector<double>& curve) {
   return farthest >= least ? std::optional(knee) : std::nullopt;
 }
 
-Result<void> write_sweep_report(const std::string& path, const std::string& command,
+Result<void> write_sweep_report(OutputFile file, const std::string& command,
                                 const std::vector<SweepKey>& keys,
                                 const std::vector<SweepPoint>& points,
                                 const std::vector<SweepRow>& rows) {
@@ -158,7 +158,7 @@ Result<void> write_sweep_report(const std::string& path, const std::string& comm
                               {"knees", knees_json(data["points"], line)}});
   std::string title = "sweep over";
   for (std::size_t k = 0; k < keys.size(); ++k) title += (k > 0 ? ", " : " ") + keys[k].path;
-  return report::write_page(path, {title, sentence_of(data, names, points, axis)}, data);
+  return report::write_page(std::move(file), {title, sentence_of(data, names, points, axis)}, data);
 }
 
 }  // namespace kvhaul::cli

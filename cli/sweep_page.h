@@ -8,6 +8,7 @@
 #include "cli/sweep_grid.h"
 #include "cli/sweep_table.h"
 #include "core/result.h"
+#include "traces/output_file.h"
 
 namespace kvhaul::cli {
 
@@ -17,7 +18,7 @@ namespace kvhaul::cli {
 std::optional<std::size_t> knee_of(const std::vector<double>& curve);
 
 /// `command` makes the sweep again. Rows and points have the same order.
-Result<void> write_sweep_report(const std::string& path, const std::string& command,
+Result<void> write_sweep_report(OutputFile file, const std::string& command,
                                 const std::vector<SweepKey>& keys,
                                 const std::vector<SweepPoint>& points,
                                 const std::vector<SweepRow>& rows);

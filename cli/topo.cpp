@@ -1,12 +1,11 @@
 // kvhaul topo: what this machine has, as a scenario file; and as a table on standard error.
-#include <filesystem>
 #include <iostream>
 
 #include "cli/command.h"
 #include "cli/terminal.h"
 #include "core/unit_text.h"
 #include "machine/topo_scenario.h"
-#include "serving/output_file.h"
+#include "traces/output_file.h"
 
 namespace kvhaul::cli {
 namespace po = boost::program_options;
@@ -118,15 +117,16 @@ CommandResult run_topo(const Arguments& arguments) {
     if (model == nullptr) return unknown_choice("--model", *name, names);
   }
   const auto out = options.maybe_text("out");
-  std::error_code status;  // what cannot be looked at cannot be created either, which is said then
-  if (out && std::filesystem::exists(*out, status) && !options.flag("force"))
-    return Error::bad_input("kvhaul topo: " + *out + " is there already; --force writes over it");
+  std::optional<OutputFile> file;
+  if (out) {
+    auto created = OutputFile::create(*out, {options.flag("force"), {}});
+    if (!created) return created.error();
+    file = std::move(*created);
+  }
 
   const Machine machine = read_machine();
   const std::string text = topo_scenario(machine, model != nullptr ? *model : model_for(machine));
-  if (out) {
-    auto file = OutputFile::create(*out);
-    if (!file) return file.error();
+  if (file) {
     file->text(text);
     if (auto closed = file->close(); !closed) return closed.error();
   } else {

@@ -1,6 +1,5 @@
 // kvhaul trace: describe, convert, cut, scale or generate request traces.
 #include <charconv>
-#include <filesystem>
 #include <iostream>
 
 #include "cli/command.h"
@@ -40,16 +39,25 @@ Result<TraceReaderPtr> open_input(const Options& options) {
   return open_trace(options.text("in"), format);
 }
 
-CommandResult write_output(const Options& options, TraceReader& reader) {
+/// The options of every action that writes a trace.
+void add_output(Options& options) {
+  options.add()                                        //
+      ("out", po::value<Text>(), "the file to write")  //
+      ("force", po::bool_switch(), "write over a file that is there");
+  options.positional("out", 1);
+}
+
+/// `inputs` are the files that the action reads.
+CommandResult write_output(const Options& options, TraceReader& reader,
+                           std::vector<std::string> inputs) {
   if (!options.maybe_text("out"))
     return Error::bad_input("kvhaul trace: expected a file to write; see --help");
   const std::string out = options.text("out");
-  std::error_code status;  // that one is not there is no error here
-  if (options.maybe_text("in") && (*options.maybe_text("in") == out ||
-                                   std::filesystem::equivalent(options.text("in"), out, status)))
-    return Error::bad_input("kvhaul trace: " + out + " is both read and written");
-  if (auto wrote = write_trace(reader, out); !wrote) return wrote.error();
-  std::cout << out << ": " << describe_counts(reader.counts()) << "\n";
+  const OutputRules rules{options.flag("force"), std::move(inputs)};
+  if (auto wrote = write_trace(reader, out, rules); !wrote) return wrote.error();
+  // Where the trace itself goes to standard output this would stand behind its rows.
+  (out.starts_with("/dev/") ? std::cerr : std::cout)
+      << out << ": " << describe_counts(reader.counts()) << "\n";
   return 0;
 }
 
@@ -97,27 +105,25 @@ CommandResult convert(const Arguments& arguments) {
   Options options("trace convert", "FILE OUT [options]",
                   "Writes any trace in kvhaul's own format (docs/traces.md).");
   add_input(options);
-  options.add()("out", po::value<Text>(), "the file to write");
-  options.positional("out", 1);
+  add_output(options);
   options.example("kvhaul trace convert conv.csv conv.kvhaul.csv", "exact to the nanosecond");
   auto go_on = options.parse(arguments);
   if (!go_on) return go_on.error();
   if (!*go_on) return 0;
   auto reader = open_input(options);
   if (!reader) return reader.error();
-  return write_output(options, **reader);
+  return write_output(options, **reader, {options.text("in")});
 }
 
 CommandResult cut(const Arguments& arguments) {
   Options options("trace cut", "FILE OUT [options]",
                   "Writes the part of a trace that arrives in a stretch of time.");
   add_input(options);
+  add_output(options);
   options.add()                                                                                  //
-      ("out", po::value<Text>(), "the file to write")                                            //
       ("from", po::value<Text>()->default_value("0 s"), "from this time on; it becomes time 0")  //
       ("to", po::value<Text>(), "up to this time; else to the end")                              //
       ("limit,n", po::value<Text>(), "at most N requests");
-  options.positional("out", 1);
   options.example("kvhaul trace cut conv.csv ten-minutes.csv --from '10 min' --to '20 min'",
                   "ten minutes of it");
   auto go_on = options.parse(arguments);
@@ -140,18 +146,17 @@ CommandResult cut(const Arguments& arguments) {
     if (!limit) return limit.error();
     part = limit_requests(std::move(*part), *limit);
   }
-  return write_output(options, **part);
+  return write_output(options, **part, {options.text("in")});
 }
 
 CommandResult scale(const Arguments& arguments) {
   Options options("trace scale", "FILE OUT [options]", "Writes a trace with other arrival times.");
   add_input(options);
+  add_output(options);
   options.add()                                                                           //
-      ("out", po::value<Text>(), "the file to write")                                     //
       ("speedup", po::value<Text>()->default_value("1"), "divide arrival times by this")  //
       ("spread-batches", po::bool_switch(),
        "spread requests of one timestamp over the gap after it");
-  options.positional("out", 1);
   options.example("kvhaul trace scale conv.csv double.csv --speedup 2", "twice the load");
   auto go_on = options.parse(arguments);
   if (!go_on) return go_on.error();
@@ -164,7 +169,7 @@ CommandResult scale(const Arguments& arguments) {
   if (options.flag("spread-batches")) scaled = spread_batches(std::move(scaled));
   auto faster = speed_up(std::move(scaled), *speedup);
   if (!faster) return faster.error();
-  return write_output(options, **faster);
+  return write_output(options, **faster, {options.text("in")});
 }
 
 /// "lognormal:1000:0.9:8000" and the like: a shape and its numbers.
@@ -208,8 +213,8 @@ CommandResult generate(const Arguments& arguments) {
       "trace generate", "OUT [options]",
       "Writes a synthetic trace, from distributions or from ServeGen's fitted clients. The\n"
       "same options and seed give the same trace everywhere.");
+  add_output(options);
   options.add()                                                                      //
-      ("out", po::value<Text>(), "the file to write")                                //
       ("requests,n", po::value<Text>()->default_value("1000"), "how many requests")  //
       ("arrivals", po::value<Text>()->default_value("poisson"),
        "poisson, gamma, weibull or batches")                                  //
@@ -229,7 +234,6 @@ CommandResult generate(const Arguments& arguments) {
       ("servegen", po::value<std::vector<Text>>()->composing(),
        "a ServeGen client, TRACE.csv:DATASET.json; may be repeated")  //
       ("seed", po::value<Text>()->default_value("1"), "of the random numbers");
-  options.positional("out", 1);
   options.example("kvhaul trace generate chat.csv -n 200 --rate 5.5 --shared 0.4",
                   "chat-like, Poisson");
   options.example(
@@ -248,12 +252,15 @@ CommandResult generate(const Arguments& arguments) {
   const std::vector<std::string> clients = options.texts("servegen");
   if (!clients.empty()) {
     std::vector<TraceReaderPtr> readers;
+    std::vector<std::string> inputs;
     for (std::size_t i = 0; i < clients.size(); ++i) {
       const std::size_t colon = clients[i].rfind(':');
       if (colon == std::string::npos)
         return Error::bad_input("--servegen: expected TRACE.csv:DATASET.json, found '" +
                                 clients[i] + "'");
-      auto client = load_servegen_client(clients[i].substr(0, colon), clients[i].substr(colon + 1));
+      inputs.push_back(clients[i].substr(0, colon));
+      inputs.push_back(clients[i].substr(colon + 1));
+      auto client = load_servegen_client(inputs[2 * i], inputs[2 * i + 1]);
       if (!client) return client.error();
       auto reader = generate_servegen(std::move(*client), {.seed = *seed + i});
       if (!reader) return reader.error();
@@ -263,7 +270,7 @@ CommandResult generate(const Arguments& arguments) {
     if (!merged) return merged.error();
     TraceReaderPtr all = options.has("requests") ? limit_requests(std::move(*merged), *requests)
                                                  : std::move(*merged);
-    return write_output(options, *all);
+    return write_output(options, *all, std::move(inputs));
   }
 
   GeneratorOptions generator;
@@ -307,7 +314,7 @@ CommandResult generate(const Arguments& arguments) {
   }
   auto reader = generate_trace(std::move(generator));
   if (!reader) return reader.error();
-  return write_output(options, **reader);
+  return write_output(options, **reader, {});
 }
 
 }  // namespace

@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "report/assets.h"
-#include "serving/output_file.h"
+#include "traces/output_file.h"
 
 namespace kvhaul::report {
 namespace {
@@ -69,12 +69,9 @@ std::string page_text(const Page& page, const nlohmann::ordered_json& data) {
   return out;
 }
 
-Result<void> write_page(const std::string& path, const Page& page,
-                        const nlohmann::ordered_json& data) {
-  auto file = OutputFile::create(path);
-  if (!file) return file.error();
-  file->text(page_text(page, data));
-  return file->close();
+Result<void> write_page(OutputFile file, const Page& page, const nlohmann::ordered_json& data) {
+  file.text(page_text(page, data));
+  return file.close();
 }
 
 }  // namespace kvhaul::report

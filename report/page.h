@@ -7,6 +7,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "core/result.h"
+#include "traces/output_file.h"
 
 namespace kvhaul::report {
 
@@ -17,9 +18,8 @@ struct Page {
 
 /// `data` has a key `kind`: run, compare or sweep; page/main.js gives it to who draws that.
 std::string page_text(const Page& page, const nlohmann::ordered_json& data);
-/// Writes it to a file; fails when that cannot be written.
-Result<void> write_page(const std::string& path, const Page& page,
-                        const nlohmann::ordered_json& data);
+/// Writes it to a file and closes that; fails when it cannot be written.
+Result<void> write_page(OutputFile file, const Page& page, const nlohmann::ordered_json& data);
 
 /// Text between tags, or in an attribute.
 std::string html_text(const std::string& text);

@@ -18,7 +18,7 @@
 #include "core/scheduler.h"
 #include "serving/chunk_sample.h"
 #include "serving/link_meter.h"
-#include "serving/output_file.h"
+#include "traces/output_file.h"
 #include "serving/queue_meter.h"
 #include "serving/replay_config.h"
 #include "serving/replay_result.h"

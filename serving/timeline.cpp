@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "core/unit_text.h"
-#include "serving/output_file.h"
+#include "traces/output_file.h"
 
 namespace kvhaul {
 namespace {

@@ -2,35 +2,36 @@
 // same requests.
 #pragma once
 
-#include <fstream>
 #include <string>
 
 #include "core/result.h"
+#include "traces/output_file.h"
 #include "traces/trace.h"
 
 namespace kvhaul {
 
 class TraceWriter {
  public:
-  /// Replaces the file. Fails where it cannot be written.
-  static Result<TraceWriter> create(const std::string& path, const TraceInfo& info);
+  /// Fails where that file may not be written (traces/output_file.h).
+  static Result<TraceWriter> create(const std::string& path, const TraceInfo& info,
+                                    const OutputRules& rules = {});
 
   Result<void> write(const TraceRequest& request);
-  /// Writes what is buffered. Only after this has succeeded is the file known to be whole.
-  Result<void> close();
+  /// Only after this has succeeded is there a file of that name, and whole.
+  Result<void> close() { return file_.close(); }
 
  private:
-  TraceWriter(const std::string& path, std::ofstream file, bool has_arrivals)
-      : path_(path), file_(std::move(file)), has_arrivals_(has_arrivals) {}
-  Result<void> written();
+  TraceWriter(OutputFile file, bool has_arrivals)
+      : file_(std::move(file)), has_arrivals_(has_arrivals) {}
 
-  std::string path_;
-  std::ofstream file_;
+  OutputFile file_;
   bool has_arrivals_;
   std::string row_;
 };
 
-/// The rest of `reader` into a file.
-Result<void> write_trace(TraceReader& reader, const std::string& path);
+/// The rest of `reader` into a file. Where that fails nothing is left of it, and what stood there
+/// before stands there still.
+Result<void> write_trace(TraceReader& reader, const std::string& path,
+                         const OutputRules& rules = {});
 
 }  // namespace kvhaul

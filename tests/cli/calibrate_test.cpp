@@ -132,9 +132,9 @@ TEST_F(Calibrate, RefusesBeforeItWorks) {
   EXPECT_EQ(refused(2, {"calibrate"}),
             "kvhaul: kvhaul calibrate: expected --scenario FILE; see 'kvhaul calibrate --help'");
   EXPECT_EQ(refused(2, {"calibrate", "-s", "one.yaml", "-o", "one.yaml"}),
-            "kvhaul: --out: one.yaml is there; --force writes over it");
+            "kvhaul: one.yaml is read by this command and not written over; give another name");
   EXPECT_EQ(refused(2, {"calibrate", "-s", "one.yaml", "-o", "no/where.yaml"}),
-            "kvhaul: --out: there is no folder no");
+            "kvhaul: no/where.yaml: cannot be created: No such file or directory");
   EXPECT_EQ(refused(2, {"calibrate", "-s", "one.yaml", "--repeats", "0"}),
             "kvhaul: --repeats: expected a whole number from 1 to 1000, found '0'");
   EXPECT_EQ(refused(2, {"calibrate", "-s", "one.yaml", "--segment", "4 KiB"}),

@@ -23,7 +23,7 @@ TEST_F(Topo, WritesAFileOnceUnlessForced) {
   EXPECT_EQ(ran.out, "");
   EXPECT_NE(text("here.yaml").find("\nmodel: llama-3.1-70b\n"), std::string::npos);
   EXPECT_EQ(refused(2, {"topo", "-o", "here.yaml"}),
-            "kvhaul: kvhaul topo: here.yaml is there already; --force writes over it");
+            "kvhaul: here.yaml is there already; --force writes over it");
   EXPECT_NE(text("here.yaml").find("\nmodel: llama-3.1-70b\n"), std::string::npos);
   EXPECT_EQ(run({"topo", "-o", "here.yaml", "--model", "qwen2.5-7b", "--force"}).code, 0);
   EXPECT_NE(text("here.yaml").find("\nmodel: qwen2.5-7b\n"), std::string::npos);

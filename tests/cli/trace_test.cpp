@@ -1,4 +1,6 @@
 // kvhaul trace: describe, convert, cut, scale and generate.
+#include <sys/stat.h>
+
 #include "tests/cli/program.h"
 
 namespace kvhaul::test {
@@ -35,10 +37,11 @@ TEST_F(TraceCommand, EverySampleSurvivesConversion) {
   for (const auto& entry : std::filesystem::directory_iterator(source("traces/samples"))) {
     const std::string name = entry.path().filename().string();
     if (!entry.is_regular_file() || name == "README.md" || name.starts_with(".")) continue;
-    std::vector<std::string> convert = {"trace", "convert", entry.path().string(), "a.csv"};
+    std::vector<std::string> convert = {"trace", "convert", entry.path().string(), "a.csv",
+                                        "--force"};
     if (name.starts_with("mooncake")) convert.insert(convert.end(), {"--format", "mooncake"});
     ASSERT_EQ(run(convert).code, 0) << name;
-    ASSERT_EQ(run({"trace", "convert", "a.csv", "b.csv"}).code, 0) << name;
+    ASSERT_EQ(run({"trace", "convert", "a.csv", "b.csv", "--force"}).code, 0) << name;
     EXPECT_EQ(text("a.csv"), text("b.csv")) << name;
   }
 }
@@ -47,13 +50,13 @@ TEST_F(TraceCommand, CutAndScale) {
   write("t.csv", three);
   EXPECT_EQ(run({"trace", "cut", "t.csv", "a.csv", "--from", "1 s", "--to", "3 s"}).code, 0);
   EXPECT_EQ(text("a.csv"), std::string(header) + "1.000000000,200,20,\n");
-  EXPECT_EQ(run({"trace", "cut", "t.csv", "a.csv", "-n", "1"}).code, 0);
+  EXPECT_EQ(run({"trace", "cut", "t.csv", "a.csv", "-n", "1", "--force"}).code, 0);
   EXPECT_EQ(text("a.csv"), std::string(header) + "0.000000000,100,10,\n");
   EXPECT_EQ(run({"trace", "scale", "t.csv", "b.csv", "--speedup", "2"}).code, 0);
   EXPECT_EQ(run({"trace", "scale", "b.csv", "c.csv", "--speedup", "0.5"}).code, 0);
   EXPECT_EQ(text("b.csv"), std::string(header) +
                                "0.000000000,100,10,\n1.000000000,200,20,\n2.250000000,300,30,\n");
-  EXPECT_EQ(run({"trace", "convert", "t.csv", "a.csv"}).code, 0);
+  EXPECT_EQ(run({"trace", "convert", "t.csv", "a.csv", "--force"}).code, 0);
   EXPECT_EQ(text("c.csv"), text("a.csv"));
 }
 
@@ -97,14 +100,83 @@ TEST_F(TraceCommand, NothingHalfMadeIsLeft) {
   refused(2, {"trace", "describe", "t.csv"});
 }
 
+TEST_F(TraceCommand, WhatIsThereStaysThereWithoutForce) {
+  write("t.csv", three);
+  write("bad.csv", std::string(three) + "5,broken,1\n");
+  const std::vector<std::vector<std::string>> writers = {
+      {"trace", "convert", "t.csv", "keep.csv"},
+      {"trace", "cut", "t.csv", "keep.csv"},
+      {"trace", "scale", "t.csv", "keep.csv"},
+      {"trace", "generate", "keep.csv", "-n", "3"}};
+  for (const auto& writer : writers) {
+    write("keep.csv", "mine");
+    EXPECT_EQ(refused(2, writer), "kvhaul: keep.csv is there already; --force writes over it");
+    EXPECT_EQ(text("keep.csv"), "mine");
+    auto forced = writer;
+    forced.push_back("--force");
+    EXPECT_EQ(run(forced).code, 0);
+    EXPECT_TRUE(text("keep.csv").starts_with("# kvhaul trace 1")) << text("keep.csv");
+  }
+  write("keep.csv", "mine");
+  refused(2, {"trace", "convert", "bad.csv", "keep.csv", "--force"});
+  EXPECT_EQ(text("keep.csv"), "mine");
+}
+
+TEST_F(TraceCommand, AnInputIsNeverWrittenOverByWhateverName) {
+  write("t.csv", three);
+  write("bad.csv", std::string(three) + "5,broken,1\n");
+  std::filesystem::create_directory(folder() / "sub");
+  std::filesystem::create_symlink("t.csv", folder() / "link.csv");
+  std::filesystem::create_hard_link(folder() / "t.csv", folder() / "hard.csv");
+  for (const char* name : {"t.csv", "./t.csv", "sub/../t.csv", "link.csv", "hard.csv"}) {
+    const std::string error = refused(2, {"trace", "convert", "t.csv", name, "--force"});
+    EXPECT_NE(error.find("is read by this command"), std::string::npos) << error;
+    EXPECT_EQ(text("t.csv"), three);
+  }
+  refused(2, {"trace", "convert", "link.csv", "t.csv", "--force"});
+  write("c-trace.csv", "x");
+  write("c-data.json", "{}");
+  refused(2,
+          {"trace", "generate", "c-data.json", "--servegen", "c-trace.csv:c-data.json", "--force"});
+  EXPECT_EQ(text("c-data.json"), "{}");
+}
+
+TEST_F(TraceCommand, LinksStayLinksAndPermissionsStay) {
+  write("t.csv", three);
+  write("real.csv", "mine");
+  std::filesystem::permissions(folder() / "real.csv", std::filesystem::perms(0640));
+  std::filesystem::create_symlink("real.csv", folder() / "link.csv");
+  std::filesystem::create_symlink("new.csv", folder() / "nowhere.csv");
+  ASSERT_EQ(run({"trace", "convert", "t.csv", "link.csv", "--force"}).code, 0);
+  ASSERT_EQ(run({"trace", "convert", "t.csv", "nowhere.csv"}).code, 0);
+  EXPECT_TRUE(std::filesystem::is_symlink(folder() / "link.csv"));
+  EXPECT_TRUE(std::filesystem::is_symlink(folder() / "nowhere.csv"));
+  EXPECT_EQ(text("real.csv"), text("new.csv"));
+  EXPECT_TRUE(text("new.csv").starts_with("# kvhaul trace 1"));
+  EXPECT_EQ(std::filesystem::status(folder() / "real.csv").permissions(),
+            std::filesystem::perms(0640));
+}
+
+TEST_F(TraceCommand, StandardOutputAndPipesAreWrittenAsTheyAre) {
+  write("t.csv", three);
+  ASSERT_EQ(run({"trace", "convert", "t.csv", "a.csv"}).code, 0);
+  const Ran ran = run({"trace", "convert", "t.csv", "/dev/stdout"});  // a file, in this test
+  EXPECT_EQ(ran.code, 0);
+  EXPECT_EQ(ran.out, text("a.csv"));
+  EXPECT_EQ(ran.err, "/dev/stdout: 3 rows, 3 requests\n");
+  ASSERT_EQ(mkfifo((folder() / "pipe").c_str(), 0600), 0);
+  const pid_t child = start({"trace", "convert", "t.csv", "pipe"});
+  EXPECT_EQ(text("pipe"), text("a.csv"));
+  EXPECT_EQ(finish(child).code, 0);
+}
+
 TEST_F(TraceCommand, BadFilesAndTimes) {
   write("t.csv", three);
   refused(2, {"trace", "describe", "none.csv"});
   refused(2, {"trace", "describe"});
   refused(2, {"trace", "convert", "t.csv"});
   EXPECT_EQ(refused(2, {"trace", "convert", "t.csv", "t.csv"}),
-            "kvhaul: kvhaul trace: t.csv is both read and written");
-  refused(2, {"trace", "convert", "t.csv", "./t.csv"});
+            "kvhaul: t.csv is read by this command and not written over; give another name");
   EXPECT_EQ(text("t.csv"), three);
   EXPECT_NE(refused(2, {"trace", "cut", "t.csv", "a.csv", "--from", "3"}).find("--from: expected"),
             std::string::npos);

@@ -87,7 +87,7 @@ TEST(Writer, SaysWhenItCannotWrite) {
   ASSERT_FALSE(nowhere);
   EXPECT_EQ(nowhere.error().kind, ErrorKind::bad_input);
   EXPECT_EQ(nowhere.error().message,
-            "cannot write '/nonexistent/trace.csv': No such file or directory");
+            "/nonexistent/trace.csv: cannot be created: No such file or directory");
 }
 
 TEST(Writer, SaysWhenTheDiskIsFull) {
@@ -95,7 +95,7 @@ TEST(Writer, SaysWhenTheDiskIsFull) {
   const Result<void> wrote =
       write_trace(**open_trace(sample("vidur.csv"), std::nullopt), "/dev/full");
   ASSERT_FALSE(wrote);
-  EXPECT_EQ(wrote.error().message, "cannot write '/dev/full': No space left on device");
+  EXPECT_EQ(wrote.error().message, "/dev/full: could not be written: No space left on device");
 }
 
 TEST(Writer, HandsOnAReadError) {
@@ -105,6 +105,7 @@ TEST(Writer, HandsOnAReadError) {
   const Result<void> wrote = write_trace(**reader, path.string());
   ASSERT_FALSE(wrote);
   EXPECT_EQ(wrote.error().message.substr(0, 4), "t:4:");
+  EXPECT_FALSE(std::filesystem::exists(path.string()));
 }
 
 }  // namespace

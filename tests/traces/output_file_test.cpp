@@ -1,5 +1,5 @@
 // Files of a run: how numbers are written, and that a full disk is reported.
-#include "serving/output_file.h"
+#include "traces/output_file.h"
 
 #include <functional>
 
