@@ -222,5 +222,103 @@ TEST(EventLog, AFullDiskIsReported) {
   EXPECT_FALSE(writer.close());
 }
 
+/// Every kind of record, byte by byte as docs/event-log.md has it: writer and reader agree about
+/// anything that both leave out, and verify cannot see what is not there.
+TEST(EventLog, EveryRecordStandsThereAsTheFormatHasIt) {
+  const std::vector<SchedulerSetup> setups = {test::one_pair(1), test::one_pair(1)};
+  std::vector<std::uint8_t> log, empty;
+  const auto into = [](std::vector<std::uint8_t>& out) {
+    return [&out](std::span<const std::uint8_t> bytes) {
+      out.insert(out.end(), bytes.begin(), bytes.end());
+      return true;
+    };
+  };
+  ASSERT_TRUE(EventLogWriter(setups, into(empty)).close());
+  const auto id = [](std::uint64_t slot, std::uint64_t generation) {
+    return generation << 32 | slot;
+  };
+  EventLogWriter writer(setups, into(log));
+  DecisionMark mark;
+  const auto decide = [&](const Actions& actions) {
+    mark = {};
+    writer.decisions(actions, mark);
+    writer.decisions(actions.timer_ns == never_ns ? actions : Actions{}, mark);  // nothing is new
+  };
+
+  const std::vector<Descriptor> one = {{10, 20, 30}}, two = {{100, 200, 50}, {150, 300, 60}};
+  writer.submit(1, 1000,
+                {.pair = 0,
+                 .source_segment = 3,
+                 .target_segment = 4,
+                 .priority = Priority::high,
+                 .deadline_ns = 1500,
+                 .tag = 5,
+                 .descriptors = one});
+  Actions actions;
+  actions.posts.push_back({2, {.chunk = id(0, 0), .bytes = 30, .piece_count = 1, .piece = one[0]}});
+  actions.timer_ns = 5000;
+  writer.decisions(actions, mark);
+  writer.complete(1, 1200, {2, Outcome::ok, id(0, 0), 1000, 1010, 1190, 30});
+  actions.clear();
+  actions.ends.push_back({.id = id(0, 1), .chunks = 1});
+  decide(actions);
+  writer.submit(1, 1200, {.pair = 0, .priority = Priority::low, .tag = 4, .descriptors = two});
+  actions.clear();
+  actions.posts.push_back({1,
+                           {.chunk = id(0, 2),
+                            .bytes = 110,
+                            .piece_count = 2,
+                            .gather = Gather::pack,
+                            .piece = two[0],
+                            .pieces = two.data()}});
+  actions.messages.push_back({.from = 0, .to = 7, .kind = 1, .place = 3, .value = 300});
+  decide(actions);
+  writer.timer(0, 1201);
+  writer.cancel(0, 1201, id(2, 3));
+  actions.clear();
+  actions.cancels.push_back({5, id(1, 4)});
+  actions.ends.push_back({.id = id(2, 3),
+                          .outcome = TransferOutcome::cancelled,
+                          .fallback_tier = 1,
+                          .chunks = 3,
+                          .resent_chunks = 2,
+                          .resent_bytes = 200});
+  decide(actions);
+  writer.channel_change(0, 1201, {4, false});
+  writer.channel_change(0, 1201, {4, true});
+  writer.credit(0, 1201, {.from = 1, .to = 0, .kind = 4, .place = 9, .value = 128});
+  writer.complete(0, 1201, {3, Outcome::path_failed, id(1, 4), 1100, 1150, 1201, 0});
+  ASSERT_TRUE(writer.close());
+
+  // Varints of 7 bits, lowest first; differences doubled, less one where they are negative.
+  const std::vector<std::uint8_t> records = {
+      0x41, 0x01, 0xe8, 0x07, 0x00, 0x00, 3,    4,  // submit of one piece, scheduler 1, +1000 ns
+      0x01, 0xe8, 0x07, 0x0a, 0x14, 0x28, 0x3c,     // due in 500, tag +5, 10, 20, 30
+      0x38, 2,    0,                                // post of the whole, as expected
+      0x0c, 0xc0, 0x3e,                             // arm, in 4000
+      0x53, 0xc8, 0x01, 0,    0x14, 0x13,           // complete as posted, +200; 10 later, 10 ago
+      0x1a, 0,                                      // a plain end
+      0x31, 0,    2,    0,    0,    0,    0x01, 2,  // submit, same time; low, not due, tag -1, two
+      0xb4, 0x01, 0xe8, 0x02, 0x28, 0,    0x64, 0x14, 0x88,
+      1,    0,    2,    2,    0,    0,    0x6e,  // post, packed, generation 2, 110 bytes
+      0x0b, 7,    1,    3,    0xac, 0x02,        // message
+      0x06, 0,    1,                             // timer of scheduler 0, +1
+      0x32, 2,    3,                             // cancel
+      0x09, 5,    1,    4,                       // cancel chunk
+      0x0a, 2,    3,    1,    1,    3,    2,    0xc8, 0x01,  // an end that is not plain
+      0x34, 4,    0,    0x34, 4,    1,                       // channel changes
+      0x35, 1,    0,    4,    9,    0x80, 0x01,              // credit
+      0x33, 1,    4,    3,    3,    0xc9, 0x01, 0x64, 0,     // complete, not as posted
+      0x0f, 16};                                             // end mark, 16 records
+  // Of the empty log the last 10 bytes are its end mark, number of records and checksum.
+  const std::size_t head = empty.size() - 10;
+  ASSERT_GT(log.size(), head + 8);
+  EXPECT_EQ(
+      std::vector<std::uint8_t>(log.begin() + static_cast<std::ptrdiff_t>(head), log.end() - 8),
+      records);
+  EXPECT_EQ(empty[head], 0x0f);
+  EXPECT_EQ(empty[head + 1], 0);
+}
+
 }  // namespace
 }  // namespace kvhaul
