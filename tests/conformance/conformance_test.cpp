@@ -226,11 +226,16 @@ TEST_P(Conformance, WhatDoesNotFitIsInvalidAndTouchesNothing) {
                                   piece(0, 0, 8),
                                   piece(0, 0, 8),
                                   piece(0, 0, 0)};
-  wrong[3].target_segment = 1000;
-  wrong[4].bytes = 9;  // does not equal its piece
+  wrong[3].target_segment = static_cast<SegmentId>(segments_.size());  // the first that is not
+  wrong[4].bytes = 9;                                                  // does not equal its piece
   for (const ChunkPost& chunk : wrong) post(0, chunk);
   run_until(wrong.size());
   for (const Completion& completion : seen_) EXPECT_EQ(completion.outcome, Outcome::invalid);
+  // Nothing of them moves later, either.
+  backend_->wait(backend_->now() + 1 * ms_ns);
+  BackendEvents events;
+  backend_->progress(events);
+  EXPECT_TRUE(events.completions.empty());
   if (!backend_->moves_bytes()) return;
   EXPECT_EQ(backend_->checksum(segments_[1], 0, segment_bytes), sum);
 }
@@ -330,6 +335,25 @@ TEST_P(Conformance, PayloadCallsAgree) {
   backend_->fill(segments_[3], 8192, 4096, 2);
   EXPECT_NE(backend_->checksum(segments_[2], 0, 4096),
             backend_->checksum(segments_[3], 8192, 4096));
+}
+
+TEST_P(Conformance, ManyRangesAreAsManyCalls) {
+  SKIP_WITHOUT_PAYLOAD();
+  const std::vector<SegmentRange> ranges = {{0, 4096, 11}, {10'000, 777, 12}, {20'000, 1, 13}};
+  backend_->fill(segments_[2], 0, 30'000, 1);
+  backend_->fill_ranges(segments_[2], ranges);
+  for (const SegmentRange& range : ranges)
+    backend_->fill(segments_[3], range.offset, range.length, range.seed);
+  std::vector<std::uint64_t> sums(3, 0), later(3, 0);
+  backend_->checksum_ranges(segments_[2], ranges, sums);
+  const std::uint64_t number = backend_->begin_checksums(segments_[2], ranges, later);
+  const TimeNs end = backend_->now() + 30 * s_ns;
+  while (backend_->checksums_done() < number && backend_->now() < end)
+    backend_->wait(backend_->now() + 1 * ms_ns);
+  EXPECT_GE(backend_->checksums_done(), number);
+  EXPECT_EQ(later, sums);
+  for (std::size_t i = 0; i < ranges.size(); ++i)
+    EXPECT_EQ(sums[i], backend_->checksum(segments_[3], ranges[i].offset, ranges[i].length)) << i;
 }
 
 TEST_P(Conformance, MemoryThatIsNotThereIsSaidToBeMissing) {

@@ -2,9 +2,11 @@
 // nanosecond on every link unless said otherwise.
 #include <gtest/gtest.h>
 
+#include "backends/emulated/emulated.h"
 #include "backends/emulated/queued_wire.h"
 #include "backends/modelled/channel_queues.h"
 #include "backends/modelled/control_plane.h"
+#include "backends/modelled/virtual_backend.h"
 #include "tests/support/setups.h"
 
 namespace kvhaul::emulated {
@@ -297,6 +299,218 @@ TEST_F(EmulatedLinks, WhatHasLeftItsChannelLands) {
   EXPECT_EQ(landed(), (Times{1500}));
 }
 
+TEST_F(EmulatedLinks, WhatLandsTogetherComesInPostingOrder) {
+  for (LinkId link = 0; link < 4; ++link) channel(0, {link}, {.fixed_ns = 500});
+  for (ChannelId id = 0; id < 4; ++id) channel(2, {id}, {.fixed_ns = 900});
+  for (const ChannelId id : {3u, 1u, 0u, 2u}) post(id, 1000, 0);
+  for (const ChannelId id : {7u, 4u}) post(id, 10, 1000);
+  // 1500: the first four; 1910: the two, of which the later one left its link no later.
+  std::vector<ChannelQueues::Landing> landings;
+  model().advance(1499, landings);
+  EXPECT_TRUE(landings.empty());
+  model().advance(3000, landings);
+  ASSERT_EQ(landings.size(), 6u);
+  for (std::uint32_t i = 0; i < 6; ++i) EXPECT_EQ(landings[i].ticket, i);
+  EXPECT_EQ(landings[3].done_ns, 1500);
+  EXPECT_EQ(landings[5].done_ns, 1910);
+  EXPECT_EQ(landings[3].started_ns, 0);
+  EXPECT_EQ(landings[5].started_ns, 1000);
+}
+
+TEST_F(EmulatedLinks, LandingsComeInOrderOfTimeWhateverTheLatency) {
+  channel(0, {0}, {.fixed_ns = 5000});
+  channel(2, {1}, {.fixed_ns = 100});
+  channel(2, {2});
+  post(0, 1000, 0);
+  post(1, 1000, 0);
+  post(2, 1100, 0);
+  std::vector<ChannelQueues::Landing> landings;
+  model().advance(10'000, landings);
+  ASSERT_EQ(landings.size(), 3u);
+  // At 1100 the third leaves its link, where it has landed, and the second lands; then the first.
+  EXPECT_EQ(landings[0].ticket, 2u);
+  EXPECT_EQ(landings[1].ticket, 1u);
+  EXPECT_EQ(landings[2].ticket, 0u);
+}
+
+TEST_F(EmulatedLinks, AChunkStartsWhenItsPostIsThroughAndItsChannelFree) {
+  channel(0, {0}, {.post_ns = 30});
+  post(0, 1000, 5);
+  post(0, 1000, 5);
+  std::vector<ChannelQueues::Landing> landings;
+  model().advance(10'000, landings);
+  ASSERT_EQ(landings.size(), 2u);
+  EXPECT_EQ(landings[0].started_ns, 35);
+  EXPECT_EQ(landings[1].started_ns, 1035);
+}
+
+TEST_F(EmulatedLinks, NothingOfACancelledChunkIsLeftWhenItsTicketIsUsedAgain) {
+  channel(0, {0}, {.post_ns = 300});
+  ChunkPost chunk;
+  chunk.bytes = 1000;
+  chunk.piece_count = 1;
+  next_ticket_ = 1;
+  model().post(0, 0, chunk, 0);  // its post is through at 300
+  EXPECT_TRUE(model().cancel(0, 100));
+  model().post(0, 0, chunk, 100);  // and of this one at 600
+  EXPECT_EQ(landed(), (Times{1600}));
+  model().post(0, 0, chunk, 2000);
+  std::vector<ChannelQueues::Landing> landings;
+  model().advance(2400, landings);
+  EXPECT_TRUE(model().cancel(0, 2500));  // on the wire since 2300
+  model().post(0, 0, chunk, 2500);
+  // Posted at 2800; the link has the first one's bytes until 3300.
+  EXPECT_EQ(landed(), (Times{4300}));
+}
+
+TEST_F(EmulatedLinks, ManyChunksOfAChannelKeepTheirOrder) {
+  channel(0, {0});
+  for (int i = 0; i < 300; ++i) {
+    post(0, 10, i);
+    std::vector<ChannelQueues::Landing> landings;
+    model().advance(i, landings);
+  }
+  const Times times = landed();
+  for (std::size_t i = 100; i < 300; ++i) EXPECT_EQ(times[i], static_cast<TimeNs>(10 * (i + 1)));
+}
+
+TEST_F(EmulatedLinks, EachChannelGathersAtItsOwnCosts) {
+  channel(0, {0}, {.post_ns = 10});
+  channel(2, {1}, {.post_ns = 20, .half_bandwidth_bytes = 5});
+  post(0, 1000, 0, 3);
+  post(1, 1000, 0, 3);
+  EXPECT_EQ(landed(), (Times{1030, 1075}));
+}
+
+TEST(PicosecondsPerByte, AreThoseOfTheRateAndHaveAnEnd) {
+  EXPECT_EQ(modelled::ps_per_byte_q32(0), 0u);
+  EXPECT_EQ(modelled::ps_per_byte_q32(1e12), std::uint64_t{1} << 32);
+  EXPECT_EQ(modelled::ps_per_byte_q32(1e9), std::uint64_t{1000} << 32);
+  EXPECT_EQ(modelled::ps_per_byte_q32(0.5), 9'000'000'000'000'000'000u);
+}
+
+// ---- The backend around them --------------------------------------------------------------------
+
+/// One channel between two GPUs, 40 GB/s, and three segments: source, target, and one of 10 bytes.
+struct Emulated {
+  Emulated() : cluster(test::rail_cluster(2, 1)), backend(emulated::make_backend({})) {
+    const std::vector<std::pair<PlaceId, PlaceId>> pairs = {
+        {*cluster.find_place("node0/gpu0"), *cluster.find_place("node1/gpu0")}};
+    requests = plan_channels(cluster, pairs, {})->requests;
+    numbers = *backend->open(cluster, requests);
+    source = *backend->register_segment(pairs[0].first, 1'000'000);
+    target = *backend->register_segment(pairs[0].second, 1'000'000);
+  }
+  ChunkPost chunk(ChunkId id, Bytes at, Bytes bytes) const {
+    ChunkPost post;
+    post.chunk = id;
+    post.source_segment = source;
+    post.target_segment = target;
+    post.bytes = bytes;
+    post.piece_count = 1;
+    post.piece = {at, at, bytes};
+    return post;
+  }
+  std::vector<Completion> all() {
+    BackendEvents events;
+    for (int i = 0; i < 100; ++i) {
+      backend->progress(events);
+      backend->wait(never_ns);
+    }
+    return events.completions;
+  }
+
+  Cluster cluster;
+  std::unique_ptr<Backend> backend;
+  std::vector<ChannelRequest> requests;
+  std::vector<ChannelNumbers> numbers;
+  SegmentId source = 0, target = 0;
+};
+
+TEST(EmulatedBackend, CancelsTheChunkThatIsMeant) {
+  Emulated e;
+  const std::vector<ChunkPost> chunks = {e.chunk(5, 0, 4000), e.chunk(6, 4000, 4000),
+                                         e.chunk(7, 8000, 4000)};
+  e.backend->post(0, chunks);
+  e.backend->cancel(0, 6);
+  e.backend->cancel(0, 99);
+  const auto seen = e.all();
+  ASSERT_EQ(seen.size(), 3u);
+  EXPECT_EQ(seen[0].chunk, 6u);
+  EXPECT_EQ(seen[0].outcome, Outcome::cancelled);
+  EXPECT_EQ(seen[0].bytes, 4000u);
+  EXPECT_EQ(seen[1].chunk, 5u);
+  EXPECT_EQ(seen[1].outcome, Outcome::ok);
+  EXPECT_EQ(seen[2].chunk, 7u);
+  EXPECT_EQ(seen[2].outcome, Outcome::ok);
+}
+
+TEST(EmulatedBackend, WhatHasLeftItsLinksLandsThoughItIsCancelled) {
+  Emulated e;
+  const ChunkPost chunk = e.chunk(5, 0, 4000);
+  e.requests[0].costs.fixed_ns = 50'000;
+  e.backend = emulated::make_backend({});
+  e.numbers = *e.backend->open(e.cluster, e.requests);
+  (void)*e.backend->register_segment(e.requests[0].route.source, 1'000'000);
+  (void)*e.backend->register_segment(e.requests[0].route.target, 1'000'000);
+  e.backend->post(0, {&chunk, 1});
+  e.backend->wait(20'000);
+  BackendEvents events;
+  e.backend->progress(events);
+  e.backend->wait(20'000);
+  e.backend->progress(events);
+  EXPECT_TRUE(events.completions.empty());
+  e.backend->cancel(0, 5);
+  const auto seen = e.all();
+  ASSERT_EQ(seen.size(), 1u);
+  EXPECT_EQ(seen[0].outcome, Outcome::ok);
+  EXPECT_EQ(seen[0].posted_ns, 0);
+}
+
+TEST(EmulatedBackend, TheClockStandsWhileSomethingIsToBeTold) {
+  Emulated e;
+  EXPECT_EQ(e.backend->now(), 0);
+  const ChunkPost wrong = e.chunk(5, 999'999, 4000);
+  e.backend->post(0, {&wrong, 1});
+  e.backend->wait(1000);
+  EXPECT_EQ(e.backend->now(), 0);
+  BackendEvents events;
+  e.backend->progress(events);
+  ASSERT_EQ(events.completions.size(), 1u);
+  EXPECT_EQ(events.completions[0].outcome, Outcome::invalid);
+  EXPECT_EQ(events.completions[0].done_ns, 0);
+  e.backend->wait(1000);
+  EXPECT_EQ(e.backend->now(), 1000);
+  e.backend->wait(never_ns);  // nothing is outstanding
+  EXPECT_EQ(e.backend->now(), 1000);
+}
+
+TEST(EmulatedBackend, MemoryBeginsAsZerosAndEndsWhereItEnds) {
+  Emulated e;
+  std::vector<std::byte> bytes(1'000'000, std::byte{1});
+  e.backend->read(e.target, 0, bytes);
+  EXPECT_EQ(bytes, std::vector<std::byte>(1'000'000));
+  e.backend->read(e.target, 1'000'000, {});  // nothing, at its very end
+  e.backend->fill(e.source, 0, 1'000'000, 3);
+  const ChunkPost whole = e.chunk(5, 0, 1'000'000);
+  e.backend->post(0, {&whole, 1});
+  EXPECT_EQ(e.all().at(0).outcome, Outcome::ok);
+  EXPECT_EQ(e.backend->checksum(e.source, 0, 1'000'000),
+            e.backend->checksum(e.target, 0, 1'000'000));
+  EXPECT_TRUE(e.backend->drives(1));
+}
+
+TEST(EmulatedBackend, AWireThatCannotBeMadeIsAnError) {
+  const Cluster cluster = test::rail_cluster(2, 1);
+  const auto backend = modelled::make_virtual_backend(
+      "none", false, [](const Cluster&, std::span<const ChannelRequest>) {
+        return Result<std::unique_ptr<modelled::Wire>>(Error::missing("no wire here"));
+      });
+  const auto numbers = backend->open(cluster, {});
+  ASSERT_FALSE(numbers);
+  EXPECT_EQ(numbers.error().message, "no wire here");
+}
+
 // ---- Control messages ---------------------------------------------------------------------------
 
 /// Nodes 0 and 1 with two channels, of which the second has less latency and half the rate; node 2
@@ -352,6 +566,28 @@ TEST(ControlMessages, TakeTheQuickestChannelAndQueueBehindEachOther) {
   // The road is free again: nothing of the wait is remembered.
   m.send(0, 1, 4, 1000, 64);
   EXPECT_EQ(m.plane->next_ns(), 1564);
+}
+
+TEST(ControlMessages, AChannelThatMovesNothingChargesNoBytes) {
+  Messages m;
+  m.requests.resize(1);
+  m.requests[0].route.bytes_per_s = 0;
+  m.plane.emplace(m.cluster, m.requests);
+  m.send(0, 1, 1, 100, 1'000'000);
+  EXPECT_EQ(m.plane->next_ns(), 1000);
+  m.requests[0].route.bytes_per_s = 0.9e9;
+  m.plane.emplace(m.cluster, m.requests);
+  m.send(0, 1, 1, 100, 9000);
+  EXPECT_EQ(m.plane->next_ns(), 11'000 - 1);  // rounded down
+}
+
+TEST(ControlMessages, OfEquallyQuickChannelsTheFirstCounts) {
+  Messages m;
+  m.requests[1].costs.fixed_ns = 900;
+  m.requests.resize(2);
+  m.plane.emplace(m.cluster, m.requests);
+  m.send(0, 1, 1, 0, 1000);
+  EXPECT_EQ(m.plane->next_ns(), 500 + 900);  // at 2 bytes/ns
 }
 
 TEST(ControlMessages, ComeInOrderOfArrivalThenOfSending) {

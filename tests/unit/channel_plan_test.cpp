@@ -1,0 +1,246 @@
+// Which channels a run opens, and what is said when there are none.
+#include "core/channel_plan.h"
+
+#include <algorithm>
+#include <map>
+
+#include <gtest/gtest.h>
+
+#include "core/scheduler_setup.h"
+#include "tests/support/setups.h"
+
+namespace kvhaul {
+namespace {
+
+using Pairs = std::vector<std::pair<PlaceId, PlaceId>>;
+
+Pairs pair_of(const Cluster& cluster, const char* source, const char* target) {
+  return {{*cluster.find_place(source), *cluster.find_place(target)}};
+}
+
+std::size_t count_of(std::string_view text, std::string_view part) {
+  std::size_t count = 0;
+  for (std::size_t at = text.find(part); at != std::string_view::npos; at = text.find(part, at + 1))
+    ++count;
+  return count;
+}
+
+TEST(ChannelPlan, TakesTheNearestRailsAndTheirQueues) {
+  const Cluster cluster = test::rail_cluster(2, 4);
+  const Pairs pairs = pair_of(cluster, "node0/gpu1", "node1/gpu1");
+  RoutePlan plan;
+  plan.order = {RouteKind::rdma, RouteKind::rdma_staged};
+  plan.costs[static_cast<std::size_t>(RouteKind::rdma)].queues = 2;
+  plan.costs[static_cast<std::size_t>(RouteKind::rdma_staged)].queues = 0;  // as one
+  const auto all = plan_channels(cluster, pairs, plan);
+  ASSERT_TRUE(all) << all.error().message;
+  const auto of_tier = [](const ChannelPlan& p, std::uint32_t tier) {
+    return std::count(p.tiers.begin(), p.tiers.end(), tier);
+  };
+  EXPECT_EQ(of_tier(*all, 0), 2 * 4);
+  EXPECT_EQ(of_tier(*all, 1), 4);
+  EXPECT_EQ(all->requests.size(), 12u);
+  plan.rails = 1;
+  const auto one = plan_channels(cluster, pairs, plan);
+  ASSERT_TRUE(one) << one.error().message;
+  ASSERT_EQ(of_tier(*one, 0), 2);
+  EXPECT_EQ(of_tier(*one, 1), 1);
+  EXPECT_EQ(one->requests[0].route.name, one->requests[1].route.name);
+  EXPECT_EQ(one->requests[0].route.distance, 0u);
+  plan.rails = 3;
+  const auto three = plan_channels(cluster, pairs, plan);
+  ASSERT_TRUE(three) << three.error().message;
+  EXPECT_EQ(of_tier(*three, 0), 2 * 3);
+  EXPECT_EQ(of_tier(*three, 1), 3);
+  EXPECT_EQ(three->requests[0].owner, 0u);
+  EXPECT_FALSE(three->requests[0].pull);
+  plan.pull = true;
+  const auto pulled = plan_channels(cluster, pairs, plan);
+  EXPECT_EQ(pulled->requests[0].owner, 1u);
+  EXPECT_TRUE(pulled->requests[0].pull);
+}
+
+TEST(ChannelPlan, SaysWhatIsWrongWithUpToFourRoutes) {
+  const Cluster cluster = test::rail_cluster(2, 4);
+  RoutePlan plan;
+  plan.order = {RouteKind::nvlink_copy};
+  const auto none = plan_channels(cluster, pair_of(cluster, "node0/gpu0", "node1/gpu0"), plan);
+  ASSERT_FALSE(none);
+  const std::string& text = none.error().message;
+  EXPECT_EQ(text.find("no usable route from node0/gpu0 to node1/gpu0: "), 0u) << text;
+  const std::size_t routes =
+      find_routes(cluster, *cluster.find_place("node0/gpu0"), *cluster.find_place("node1/gpu0"), {})
+          .size();
+  ASSERT_GT(routes, 5u);
+  EXPECT_EQ(count_of(text, "; "), 4u) << text;
+  EXPECT_NE(text.find("; and " + std::to_string(routes - 4) + " more"), std::string::npos) << text;
+  // The first of them is named, after the one colon.
+  const std::string first =
+      find_routes(cluster, *cluster.find_place("node0/gpu0"), *cluster.find_place("node1/gpu0"), {})
+          .front()
+          .name;
+  EXPECT_NE(text.find("node1/gpu0: " + first + ": "), std::string::npos) << text;
+  EXPECT_NE(text.find("not in the scenario's route order"), std::string::npos) << text;
+}
+
+TEST(ChannelPlan, CountsCrossings) {
+  std::vector<ChannelRequest> requests(3);
+  requests[0].route.hops = {5, 7};
+  requests[2].route.hops = {7, 7, 9};
+  const auto crossings = link_crossings(requests);
+  using Channels = std::map<ChannelId, std::uint32_t>;
+  EXPECT_EQ(crossings,
+            (std::map<LinkId, Channels>{
+                {5, Channels{{0, 1}}}, {7, Channels{{0, 1}, {2, 2}}}, {9, Channels{{2, 1}}}}));
+}
+
+TEST(ChannelPlan, NumbersAreThoseOfTheRouteAndItsCosts) {
+  Route route;
+  route.latency_ns = 11;
+  route.bytes_per_s = 12e9;
+  route.stages = 3;
+  route.distance = 4;
+  RouteCosts costs;
+  costs.fixed_ns = 500;
+  costs.post_ns = 6;
+  costs.half_bandwidth_bytes = 7;
+  costs.max_in_flight = 8;
+  costs.max_chunk_bytes = 9;
+  costs.max_pieces = 10;
+  costs.gather[1] = GatherCosts{.post_ns = 13};
+  ChannelNumbers expected;
+  expected.fixed_ns = 511;
+  expected.post_ns = 6;
+  expected.bytes_per_s = 12e9;
+  expected.half_bandwidth_bytes = 7;
+  expected.max_in_flight = 8;
+  expected.max_chunk_bytes = 9;
+  expected.max_pieces = 10;
+  expected.stages = 3;
+  expected.distance = 4;
+  expected.gather = costs.gather;
+  EXPECT_EQ(numbers_of(route, costs), expected);
+  const auto each = expected.gather_costs(Gather::each);
+  ASSERT_TRUE(each);
+  EXPECT_EQ(each->piece_post_ns, 6);
+  EXPECT_EQ(each->piece_half_bandwidth_bytes, 7u);
+  EXPECT_EQ(each->post_ns, 0);
+  EXPECT_EQ(each->half_bandwidth_bytes, 0u);
+  EXPECT_EQ(expected.gather_costs(Gather::batch)->post_ns, 13);
+  EXPECT_FALSE(expected.gather_costs(Gather::pack));
+}
+
+/// What is left out of a value is what its header says. Backends and tests count on it.
+TEST(Defaults, AreWhatTheHeadersSay) {
+  const ChannelNumbers numbers;
+  EXPECT_EQ(numbers.fixed_ns, 0);
+  EXPECT_EQ(numbers.post_ns, 0);
+  EXPECT_EQ(numbers.bytes_per_s, 0);
+  EXPECT_EQ(numbers.half_bandwidth_bytes, 0u);
+  EXPECT_EQ(numbers.max_in_flight, 1u);
+  EXPECT_EQ(numbers.max_chunk_bytes, 0u);
+  EXPECT_EQ(numbers.max_pieces, 256u);
+  EXPECT_EQ(numbers.stages, 1u);
+  EXPECT_EQ(numbers.distance, 0u);
+  const ChannelRequest request;
+  EXPECT_EQ(request.owner, 0u);
+  EXPECT_FALSE(request.pull);
+  const ChunkPost post;
+  EXPECT_EQ(post.chunk, 0u);
+  EXPECT_EQ(post.source_segment, 0u);
+  EXPECT_EQ(post.target_segment, 0u);
+  EXPECT_EQ(post.bytes, 0u);
+  EXPECT_EQ(post.piece_count, 0u);
+  EXPECT_EQ(post.gather, Gather::each);
+  const SegmentRange range;
+  EXPECT_EQ(range.offset, 0u);
+  EXPECT_EQ(range.length, 0u);
+  EXPECT_EQ(range.seed, 0u);
+  const Completion completion;
+  EXPECT_EQ(completion.channel, 0u);
+  EXPECT_EQ(completion.outcome, Outcome::ok);
+  EXPECT_EQ(completion.chunk, 0u);
+  EXPECT_EQ(completion.posted_ns, 0);
+  EXPECT_EQ(completion.started_ns, 0);
+  EXPECT_EQ(completion.done_ns, 0);
+  EXPECT_EQ(completion.bytes, 0u);
+  const ChannelChange change;
+  EXPECT_EQ(change.channel, 0u);
+  EXPECT_TRUE(change.up);
+  const ControlMessage message;
+  EXPECT_EQ(message.from, 0u);
+  EXPECT_EQ(message.to, 0u);
+  EXPECT_EQ(message.kind, 0u);
+  EXPECT_EQ(message.place, 0u);
+  EXPECT_EQ(message.value, 0u);
+  EXPECT_EQ(message.value2, 0u);
+  EXPECT_EQ(message.bytes, 64u);
+  const RouteCosts costs;
+  EXPECT_EQ(costs.fixed_ns, 0);
+  EXPECT_EQ(costs.post_ns, 0);
+  EXPECT_EQ(costs.half_bandwidth_bytes, 0u);
+  EXPECT_EQ(costs.queues, 1u);
+  EXPECT_EQ(costs.max_in_flight, 128u);
+  EXPECT_EQ(costs.max_chunk_bytes, GiB);
+  EXPECT_EQ(costs.max_pieces, 256u);
+  EXPECT_EQ(GatherCosts{}, (GatherCosts{0, 0, 0, 0, 0, 0, 0.0}));
+  EXPECT_EQ(IdleCost{}, (IdleCost{0, 0}));
+  const Route route;
+  EXPECT_EQ(route.stages, 1u);
+  EXPECT_EQ(route.latency_ns, 0);
+  EXPECT_EQ(route.bytes_per_s, 0);
+  EXPECT_EQ(route.distance, 0u);
+  EXPECT_FALSE(route.staged_source);
+  EXPECT_FALSE(route.staged_target);
+  EXPECT_TRUE(route.usable);
+  const PathChoice choice;
+  EXPECT_EQ(choice.seed, 0u);
+  EXPECT_EQ(choice.flow, 0u);
+  EXPECT_FALSE(choice.read_in_place);
+  const RoutePlan plan;
+  EXPECT_EQ(plan.rails, 0u);
+  EXPECT_FALSE(plan.pull);
+  const TransferRequest transfer;
+  EXPECT_EQ(transfer.source_segment, 0u);
+  EXPECT_EQ(transfer.target_segment, 0u);
+  EXPECT_EQ(transfer.priority, Priority::normal);
+  EXPECT_EQ(transfer.tag, 0u);
+  EXPECT_EQ(Descriptor{}, (Descriptor{0, 0, 0}));
+  const TransferEnd end;
+  EXPECT_EQ(end.id + end.tag + end.pair + end.chunks + end.pieces + end.resent_chunks +
+                end.channels_used + end.bytes + end.resent_bytes,
+            0u);
+  EXPECT_EQ(end.fallback_tier, 0u);
+  EXPECT_EQ(end.submitted_ns + end.posted_ns + end.started_ns + end.done_ns + end.reported_ns, 0);
+  EXPECT_EQ((SetupChannel{}), (SetupChannel{0, 0, 0, ChannelNumbers{}, {}}));
+  EXPECT_EQ(SetupPair{}, (SetupPair{no_id, no_id, 0}));
+  EXPECT_EQ(SetupLink{}, SetupLink{0});
+  EXPECT_EQ(SetupAccount{}, (SetupAccount{no_id, 0, 0, 0, false}));
+  EXPECT_EQ(SetupLedger{}, (SetupLedger{no_id, 0, 0, {}}));
+  EXPECT_EQ(SchedulerSetup{}.node, 0u);
+}
+
+/// The numbers of a scheduler that nobody set.
+TEST(Defaults, OfTheSchedulerAreWhatItsUsersCountOn) {
+  const SchedulerConfig config;
+  EXPECT_EQ(config.policy, "least_finish");
+  EXPECT_EQ(config.seed, 1u);
+  EXPECT_EQ(config.ageing_ns, 50'000'000);
+  EXPECT_EQ(config.default_slack_ns, 100'000'000);
+  EXPECT_EQ(config.chunk_bytes, 0u);
+  EXPECT_EQ(config.chunk_floor_bytes, 65'536u);
+  EXPECT_EQ(config.chunks_per_transfer, 64u);
+  EXPECT_EQ(config.chunk_time_ns, 100'000);
+  EXPECT_EQ(config.channel_window_ns, 250'000);
+  EXPECT_EQ(config.link_window_ns, 1'000'000);
+  EXPECT_EQ(config.rate_time_constant_ns, 10'000'000);
+  EXPECT_EQ(config.credit_bytes, 0u);
+  EXPECT_EQ(config.max_attempts, 8u);
+  EXPECT_EQ(config.quarantine_errors, 3u);
+  EXPECT_EQ(config.quarantine_ns, 20'000'000);
+  EXPECT_EQ(config.quarantine_max_ns, 5'000'000'000);
+  EXPECT_EQ(config.stall_timeout_ns, 10'000'000'000);
+}
+
+}  // namespace
+}  // namespace kvhaul
