@@ -28,6 +28,8 @@ constexpr std::array rate_units = {Unit{"B/s", 1},      Unit{"KB/s", 1e3},   Uni
                                    Unit{"Mb/s", 125e3}, Unit{"Gb/s", 125e6}, Unit{"Tb/s", 125e9}};
 constexpr std::array time_units = {Unit{"ns", 1},  Unit{"us", 1e3},   Unit{"ms", 1e6},
                                    Unit{"s", 1e9}, Unit{"min", 6e10}, Unit{"h", 3.6e12}};
+constexpr std::array flops_units = {Unit{"GFLOPS", 1e9}, Unit{"TFLOPS", 1e12},
+                                    Unit{"PFLOPS", 1e15}};
 
 Error expected(const char* what, std::string_view found) {
   return Error::bad_input(std::string("expected ") + what + ", found " + in_quotes(found));
@@ -71,6 +73,14 @@ Result<TimeNs> parse_duration(std::string_view text) {
   if (!value) return value.error();
   if (*value > largest_exact) return expected(what, text);
   return static_cast<TimeNs>(std::llround(*value));
+}
+
+Result<double> parse_flops(std::string_view text) {
+  constexpr const char* what =
+      "operations per second with their unit, such as '989 TFLOPS', 1 GFLOPS to 1000 PFLOPS";
+  Result<double> value = parse_with_unit(text, flops_units, what);
+  if (value && (*value < 1e9 || *value > 1e18)) return expected(what, text);
+  return value;
 }
 
 std::string number_text(double value, int significant_digits) {

@@ -3,7 +3,8 @@
 // Reading is strict: a number, optional space, a unit. A bare number is an error, so that nobody
 // has to guess what 64 meant. Rates are decimal (KB/s, MB/s, GB/s, TB/s) or bits per second
 // (Kb/s, Mb/s, Gb/s, Tb/s); sizes are binary (KiB, MiB, GiB, TiB) or decimal (KB, MB, GB, TB);
-// durations are ns, us, ms, s, min, h. Writing picks the unit that keeps three digits readable.
+// durations are ns, us, ms, s, min, h; operations per second are GFLOPS, TFLOPS, PFLOPS. Writing
+// picks the unit that keeps three digits readable.
 #pragma once
 
 #include <string>
@@ -14,12 +15,14 @@
 
 namespace kvhaul {
 
-/// Errors of these three are bad_input and say what was expected and what was found, without file
+/// Errors of these are bad_input and say what was expected and what was found, without file
 /// and line: the caller knows those and puts them in front.
 Result<Bytes> parse_bytes(std::string_view text);
 /// Bytes per second; always positive.
 Result<double> parse_rate(std::string_view text);
 Result<TimeNs> parse_duration(std::string_view text);
+/// Floating-point operations per second; from 1 GFLOPS to 1,000,000 TFLOPS.
+Result<double> parse_flops(std::string_view text);
 
 std::string bytes_text(Bytes bytes);        // "4 MiB", "591 KiB", "47.1 TiB"
 std::string rate_text(double bytes_per_s);  // "55.3 GB/s"

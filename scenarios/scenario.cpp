@@ -355,6 +355,25 @@ void read_model(YamlMap& root, ModelShape& model) {
   map.done();
 }
 
+/// A GPU by name, or the roofline of any other: dense operations per second, memory rate.
+GpuKind read_gpu_kind(YamlMap& map) {
+  if (map.is_map("gpu")) {
+    YamlMap spelled = map.map("gpu");
+    GpuKind kind{"", spelled.flops("flops"), spelled.rate("memory_rate")};
+    spelled.done();
+    return kind;
+  }
+  const std::string gpu = map.text("gpu");
+  if (const GpuKind* kind = find_gpu_kind(gpu)) return *kind;
+  std::string known;
+  for (const GpuKind& k : gpu_kinds()) known += k.name + ", ";
+  map.fail_at("gpu", "'gpu': expected one of " + known +
+                         "or the roofline of another, such as {flops: 500 TFLOPS, memory_rate: "
+                         "3 TB/s}, found " +
+                         in_quotes(gpu));
+  return gpu_kinds().front();
+}
+
 std::shared_ptr<const Timing> read_timing(YamlMap map, Scenario& scenario, const RoleConfig& role) {
   if (map.has("profile")) {
     constexpr std::array<std::string_view, 2> formats = {"splitwise", "distserve"};
@@ -378,15 +397,7 @@ std::shared_ptr<const Timing> read_timing(YamlMap map, Scenario& scenario, const
     return make_polynomial_timing(*polynomial);
   }
   RooflineConstants constants;
-  const std::string gpu = map.text("gpu");
-  const GpuKind* kind = find_gpu_kind(gpu);
-  if (kind != nullptr) {
-    constants.gpu = *kind;
-  } else {
-    std::string known;
-    for (const GpuKind& k : gpu_kinds()) known += (known.empty() ? "" : ", ") + k.name;
-    map.fail_at("gpu", "'gpu': expected one of " + known + ", found " + in_quotes(gpu));
-  }
+  constants.gpu = read_gpu_kind(map);
   const std::uint64_t gpus = map.count("gpus", role.tp * role.pp, 1, 1024 * 1024);
   if (gpus % role.pp != 0)
     map.fail_at("gpus", "'gpus': expected as many in each of the " + std::to_string(role.pp) +

@@ -257,6 +257,9 @@ TimeNs YamlMap::duration(std::string_view key, std::optional<TimeNs> otherwise) 
     fail_at(key, "'" + std::string(key) + "': expected a duration of at most a million seconds");
   return value;
 }
+double YamlMap::flops(std::string_view key) {
+  return dimensioned<double>(key, {}, parse_flops, "operations per second with their unit");
+}
 
 std::size_t YamlMap::choice(std::string_view key, std::span<const std::string_view> names,
                             std::optional<std::size_t> otherwise) {

@@ -71,6 +71,8 @@ class YamlMap {
   Bytes bytes(std::string_view key, std::optional<Bytes> otherwise = {});
   double rate(std::string_view key, std::optional<double> otherwise = {});
   TimeNs duration(std::string_view key, std::optional<TimeNs> otherwise = {});
+  /// Operations per second.
+  double flops(std::string_view key);
   /// One of the names; its index.
   std::size_t choice(std::string_view key, std::span<const std::string_view> names,
                      std::optional<std::size_t> otherwise = {});

@@ -214,8 +214,40 @@ TEST(Scenario, NamesThatDoNotExist) {
   EXPECT_EQ(error_with("[pcie_p2p]", "[pcie_pp]"),
             "s.yaml:10: 'order': no kind of route is called 'pcie_pp'");
   EXPECT_EQ(error_with("gpu: h100", "gpu: h101"),
-            "s.yaml:14: 'gpu': expected one of a100, b200, gb200, gh200, h100, h200, h800, found "
-            "'h101'");
+            "s.yaml:14: 'gpu': expected one of a100, b200, gb200, gh200, h100, h200, h800, or the "
+            "roofline of another, such as {flops: 500 TFLOPS, memory_rate: 3 TB/s}, found 'h101'");
+}
+
+TEST(Scenario, TheRooflineOfAnyGpu) {
+  const auto timing_with = [](const std::string& gpu) {
+    const auto scenario = parse_scenario(with("gpu: h100", "gpu: " + gpu), "s.yaml");
+    EXPECT_TRUE(scenario) << (scenario ? "" : scenario.error().message);
+    return scenario ? scenario->serving.prefill.timing : nullptr;
+  };
+  // An H100 spelled out is an H100; half its operations take twice the time behind the 5 ms of the
+  // start, and its memory rate counts in decode.
+  const auto named = timing_with("h100");
+  const auto spelled = timing_with("{flops: 989 TFLOPS, memory_rate: 3.35 TB/s}");
+  const auto half = timing_with("{flops: 494.5 TFLOPS, memory_rate: 1.675 TB/s}");
+  ASSERT_TRUE(named && spelled && half);
+  EXPECT_EQ(spelled->prefill_ns(2048, 0), named->prefill_ns(2048, 0));
+  EXPECT_EQ(spelled->step_ns(4, 1e9, 4096), named->step_ns(4, 1e9, 4096));
+  EXPECT_NEAR(static_cast<double>(half->prefill_ns(2048, 0) - 5 * ms_ns),
+              2 * static_cast<double>(named->prefill_ns(2048, 0) - 5 * ms_ns), 2);
+  EXPECT_NEAR(static_cast<double>(half->step_ns(4, 1e9, 4096) - 3 * ms_ns),
+              2 * static_cast<double>(named->step_ns(4, 1e9, 4096) - 3 * ms_ns), 2);
+
+  EXPECT_EQ(error_with("gpu: h100", "gpu: {flops: 148 TFLOPS}"),
+            "s.yaml:14: expected 'memory_rate' in 'serving.prefill.timing.gpu', which is missing");
+  EXPECT_EQ(error_with("gpu: h100", "gpu: {flops: 148, memory_rate: 4 TB/s}"),
+            "s.yaml:14: 'flops': expected operations per second with their unit, such as '989 "
+            "TFLOPS', 1 GFLOPS to 1000 PFLOPS, found '148'");
+  EXPECT_EQ(error_with("gpu: h100", "gpu: {flops: 0 TFLOPS, memory_rate: 4 TB/s}"),
+            "s.yaml:14: 'flops': expected operations per second with their unit, such as '989 "
+            "TFLOPS', 1 GFLOPS to 1000 PFLOPS, found '0 TFLOPS'");
+  EXPECT_EQ(
+      error_with("gpu: h100", "gpu: {flops: 1 PFLOPS, memory_rate: 4 TB/s, tflops: 1}"),
+      "s.yaml:14: unknown key 'tflops' in 'serving.prefill.timing.gpu'; did you mean 'flops'?");
 }
 
 TEST(Scenario, Duplicates) {

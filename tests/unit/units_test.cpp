@@ -53,6 +53,16 @@ TEST(ParseRate, BitsAndBytes) {
   EXPECT_FALSE(parse_rate("55.3 GiB/s"));
 }
 
+TEST(ParseFlops, AllUnits) {
+  EXPECT_DOUBLE_EQ(*parse_flops("989 TFLOPS"), 989e12);
+  EXPECT_DOUBLE_EQ(*parse_flops("2.5PFLOPS"), 2.5e15);
+  EXPECT_DOUBLE_EQ(*parse_flops("1 GFLOPS"), 1e9);
+  EXPECT_FALSE(parse_flops("989"));
+  EXPECT_FALSE(parse_flops("989 TB/s"));
+  EXPECT_FALSE(parse_flops("0 TFLOPS"));
+  EXPECT_FALSE(parse_flops("1001 PFLOPS"));
+}
+
 TEST(ParseDuration, AllUnits) {
   EXPECT_EQ(*parse_duration("3.1 us"), 3100);
   EXPECT_EQ(*parse_duration("250 ms"), 250 * ms_ns);
