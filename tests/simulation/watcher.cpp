@@ -77,10 +77,20 @@ void Watcher::set_setups(std::span<const SchedulerSetup> setups) {
   for (std::size_t p = 0; p < world_.pairs.size(); ++p) bound_of_pair_.push_back(end_bound_ns(p));
 }
 
+/// How often a chunk of a transfer that fails has not landed, at least. A post that the word about
+/// a dead channel meets in the same moment is withdrawn, and counts as an attempt: one for each
+/// word.
+std::uint32_t Watcher::least_attempts() const {
+  const auto words = static_cast<std::uint32_t>(std::count_if(
+      world_.script.faults.begin(), world_.script.faults.end(), [](const faults::Fault& fault) {
+        return fault.kind == faults::FaultKind::down && !fault.silent;
+      }));
+  return world_.config.max_attempts - std::min(world_.config.max_attempts, words);
+}
+
 bool Watcher::out_of_attempts(const TransferView& view) const {
-  return std::any_of(view.attempts.begin(), view.attempts.end(), [&](const auto& attempt) {
-    return attempt.second >= world_.config.max_attempts;
-  });
+  return std::any_of(view.attempts.begin(), view.attempts.end(),
+                     [&](const auto& attempt) { return attempt.second >= least_attempts(); });
 }
 
 void Watcher::submitted(std::size_t work, const TransferView& view) {
@@ -119,7 +129,7 @@ void Watcher::post(ChannelId channel, std::span<const ChunkPost> chunks) {
       blame("a chunk was posted to a channel between other places");
     if (!view.open || view.ending)
       blame("a chunk was posted for a transfer that has ended or is cancelled");
-    if (channels_[channel].down_ns < now())
+    if (probes_are_known && channels_[channel].down_ns != never_ns)
       blame("a chunk was posted to a channel that is known to be down");
     if (channels_[channel].doubtful && probes_are_known)
       blame("a user's chunk was sent to find out whether a channel works");
@@ -171,7 +181,7 @@ void Watcher::post(ChannelId channel, std::span<const ChunkPost> chunks) {
 void Watcher::post_probe(ChannelId channel, const ChunkPost& chunk) {
   ++probes_posted_;
   if (chunk.bytes != 0) blame("a probe has bytes");
-  if (channels_[channel].down_ns < now())
+  if (probes_are_known && channels_[channel].down_ns != never_ns)
     blame("a probe was posted to a channel that is known to be down");
   if (++in_flight_[channel] > numbers_[channel].max_in_flight)
     blame("more chunks in flight than a channel takes");
@@ -238,6 +248,7 @@ TimeNs Watcher::end_bound_ns(std::size_t pair) const {
 /// submission.
 void Watcher::check_order(const TransferView& posted) {
   const TimeNs time = now();
+  if (word_ns_ == time) return;  // what went before may have been withdrawn
   const auto order = [&](const TransferView& v) {
     const auto risen = (time - v.submitted_ns) / world_.config.ageing_ns;
     const auto climbed = std::max<TimeNs>(0, static_cast<TimeNs>(v.priority) - risen);
@@ -305,8 +316,10 @@ void Watcher::progress(BackendEvents& events) {
   inner_->progress(events);
   check_timeouts();
   check_ends();
-  for (const ChannelChange& change : events.changes)
+  for (const ChannelChange& change : events.changes) {
     channels_[change.channel].down_ns = change.up ? never_ns : now();
+    if (!change.up) word_ns_ = now();
+  }
   for (std::size_t i = first; i < events.completions.size(); ++i) {
     const Completion& completion = events.completions[i];
     const auto found = chunks_.find({completion.channel, completion.chunk});
@@ -333,8 +346,8 @@ void Watcher::progress(BackendEvents& events) {
     if (completion.outcome != Outcome::ok) {
       view.issued -= chunk.post.bytes;
       view.fresh_ns = now();
-      if (++view.attempts[chunk.pieces.front().target_offset] == world_.config.max_attempts)
-        view.failed_ns = now();
+      const std::uint32_t used = ++view.attempts[chunk.pieces.front().target_offset];
+      if (view.failed_ns == never_ns && used >= least_attempts()) view.failed_ns = now();
     } else {
       pair_landed_ns_[view.pair] = now();
       view.last_landed = completion;

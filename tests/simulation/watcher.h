@@ -119,6 +119,7 @@ class Watcher final : public Backend {
     TimeNs alive_ns = 0;                            // something landed
   };
 
+  std::uint32_t least_attempts() const;
   void post_probe(ChannelId channel, const ChunkPost& chunk);
   TimeNs limit_ns(ChannelId channel, const ChunkPost& chunk) const;
   TimeNs end_bound_ns(std::size_t pair) const;
@@ -148,6 +149,7 @@ class Watcher final : public Backend {
   std::string blame_;
   std::uint64_t credit_messages_ = 0;
   std::uint64_t chunks_posted_ = 0, probes_posted_ = 0;
+  TimeNs word_ns_ = -1;  // when a channel was last said to be down
   std::uint64_t steps_ = 0;
   std::uint64_t share_of_bound_ = 0;
 };
