@@ -90,6 +90,50 @@ TEST(CheapestGather, OfEqualsTheFirst) {
   EXPECT_EQ(cheapest_gather(numbers, 1 * MiB, 256, 1 * MiB), Gather::batch);
 }
 
+TEST(CheapestGather, CountsEveryCostOnce) {
+  // 1 byte/ns. 100 pieces of 100 B; chunks of 1000 B hold 10 of them. Each: 10 x 200 = 2000 ns of
+  // posting against 1000 on the wire.
+  ChannelNumbers numbers = test::plain_channel();
+  numbers.post_ns = 200;
+  const auto best = [&](GatherCosts costs) {
+    numbers.gather[static_cast<std::size_t>(Gather::batch)] = costs;
+    return cheapest_gather(numbers, 10'000, 100, 1000) == Gather::batch;
+  };
+  EXPECT_TRUE(best({.post_ns = 1999}));
+  EXPECT_FALSE(best({.post_ns = 2000}));
+  EXPECT_TRUE(best({.piece_post_ns = 199}));
+  EXPECT_FALSE(best({.piece_post_ns = 200}));
+  EXPECT_TRUE(best({.fixed_ns = 499}));  // 2 x 499 + 1000
+  EXPECT_FALSE(best({.fixed_ns = 500}));
+  EXPECT_TRUE(best({.half_bandwidth_bytes = 999}));
+  EXPECT_FALSE(best({.half_bandwidth_bytes = 1000}));
+  EXPECT_TRUE(best({.piece_half_bandwidth_bytes = 99}));
+  EXPECT_FALSE(best({.piece_half_bandwidth_bytes = 100}));
+  EXPECT_TRUE(best({.extra_permille = 999}));
+  EXPECT_FALSE(best({.extra_permille = 1000}));
+  EXPECT_TRUE(best({.bytes_per_s = 2.01e9}));  // 2 x 1000 / 2.01 + 1000
+  EXPECT_FALSE(best({.bytes_per_s = 2e9}));
+  EXPECT_FALSE(best({.bytes_per_s = 0.5}));
+}
+
+TEST(CheapestGather, AChunkHoldsAPieceAtLeastAndAllAtMost) {
+  ChannelNumbers numbers = test::plain_channel();
+  numbers.post_ns = 500;
+  const auto packs = [&](Bytes bytes, std::size_t pieces, Bytes chunk, TimeNs fixed) {
+    numbers.gather[static_cast<std::size_t>(Gather::pack)] = GatherCosts{.fixed_ns = fixed};
+    return cheapest_gather(numbers, bytes, pieces, chunk) == Gather::pack;
+  };
+  // Pieces of 100 B: one takes 500 to post, or 100 on the wire and twice the kernel.
+  EXPECT_TRUE(packs(1000, 10, 10, 199));
+  EXPECT_FALSE(packs(1000, 10, 10, 200));
+  // Two pieces in a chunk that could hold ten: 1000 against 200 and the kernels.
+  EXPECT_TRUE(packs(200, 2, 1000, 399));
+  EXPECT_FALSE(packs(200, 2, 1000, 400));
+  EXPECT_FALSE(packs(100, 1, 1000, 0));
+  numbers.bytes_per_s = 0;
+  EXPECT_FALSE(packs(200, 2, 1000, 0));
+}
+
 PairNumbers ndr() {
   PairNumbers pair;
   pair.bytes_per_s = 48e9;
