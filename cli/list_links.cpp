@@ -40,13 +40,11 @@ constexpr LinkFact facts[] = {
      "arXiv 2407.07850 V2; latency R"},
     {"NVLink-C2C (GB200)", 225, 211, 4, "800 KB", "posts; its DRAM",
      "OCI GB200 acceptance C; latency R"},
-    {"InfiniBand HDR 200", 25, 24.5, 1.2, "30 KB", "posts",
-     "host write, EPYC 7452 V; latency Zaratan study V"},
-    {"InfiniBand NDR 400", 50, 47, 1.2, "60 KB", "posts",
-     "NCCL staff 46 to 48 V; latency acceptance ceiling V"},
-    {"InfiniBand XDR 800", 100, 96, 1.2, "120 KB", "posts", "R"},
-    {"RoCE 400, one leaf", 50, 48.9, 6.1, "308 KB", "posts",
-     "perftest, nccl issue 2409 V; latency posted to complete C"},
+    {"ConnectX-6, 200 Gb/s", 25, 24.5, 2.4, "59 KB", "posts",
+     "host write, EPYC 7452 V; latency a read, Zaratan study V; half at C"},
+    {"ConnectX-7, 400 Gb/s", 50, 48.9, 6.1, "308 KB", "posts",
+     "perftest, nccl issue 2409 V; latency posted to complete C; 500 B in a stream C"},
+    {"800 Gb/s NIC", 100, 96, 6.1, "590 KB", "posts", "R; latency as ConnectX-7"},
     {"TCP 400, one stream", 50, 5, 35, "1.5 MB", "copies, 2-3 times",
      "iperf issues V, R; range 2.5 to 7.5"},
     {"host memory, per socket", 307, 230, 0.1, "-", "is the road",
@@ -64,9 +62,10 @@ std::string links_table() {
                number_text(fact.latency_us) + " us", fact.half, fact.cpu});
   std::string out = table.text();
   out +=
-      "\nGB/s per direction, 1e9 bytes. Half at: pieces of this size, one after the other, reach\n"
-      "half the rate. The CPU: posts (and is done), posts and lends its memory, or "
-      "copies.\nSources (V read there, V2 quoted, C computed from it, R recalled):\n";
+      "\nGB/s per direction, 1e9 bytes. Half at: pieces of this size, each posted when the\n"
+      "one before has landed, reach half the rate; less will do where many are under way. The\n"
+      "CPU: posts (and is done), posts and lends its memory, or copies.\nSources (V read there, V2 "
+      "quoted, C computed from it, R recalled):\n";
   for (const LinkFact& fact : facts)
     out += "  " + std::string(fact.name) + ": " + fact.source + "\n";
   return out;

@@ -23,6 +23,13 @@ std::string device_entered(const Link& link) {
   return name.substr(0, name.find('/', node + 1));
 }
 
+/// " connectx-7" behind the name of a NIC, where its part is known.
+std::string part_text(const Cluster& cluster, const std::string& device) {
+  const auto nic = std::find_if(cluster.nics.begin(), cluster.nics.end(),
+                                [&](const Nic& n) { return n.name == device; });
+  return nic == cluster.nics.end() || nic->part.empty() ? "" : " " + nic->part;
+}
+
 std::string padded(const std::string& text, std::size_t columns, bool left) {
   const std::string padding(columns > text.size() ? columns - text.size() : 0, ' ');
   return left ? text + padding : padding + text;
@@ -89,7 +96,8 @@ std::vector<std::string> draw_route(const Cluster& cluster, const Route& route, 
                        std::string(std::max<std::size_t>(1, bar), '#') + row.note;
     const bool narrowest = row.note.ends_with("narrowest");
     lines.push_back(narrowest ? toned(Tone::strong, line) : line);
-    if (!row.device.empty() && row.device != target) lines.push_back("[" + row.device + "]");
+    if (!row.device.empty() && row.device != target)
+      lines.push_back("[" + row.device + "]" + part_text(cluster, row.device));
   }
   lines.push_back("[" + target + "]");
   return lines;

@@ -18,7 +18,9 @@ std::string cpu_text(const Cluster& cluster, const Route& route);
 ///   [node0/gpu0]
 ///     |  node0/gpu0/pcie/out   55.1 GB/s   19.5 ms  ##########
 ///     |  node0/nic0/pcie/in    55.1 GB/s   19.5 ms  ##########
-///   [node0/nic0]
+///   [node0/nic0] connectx-7
+///
+/// Behind a NIC stands what part it is, where the cluster says so.
 std::vector<std::string> draw_route(const Cluster& cluster, const Route& route, Bytes bytes);
 
 }  // namespace kvhaul::cli

@@ -175,6 +175,7 @@ class Builder {
     nic.host = from.host;
     nic.pcie_switch = from.pcie_switch;
     nic.rail = from.rail;
+    nic.part = from.part;
     nic.pcie_out = add_link(nic.name + "/pcie/out", LinkKind::pcie, from.pcie.out_bytes_per_s,
                             from.pcie.latency_ns);
     nic.pcie_in = add_link(nic.name + "/pcie/in", LinkKind::pcie, from.pcie.in_bytes_per_s,

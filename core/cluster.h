@@ -75,6 +75,7 @@ struct NodeSpec {
     PortRates pcie;  // out: NIC to host
     PortRates wire;  // out: transmit, in: receive
     std::uint32_t rail = 0;
+    std::string part;  // what kind of NIC it is, for printing: "connectx-7"; empty: not said
   };
 
   std::string type;  // the name of this kind of node, for printing: "DGX H100"
@@ -143,6 +144,7 @@ struct Nic {
   std::optional<std::uint32_t> pcie_switch;
   LinkId pcie_out = no_id, pcie_in = no_id;
   LinkId tx = no_id, rx = no_id;
+  std::string part;  // empty: not said
   std::uint32_t rail = 0;
   std::uint32_t leaf = no_id;
   std::uint32_t number = 0;  // among the NICs of its rail, or among all where rails share leaves

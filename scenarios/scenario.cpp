@@ -62,6 +62,22 @@ constexpr std::uint64_t nodes_max = 4096;
 constexpr std::uint64_t links_max = 262'144;
 constexpr std::uint64_t channels_max = 2'097'152;
 
+/// A name that stands in tables and results; empty where there is none.
+std::string read_part(YamlMap& map) {
+  if (!map.has("part")) return "";
+  const std::string part = map.text("part");
+  const auto fits = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '.' || c == '_';
+  };
+  if (part.empty() || part.size() > 64 || !std::all_of(part.begin(), part.end(), fits))
+    map.fail_at("part",
+                "'part': expected a name of up to 64 letters, digits, '-', '.' and '_', "
+                "such as connectx-7, found " +
+                    in_quotes(part));
+  return part;
+}
+
 NodeSpec read_node_type(YamlMap map, const std::string& name) {
   NodeSpec node;
   node.type = map.text("title", name);
@@ -120,6 +136,7 @@ NodeSpec read_node_type(YamlMap map, const std::string& name) {
     YamlMap nics = map.map("nics");
     const auto count = static_cast<std::uint32_t>(nics.count("count", {}, 1, devices_max));
     NodeSpec::Nic nic;
+    nic.part = read_part(nics);
     nic.pcie = read_port(nics.required_map("pcie"));
     nic.wire = read_port(nics.required_map("wire"));
     const auto hosts_of = read_spread(nics, "hosts", count, host_count);
@@ -137,6 +154,24 @@ NodeSpec read_node_type(YamlMap map, const std::string& name) {
   node.registration_bytes_per_s = map.rate("registration_rate", 0.0);
   map.done();
   return node;
+}
+
+/// One part has one wire rate, wherever it is.
+void check_parts(const YamlMap& types, const std::map<std::string, NodeSpec>& by_name) {
+  std::map<std::string, std::pair<std::string, PortRates>> rates;  // by part; where it was first
+  for (const auto& [type, node] : by_name) {
+    if (node.nics.empty() || node.nics[0].part.empty()) continue;
+    const NodeSpec::Nic& nic = node.nics[0];
+    const auto& [first, wire] = rates.try_emplace(nic.part, type, nic.wire).first->second;
+    if (wire.out_bytes_per_s != nic.wire.out_bytes_per_s ||
+        wire.in_bytes_per_s != nic.wire.in_bytes_per_s)
+      types.fail_at(type, "'part': " + in_quotes(nic.part) + " has a wire of " +
+                              rate_text(nic.wire.out_bytes_per_s) + " out and " +
+                              rate_text(nic.wire.in_bytes_per_s) + " in here, and of " +
+                              rate_text(wire.out_bytes_per_s) + " and " +
+                              rate_text(wire.in_bytes_per_s) + " in node type " + in_quotes(first) +
+                              "; expected one rate for one part");
+  }
 }
 
 FabricSpec read_fabric(YamlMap map) {
@@ -181,6 +216,7 @@ void read_cluster(YamlDocument& document, YamlMap map, Scenario& scenario) {
   const std::vector<std::string> names = types.keys();
   if (names.size() > 64) return types.fail("expected at most 64 node types");
   for (const std::string& name : names) by_name[name] = read_node_type(types.map(name), name);
+  check_parts(types, by_name);
   ClusterSpec spec;
   std::map<std::string, std::uint32_t> domains;
   for (YamlMap& entry : map.maps("nodes")) {

@@ -36,21 +36,21 @@ std::string text_of(const std::vector<std::string>& lines) {
   return out;
 }
 
-// 1 GB at 47 GB/s is 21.3 ms, at 55.1 GB/s 18.1 ms; 18 columns for the longest, 18.1 / 21.3 of them
-// are 15.
+// 1 GB at 48.9 GB/s is 20.4 ms, at 55.1 GB/s 18.1 ms; 18 columns for the longest, 18.1 / 20.4 of
+// them are 16.
 TEST(RouteDrawing, EveryHopWithItsTime) {
   const Road r = road("dgx-h100-pair", RouteKind::rdma);
   const std::string text = text_of(draw_route(r.scenario.cluster, r.route, 1'000'000'000));
   EXPECT_EQ(text,
             "[node0/gpu0]\n"
-            "  |  node0/gpu0/pcie/out  55.1 GB/s  18.1 ms  ###############\n"
-            "  |  node0/nic0/pcie/in   55.1 GB/s  18.1 ms  ###############\n"
-            "[node0/nic0]\n"
-            "  |  node0/nic0/tx          47 GB/s  21.3 ms  ################## narrowest\n"
-            "  |  node1/nic0/rx          47 GB/s  21.3 ms  ##################\n"
-            "[node1/nic0]\n"
-            "  |  node1/nic0/pcie/out  55.1 GB/s  18.1 ms  ###############\n"
-            "  |  node1/gpu0/pcie/in   55.3 GB/s  18.1 ms  ###############\n"
+            "  |  node0/gpu0/pcie/out  55.1 GB/s  18.1 ms  ################\n"
+            "  |  node0/nic0/pcie/in   55.1 GB/s  18.1 ms  ################\n"
+            "[node0/nic0] connectx-7\n"
+            "  |  node0/nic0/tx        48.9 GB/s  20.4 ms  ################## narrowest\n"
+            "  |  node1/nic0/rx        48.9 GB/s  20.4 ms  ##################\n"
+            "[node1/nic0] connectx-7\n"
+            "  |  node1/nic0/pcie/out  55.1 GB/s  18.1 ms  ################\n"
+            "  |  node1/gpu0/pcie/in   55.3 GB/s  18.1 ms  ################\n"
             "[node1/gpu0]\n");
   EXPECT_EQ(cpu_text(r.scenario.cluster, r.route), "CPU and host memory bypassed");
 }

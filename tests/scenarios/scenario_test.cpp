@@ -91,6 +91,43 @@ TEST(Scenario, ValuesOutOfRange) {
             "llama-3.1-8b");
 }
 
+TEST(Scenario, APartOfANicHasAName) {
+  const auto nics = [](const std::string& part) {
+    return "}}\n      nics: {count: 2, pcie: {rate: 10 GB/s}, wire: {rate: 5 GB/s}" + part + "}";
+  };
+  EXPECT_EQ(error_with("}}\n  nodes", nics(", part: connectx-7") + "\n  nodes"), "");
+  const auto named =
+      parse_scenario(with("}}\n  nodes", nics(", part: My_NIC-2.1") + "\n  nodes"), "s.yaml");
+  ASSERT_TRUE(named) << named.error().message;
+  ASSERT_EQ(named->cluster.nics.size(), 2u);
+  EXPECT_EQ(named->cluster.nics[1].part, "My_NIC-2.1");
+  const auto unnamed = parse_scenario(with("}}\n  nodes", nics("") + "\n  nodes"), "s.yaml");
+  ASSERT_TRUE(unnamed) << unnamed.error().message;
+  EXPECT_EQ(unnamed->cluster.nics[1].part, "");
+
+  EXPECT_EQ(error_with("}}\n  nodes", nics(", part: 'two words'") + "\n  nodes"),
+            "s.yaml:7: 'part': expected a name of up to 64 letters, digits, '-', '.' and '_', such "
+            "as connectx-7, found 'two words'");
+  EXPECT_NE(error_with("}}\n  nodes", nics(", part: ''") + "\n  nodes").find("s.yaml:7: "),
+            std::string::npos);
+  EXPECT_NE(error_with("}}\n  nodes", nics(", part: " + std::string(65, 'a')) + "\n  nodes")
+                .find("'part': expected a name"),
+            std::string::npos);
+  EXPECT_NE(error_with("}}\n  nodes", nics(", part: [a]") + "\n  nodes").find("s.yaml:7: 'part'"),
+            std::string::npos);
+}
+
+TEST(Scenario, OnePartHasOneRate) {
+  const std::string other =
+      "}}\n      nics: {count: 1, part: n1, pcie: {rate: 10 GB/s}, wire: {rate: 5 GB/s}}\n"
+      "    bin:\n      hosts: {memory_rate: 20 GB/s}\n"
+      "      nics: {count: 1, part: n1, pcie: {rate: 10 GB/s}, wire: {out: 5 GB/s, in: ";
+  EXPECT_EQ(error_with("}}\n  nodes", other + "5 GB/s}}\n  nodes"), "");
+  EXPECT_EQ(error_with("}}\n  nodes", other + "4 GB/s}}\n  nodes"),
+            "s.yaml:5: 'part': 'n1' has a wire of 5 GB/s out and 5 GB/s in here, and of 5 GB/s and "
+            "4 GB/s in node type 'bin'; expected one rate for one part");
+}
+
 TEST(Scenario, GatherMethodsTakeOverWhatTheyDoNotSay) {
   const auto scenario = parse_scenario(
       with("fixed_cost: 5 us",
