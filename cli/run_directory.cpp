@@ -207,12 +207,10 @@ Result<std::vector<RunTransfer>> read_run_transfers(const std::string& directory
     }
     const auto submitted_ns = parse_seconds(file->field(4));
     if (!submitted_ns) return expected_at(path, file->line(), "seconds", file->field(4));
-    // The file has milliseconds with six digits: read as seconds they are exact, 1000 times as
-    // long.
-    const auto duration = parse_seconds(file->field(5));
+    const auto duration = parse_time(file->field(5), ms_ns);
     if (!duration) return expected_at(path, file->line(), "milliseconds", file->field(5));
     rows.push_back({whole[0], static_cast<std::uint32_t>(whole[1]), whole[3] != 0, whole[2],
-                    *submitted_ns, *submitted_ns + *duration / 1000});
+                    *submitted_ns, add_time(*submitted_ns, *duration)});
   }
   std::sort(rows.begin(), rows.end(), [](const RunTransfer& a, const RunTransfer& b) {
     return std::tie(a.request, a.prefill_chunk) < std::tie(b.request, b.prefill_chunk);

@@ -314,8 +314,9 @@ struct LoggedEvent {
   std::uint64_t hash = 0;     // end_of_log
 };
 
-constexpr TimeNs latest = TimeNs{1} << 60;  // 36 years; keeps sums of times in range
-constexpr Bytes longest = Bytes{1} << 44;   // 16 TiB in one piece or transfer
+/// 109 years, more than any replay lasts (replay_time_max_ns); differences and sums stay in range.
+constexpr TimeNs latest = 3 * (TimeNs{1} << 60);
+constexpr Bytes longest = Bytes{1} << 44;  // 16 TiB in one piece or transfer
 
 bool is_event(std::uint8_t kind) { return kind >= 1 && kind <= 6; }
 

@@ -91,10 +91,9 @@ Result<std::vector<RequestTimes>> read_requests(const std::string& path) {
     if (!arrival) return expected_at(path, file->line(), "seconds", file->field(1));
     std::array<TimeNs, 3> parts{};
     for (std::size_t i = 0; i < parts.size(); ++i) {
-      // Milliseconds with six digits: read as seconds they are exact, 1000 times as long.
-      const auto part = parse_seconds(file->field(i + 2));
+      const auto part = parse_time(file->field(i + 2), ms_ns);
       if (!part) return expected_at(path, file->line(), "milliseconds", file->field(i + 2));
-      parts[i] = *part / 1000;
+      parts[i] = *part;
     }
     requests.push_back({*arrival, parts[0], parts[1], parts[2]});
   }
@@ -198,7 +197,9 @@ Result<Json> time_json(const std::vector<RequestTimes>& requests, const std::str
 }
 
 /// Use of links over time: a row for each of the most used, and one per kind for the others.
-Result<Json> heat_json(const std::string& directory, const Json& links, Json& others) {
+/// `bin_ns` is the width of the bins; 0 where the summary does not say, in older runs.
+Result<Json> heat_json(const std::string& directory, const Json& links, TimeNs bin_ns,
+                       Json& others) {
   std::map<std::string, std::size_t> shown;
   for (std::size_t i = 0; i < std::min(links_shown, links.size()); ++i)
     shown[links[i].at("link").get<std::string>()] = i;
@@ -212,7 +213,7 @@ Result<Json> heat_json(const std::string& directory, const Json& links, Json& ot
   if (!file) return file.error();
   std::vector<std::vector<double>> rows(shown.size());
   std::map<std::string, std::vector<double>> sums;
-  TimeNs bin_ns = 0;
+  const bool width_known = bin_ns > 0;
   std::size_t bins = 0;
   const auto put = [&](std::vector<double>& row, std::size_t bin, double value) {
     if (row.size() <= bin) row.resize(bin + 1, 0);
@@ -228,8 +229,10 @@ Result<Json> heat_json(const std::string& directory, const Json& links, Json& ot
       return expected_at(path, file->line(), "a stretch of time", file->field(3));
     const auto use = parse_number(file->field(4));
     if (!use) return expected_at(path, file->line(), "a utilisation", file->field(4));
-    // The last bin may be shorter than the others.
-    bin_ns = std::max(bin_ns, *to - *from);
+    // The last bin may be shorter than the others, and may be the only one of a link.
+    if (!width_known) bin_ns = std::max(bin_ns, *to - *from);
+    if (*to - *from > bin_ns)
+      return expected_at(path, file->line(), "bins of equal width", file->field(3));
     const auto bin = static_cast<std::size_t>(*from / bin_ns);
     if (bin >= bins_max || *from % bin_ns != 0)
       return expected_at(path, file->line(), "bins of equal width", file->field(2));
@@ -411,12 +414,14 @@ Result<Json> run_data(const RunContext& run) {
     auto requests = read_requests(run.directory + "/requests.csv");
     if (!requests) return requests.error();
     data["ttft"] = ttft_json(*requests);
-    const auto duration = static_cast<TimeNs>(summary.at("duration_s").get<double>() * 1e9);
+    const auto duration =
+        static_cast<TimeNs>(std::clamp(summary.at("duration_s").get<double>() * 1e9, 0.0, 9e18));
     auto time = time_json(*requests, run.directory, std::max<TimeNs>(1, duration));
     if (!time) return time.error();
     data["time"] = std::move(*time);
     Json others;
-    auto heat = heat_json(run.directory, links, others);
+    const auto bin_ns = std::max<TimeNs>(0, summary.value("link_bin_ns", TimeNs{0}));
+    auto heat = heat_json(run.directory, links, bin_ns, others);
     if (!heat) return heat.error();
     data["other_links"] = std::move(others);
     data["heat"] = std::move(*heat);

@@ -19,8 +19,13 @@ void Front::start(PrefillSide& prefill, DecodeSide& decode) {
 
 void Front::read_next() {
   auto more = trace_.next(next_request_);
-  if (!more) trace_error_ = more.error();
-  if (!more || !*more) {
+  if (!more) {
+    trace_error_ = more.error();
+  } else if (*more && next_request_.arrival_ns > trace_span_max_ns) {
+    trace_error_ = Error::bad_input("line " + std::to_string(next_request_.line) +
+                                    " of the trace arrives more than 73 years after its start");
+  }
+  if (trace_error_ || !*more) {
     trace_ended_ = true;
     return;
   }

@@ -128,7 +128,8 @@ void Mover::submit_lane(TimeNs now, std::uint32_t slot, std::uint32_t unit, std:
   transfer.source_segment = parts_.prefill[move.prefill_instance].segments[lane.source_rank];
   transfer.target_segment = parts_.decode[move.decode_instance].segments[lane.target_rank];
   // The decoder begins when prefill has ended, and needs one layer after the other.
-  transfer.deadline_ns = move.prefill_end_expected_ns + span.first_layer * decode_layer_ns_;
+  transfer.deadline_ns =
+      add_time(move.prefill_end_expected_ns, span.first_layer * decode_layer_ns_);
   transfer.tag = make_tag(slot, unit, number);
   transfer.descriptors = descriptors_;
   ++move.pending_transfers;

@@ -195,7 +195,7 @@ TimeNs PrefillSide::enter_stages(State& state, std::uint32_t slot, std::uint32_t
     work.start_ns = std::max(work.start_ns, stage.free_ns);
     stage.work.push_back(work);
     work.start_ns = stage.free_ns =
-        work.start_ns + stage.passed_ns(work, stage.end_layer, config.model.layers);
+        add_time(work.start_ns, stage.passed_ns(work, stage.end_layer, config.model.layers));
     work.first_layer_ns = 0;
   }
   return work.start_ns;
@@ -235,7 +235,7 @@ void PrefillSide::schedule(std::uint32_t index, std::uint32_t stage_index) {
       streaming == Streaming::chunk_layer || (streaming == Streaming::layer && last_chunk);
   if (!layers_matter) stage.layer = stage.end_layer - 1;
   parts_.agenda.add(
-      work.start_ns + stage.passed_ns(work, stage.layer + 1, parts_.config.model.layers),
+      add_time(work.start_ns, stage.passed_ns(work, stage.layer + 1, parts_.config.model.layers)),
       Agenda::Kind::prefill, index, stage_index);
 }
 

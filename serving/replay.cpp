@@ -135,6 +135,10 @@ TimeNs Replay::next_ns() const {
 }
 
 void Replay::run(TimeNs now) {
+  if (now > replay_time_max_ns) {  // what is on its way ends by itself
+    too_long_ = true;
+    parts_.agenda.clear();
+  }
   // After the actions that the last events led to.
   if (parts_.agenda.next_ns() > now) prefill_->fill_one();
   while (parts_.agenda.next_ns() <= now) {
@@ -235,11 +239,16 @@ void Replay::node_lost(TimeNs now, NodeId node) {
 }
 
 bool Replay::done() const {
+  if (too_long_) return true;
   if (front_) return front_->all_over() && (others_.empty() || (end_said_ && not_ended_.empty()));
   return may_leave_ || lost_nodes_.count(parts_.front_node) != 0;
 }
 
 std::optional<Error> Replay::error() const {
+  if (too_long_)
+    return Error::failed(
+        "the replay has passed 91 years and is given up; are the scenario's timing constants or "
+        "the trace's token counts right?");
   if (front_) return front_->trace_error();
   if (lost_nodes_.count(parts_.front_node) != 0 && leave_ns_ == never_ns)
     return Error::failed("the process that leads the run is gone");

@@ -37,6 +37,9 @@
 namespace kvhaul {
 
 /// The node whose process has the front: the first one that holds part of an instance.
+/// A replay may last so long, 91 years: further times would no longer fit into TimeNs.
+inline constexpr TimeNs replay_time_max_ns = trace_span_max_ns + trace_span_max_ns / 4;
+
 NodeId front_node_of(const ReplayConfig& config, const Cluster& cluster);
 
 class Replay final : public RuntimeClient {
@@ -63,7 +66,7 @@ class Replay final : public RuntimeClient {
   bool done() const override;
 
   /// An error in the trace stops the replay; it is reported here after run(). So is the loss of the
-  /// process that has the front.
+  /// process that has the front, and a replay that gets too long.
   std::optional<Error> error() const;
   /// Of this process.
   const ReplayCounters& counters() const { return parts_.counters; }
@@ -89,6 +92,7 @@ class Replay final : public RuntimeClient {
   bool end_said_ = false;
   TimeNs leave_ns_ = never_ns;
   bool may_leave_ = false;
+  bool too_long_ = false;
 };
 
 }  // namespace kvhaul

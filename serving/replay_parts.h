@@ -50,6 +50,7 @@ class Agenda {
     events_.pop();
     return event;
   }
+  void clear() { events_ = {}; }
 
  private:
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;

@@ -239,6 +239,7 @@ Result<RunSummary> RunFiles::finish(RunLabels labels, const ReplayCounters& requ
   for (const auto& [key, bytes] : routes)
     if (bytes > 0) s.routes.push_back({key.second, key.first, bytes});
   s.links = meter_.link_use(std::max<TimeNs>(1, s.duration_ns));
+  s.link_bin_ns = meter_.bin_ns();
   if (auto ok = check_rates(rates_bind); !ok) return ok.error();
   if (auto done = requests_file_.close(); !done) return done.error();
   if (auto done = transfers_file_.close(); !done) return done.error();
@@ -408,6 +409,7 @@ std::string summary_json(const RunSummary& s, const Cluster& cluster) {
   json["routes"] = Json::array();
   for (const RunSummary::RouteUse& use : s.routes)
     json["routes"].push_back({{"kind", use.kind}, {"tier", use.tier}, {"bytes", use.bytes}});
+  json["link_bin_ns"] = s.link_bin_ns;
   json["links"] = Json::array();
   for (const LinkUse& use : s.links) {
     const Link& link = cluster.links[use.link];

@@ -72,6 +72,7 @@ struct RunSummary {
   };
   std::vector<RouteUse> routes;                            // by tier
   std::vector<LinkUse> links;                              // most used first
+  TimeNs link_bin_ns = 0;                                  // of the bins of all links
   std::vector<std::pair<std::string, std::string>> notes;  // backend's own: name, value
 };
 

@@ -13,7 +13,17 @@ constexpr std::size_t links_shown = 32;  // the most used ones; all are in links
 // Groups of tracks: "processes" of the format.
 enum Group : std::uint64_t { requests = 1, link_load, queued, on_channels, on_links };
 
-std::string us_text(TimeNs time) { return number_text(static_cast<double>(time) / 1e3, 15); }
+/// Microseconds with all their nanoseconds, however late: a double has no digits left after days.
+std::string us_text(TimeNs time) {
+  std::string text = std::to_string(time / us_ns);
+  if (const TimeNs rest = time % us_ns; rest != 0) {
+    text += '.';
+    text += static_cast<char>('0' + rest / 100);
+    if (rest % 100 != 0) text += static_cast<char>('0' + rest / 10 % 10);
+    if (rest % 10 != 0) text += static_cast<char>('0' + rest % 10);
+  }
+  return text;
+}
 
 /// Something that takes time on a track.
 struct Slice {

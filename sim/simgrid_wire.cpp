@@ -13,10 +13,14 @@ using modelled::TimePs;
 /// SimGrid's solution is floating point: a flow that gets all of what it could is told so exactly.
 constexpr double whole_from = 1 - 1e-9;
 constexpr double least_share = 1e-12;
-/// What is on a link that is down to nothing ends all the same: after 11 days.
+/// What is on a link that is down to nothing ends all the same: after 11 days, or the time it takes
+/// alone where that is longer.
 constexpr double longest_ps = 1e18;
 
-TimePs as_time(double ps) { return std::llround(std::min(ps, longest_ps)); }
+TimePs slowed(double alone_ps, double slowdown) {
+  return static_cast<TimePs>(
+      std::round(std::min(alone_ps * slowdown, std::max(alone_ps, longest_ps))));
+}
 
 }  // namespace
 
@@ -199,7 +203,7 @@ void SimgridWire::apply_changes() {
     channel.touched = false;
     if (!channel.busy || channel.alone_bytes_per_s == 0) continue;
     if (!channel.counted) share = begin(id) || share;
-    channel.done_ps = channel.settled_ps + as_time(channel.left_ps * channel.slowdown);
+    channel.done_ps = channel.settled_ps + slowed(channel.left_ps, channel.slowdown);
   }
   touched_.clear();
   if (!share) return;
@@ -212,7 +216,7 @@ void SimgridWire::apply_changes() {
     if (slowdown == channel.slowdown) continue;
     settle(channel, changed_ps_);
     channel.slowdown = slowdown;
-    channel.done_ps = channel.settled_ps + as_time(channel.left_ps * slowdown);
+    channel.done_ps = channel.settled_ps + slowed(channel.left_ps, slowdown);
   }
 }
 

@@ -9,7 +9,7 @@
 namespace kvhaul {
 namespace {
 
-constexpr std::uint64_t seconds_max = 9'000'000'000;  // below 2^63 ns; year 2255 since 1970
+constexpr TimeNs time_max_ns = 9'000'000'000 * s_ns;  // below 2^63; year 2255 since 1970
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
@@ -50,11 +50,12 @@ class Cursor {
   bool ok_ = true;
 };
 
-/// The digits after the point, as nanoseconds; the tenth digit rounds.
-TimeNs fraction_ns(std::string_view digits) {
+/// The digits after the point of a time in that unit, as nanoseconds; what is finer is rounded.
+TimeNs fraction_ns(std::string_view digits, TimeNs unit_ns) {
   TimeNs ns = 0;
-  for (std::size_t i = 0; i < 9; ++i) ns = 10 * ns + (i < digits.size() ? digits[i] - '0' : 0);
-  return ns + (digits.size() > 9 && digits[9] >= '5' ? 1 : 0);
+  std::size_t i = 0;
+  for (; unit_ns > 1; unit_ns /= 10, ++i) ns = 10 * ns + (i < digits.size() ? digits[i] - '0' : 0);
+  return ns + (digits.size() > i && digits[i] >= '5' ? 1 : 0);
 }
 
 template <class T>
@@ -82,11 +83,14 @@ std::optional<double> parse_number(std::string_view text) {
   return number && std::isfinite(*number) && *number >= 0 ? number : std::nullopt;
 }
 
-std::optional<TimeNs> parse_seconds(std::string_view text) {
+std::optional<TimeNs> parse_seconds(std::string_view text) { return parse_time(text, s_ns); }
+
+std::optional<TimeNs> parse_time(std::string_view text, TimeNs unit_ns) {
   if (text.find_first_of("eE") != std::string_view::npos) {
-    const std::optional<double> seconds = parse_number(text);
-    if (!seconds || *seconds > static_cast<double>(seconds_max)) return std::nullopt;
-    return std::llround(*seconds * 1e9);
+    const std::optional<double> units = parse_number(text);
+    const double ns = units.value_or(-1) * static_cast<double>(unit_ns);
+    if (!(ns >= 0 && ns <= static_cast<double>(time_max_ns))) return std::nullopt;
+    return std::llround(ns);
   }
   Cursor cursor(text);
   const std::optional<std::uint64_t> whole = parse_whole(cursor.all_digits());
@@ -95,14 +99,9 @@ std::optional<TimeNs> parse_seconds(std::string_view text) {
     cursor.literal('.');
     fraction = cursor.all_digits();
   }
-  if (!cursor.at_end() || !whole || *whole > seconds_max) return std::nullopt;
-  return static_cast<TimeNs>(*whole) * s_ns + fraction_ns(fraction);
-}
-
-std::optional<TimeNs> parse_milliseconds(std::string_view text) {
-  const std::optional<std::uint64_t> whole = parse_whole(text);
-  if (!whole || *whole > seconds_max * 1000) return std::nullopt;
-  return static_cast<TimeNs>(*whole) * ms_ns;
+  const auto whole_max = static_cast<std::uint64_t>(time_max_ns / unit_ns);
+  if (!cursor.at_end() || !whole || *whole > whole_max) return std::nullopt;
+  return static_cast<TimeNs>(*whole) * unit_ns + fraction_ns(fraction, unit_ns);
 }
 
 std::optional<TimeNs> parse_datetime(std::string_view text) {
@@ -140,7 +139,7 @@ std::optional<TimeNs> parse_datetime(std::string_view text) {
   if (!fits) return std::nullopt;
   const TimeNs days = std::chrono::sys_days(date).time_since_epoch().count();
   const TimeNs minutes = (days * 24 + hour) * 60 + minute - offset_min;
-  return (minutes * 60 + second) * s_ns + fraction_ns(fraction);
+  return (minutes * 60 + second) * s_ns + fraction_ns(fraction, s_ns);
 }
 
 Error expected_at(std::string_view file, std::uint64_t line, std::string_view what,

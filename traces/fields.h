@@ -24,7 +24,8 @@ std::optional<std::uint64_t> parse_whole(std::string_view text);
 std::optional<double> parse_number(std::string_view text);
 /// "61.114": exact to the nanosecond, further digits rounded. Also "1e-05", through a double.
 std::optional<TimeNs> parse_seconds(std::string_view text);
-std::optional<TimeNs> parse_milliseconds(std::string_view text);
+/// The same with another unit: s_ns, ms_ns, us_ns or 1. At most 9e18 ns.
+std::optional<TimeNs> parse_time(std::string_view text, TimeNs unit_ns);
 /// "2023-11-16 18:17:03", then up to nine digits of fraction, then an offset such as "+00:00"; both
 /// may be missing. Since 1970 in UTC.
 std::optional<TimeNs> parse_datetime(std::string_view text);

@@ -172,9 +172,9 @@ class Generator final : public TraceReader {
   Result<bool> next(TraceRequest& request) override {
     if (counts_.requests == options_.requests) return false;
     request.arrival_ns = arrivals_.next();
-    if (request.arrival_ns == never_ns) {
+    if (request.arrival_ns > trace_span_max_ns) {
       options_.requests = counts_.requests;
-      return Error::bad_input("the generated trace gets longer than 292 years; raise the rate");
+      return Error::bad_input("the generated trace gets longer than 73 years; raise the rate");
     }
     request.input_tokens = std::max(1u, draw_length(options_.input, input_random_));
     request.output_tokens = draw_length(options_.output, output_random_);

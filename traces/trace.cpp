@@ -133,6 +133,8 @@ class FileReader final : public TraceReader {
     if (*output == 0) ++counts_.zero_output;
     if (!start_ns_) start_ns_ = latest_ns_;
     request.arrival_ns = latest_ns_ - *start_ns_;
+    if (request.arrival_ns > trace_span_max_ns)
+      return bad("an arrival within 73 years of time 0", layout_.time, row_.time);
     request.output_tokens = *output;
     request.line = row_.line;
     take_prefix(request);
@@ -144,7 +146,7 @@ class FileReader final : public TraceReader {
       case Time::datetime:
         return parse_datetime(row_.time);
       case Time::milliseconds:
-        return parse_milliseconds(row_.time);
+        return kvhaul::parse_time(row_.time, ms_ns);
       case Time::seconds:
         break;
     }
@@ -155,7 +157,7 @@ class FileReader final : public TraceReader {
       case Time::datetime:
         return "a time such as 2023-11-16 18:17:03.9799600";
       case Time::milliseconds:
-        return "whole milliseconds (the qwen format has seconds)";
+        return "milliseconds from 0 to 9000000000000";
       case Time::seconds:
         break;
     }

@@ -33,6 +33,9 @@ namespace kvhaul {
 /// The longest input or output a trace may name; the sum of two still fits in 32 bits.
 inline constexpr std::uint32_t trace_tokens_max = 2'147'483'647;
 
+/// No request arrives later than 73 years after time 0: what a replay adds can still be counted.
+inline constexpr TimeNs trace_span_max_ns = TimeNs{1} << 61;
+
 struct TraceRequest {
   /// Since the start of the trace (in the formats of others: their first request); never below the
   /// one before.

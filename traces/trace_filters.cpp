@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/random.h"
+#include "core/unit_text.h"
 
 namespace kvhaul {
 namespace {
@@ -55,8 +56,15 @@ class SpeedUp final : public Filter {
     Result<bool> more = inner().next(request);
     if (!more || !*more) return more;
     const double arrival_ns = static_cast<double>(request.arrival_ns) / factor_;
-    if (arrival_ns > 9e18)
-      return Error::bad_input("a speed-up this far below 1 makes the trace too long");
+    if (arrival_ns > static_cast<double>(trace_span_max_ns))
+      return Error::bad_input("a speed-up of " + number_text(factor_, 6) + " puts line " +
+                              std::to_string(request.line) +
+                              " of the trace more than 73 years after its start; expected one of " +
+                              "at least " +
+                              number_text(static_cast<double>(request.arrival_ns) * 1.001 /
+                                              static_cast<double>(trace_span_max_ns),
+                                          4) +
+                              ", or fewer requests");
     request.arrival_ns = std::llround(arrival_ns);
     return true;
   }

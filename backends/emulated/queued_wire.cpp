@@ -17,7 +17,8 @@ constexpr auto later = [](const auto& a, const auto& b) {
 /// What the link could have carried by then, as time at its whole rate.
 modelled::TimePs QueuedWire::Link::work_at(TimePs time) const {
   if (share == 1) return since_work_ps + (time - since_ps);
-  return since_work_ps + std::llround(static_cast<double>(time - since_ps) * share);
+  return since_work_ps +
+         static_cast<TimePs>(std::round(static_cast<double>(time - since_ps) * share));
 }
 
 /// When it will have carried that much, should its share stay.
@@ -26,7 +27,8 @@ modelled::TimePs QueuedWire::Link::time_of(TimePs work) const {
   constexpr double longest_ps = 1e18;  // 11 days; as SimGrid's wire has it
   const double more = static_cast<double>(work - since_work_ps);
   if (more <= 0) return since_ps;  // passed before the share changed
-  return since_ps + std::llround(share > 0 ? std::min(more / share, longest_ps) : longest_ps);
+  return since_ps + static_cast<TimePs>(
+                        std::round(share > 0 ? std::min(more / share, longest_ps) : longest_ps));
 }
 
 QueuedWire::QueuedWire(const Cluster& cluster, std::span<const ChannelRequest> requests) {

@@ -2,16 +2,21 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/channel_plan.h"
 
 namespace kvhaul::modelled {
 namespace {
 
-constexpr TimePs ps(TimeNs time_ns) { return time_ns * 1000; }
-/// The nanosecond in which a moment lies; rounding up keeps an event from being handled early.
+constexpr TimePs ps(TimeNs time_ns) { return TimePs{time_ns} * 1000; }
+/// The nanosecond in which a moment lies; rounding up keeps an event from being handled early. What
+/// lies beyond all nanoseconds is never.
 constexpr TimeNs ns_at(TimePs time_ps) {
-  return time_ps == never_ps ? never_ns : (time_ps + 999) / 1000;
+  constexpr TimePs narrow_ps = std::numeric_limits<std::int64_t>::max() - 999;
+  if (time_ps <= narrow_ps) [[likely]]  // up to 106 days a division takes 64 bits
+    return (static_cast<std::int64_t>(time_ps) + 999) / 1000;
+  return time_ps > ps(never_ns) - 999 ? never_ns : static_cast<TimeNs>((time_ps + 999) / 1000);
 }
 
 std::array<GatherCosts, gather_count> gathers_of(const ChannelNumbers& numbers) {

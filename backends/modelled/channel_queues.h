@@ -16,7 +16,6 @@
 
 #include <array>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <span>
 #include <vector>
@@ -75,7 +74,7 @@ class ChannelQueues {
     TimePs rests_since_ps = long_ago_ps;
     TimePs awake_ps = long_ago_ps;  // what comes meanwhile waits, too
   };
-  static constexpr TimePs long_ago_ps = std::numeric_limits<TimePs>::min() / 4;
+  static constexpr TimePs long_ago_ps = -never_ps;
   /// By Gather, with [each]; a method that the channel lacks is as [each].
   using Gathers = std::array<GatherCosts, gather_count>;
   struct Ticket {

@@ -3,16 +3,17 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 
 #include "core/ids.h"
 #include "core/units.h"
 
 namespace kvhaul::modelled {
 
-/// Picoseconds, so that rounding to nanoseconds does not add up over a run. 106 days.
-using TimePs = std::int64_t;
-inline constexpr TimePs never_ps = std::numeric_limits<TimePs>::max();
+/// Picoseconds, so that rounding to nanoseconds does not add up over a run. 128 bits: any TimeNs,
+/// and the time of any bytes at any rate, can be counted in them and added up.
+__extension__ typedef __int128 TimePs;
+/// Later than everything.
+inline constexpr TimePs never_ps = TimePs{1} << 126;
 
 /// A chunk on a wire: when nothing else is on its links, it has passed after `alone_ps`.
 struct Passage {

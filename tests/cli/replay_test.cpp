@@ -3,6 +3,7 @@
 #include <optional>
 #include <pty.h>
 #include <regex>
+#include <sstream>
 #include <thread>
 
 #include "tests/cli/program.h"
@@ -34,6 +35,83 @@ TEST_F(ReplayCommand, AWholeRun) {
   for (const char* file :
        {"requests.csv", "transfers.csv", "links.csv", "timeline.json", "summary.json", "run.yaml"})
     EXPECT_TRUE(exists(std::string("run/") + file)) << file;
+}
+
+/// Runs it on both backends in virtual time, as far as they are built.
+class TimeCommand : public ReplayCommand {
+ protected:
+  void completes(const std::string& trace, const std::vector<std::string>& more = {}) {
+    for (const char* backend : {"emulated", "simgrid"}) {
+      std::vector<std::string> arguments = {"replay",   trace,     "-s",     "dgx-h100-pair",
+                                            "-b",       backend,   "-o",     "run",
+                                            "--record", "run.log", "--force"};
+      arguments.insert(arguments.end(), more.begin(), more.end());
+      const Ran ran = run(arguments);
+      if (ran.code == 3) continue;  // not built
+      EXPECT_EQ(ran.code, 0) << ran.err;
+      EXPECT_NE(ran.out.find("requests    2 completed"), std::string::npos) << ran.out;
+      EXPECT_TRUE(looks_whole("run"));
+      EXPECT_TRUE(exists("run/report.html"));
+      EXPECT_EQ(run({"verify", "run.log"}).code, 0);
+    }
+  }
+  void ours(const std::string& first_s, const std::string& second_s) {
+    write("t.csv",
+          "# kvhaul trace 1, block 0 tokens\n"
+          "arrival_s,input_tokens,output_tokens,prefix_blocks\n" +
+              first_s + ",64,2,\n" + second_s + ",64,2,\n");
+  }
+  /// The times of a row of requests.csv, from the queue on.
+  std::string times(int row) const {
+    std::istringstream rows(text("run/requests.csv"));
+    std::string line;
+    for (int i = 0; i <= row; ++i) std::getline(rows, line);
+    for (int comma = 0; comma < 9; ++comma) line.erase(0, line.find(',') + 1);
+    return line;
+  }
+};
+
+TEST_F(TimeCommand, AGapOfAYear) {
+  ours("0.000000000", "31536000.000000000");
+  completes("t.csv");
+  EXPECT_NE(times(1), "");
+  EXPECT_EQ(times(1), times(2));  // the second finds what the first found
+}
+
+TEST_F(TimeCommand, SecondsSince1970) {
+  ours("1732000000", "1732000001");
+  completes("t.csv");
+  EXPECT_EQ(times(1), times(2));
+}
+
+TEST_F(TimeCommand, HundredTenDaysInAFormatOfOthers) {
+  write("b.csv",
+        "Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,Total tokens,"
+        "Log Type\n19440110.0,7b,4.2,ChatGPT,350,40,390,Conversation log\n"
+        "28940110.5,,0.9,ChatGPT,120,30,150,API log\n");
+  completes("b.csv");
+}
+
+TEST_F(TimeCommand, AMillionTimesSlower) {
+  ours("0", "4.5");
+  completes("t.csv", {"--speedup", "1e-6"});
+  EXPECT_NE(text("run/requests.csv").find(",4500000.000000000,"), std::string::npos);
+}
+
+TEST_F(TimeCommand, TheFirstRequestComesLate) {
+  for (const char* first : {"600", "599.999", "0.3"}) {  // bins of 4096, 4096 and 2 ms
+    ours(first, "601");
+    completes("t.csv");
+  }
+}
+
+TEST_F(TimeCommand, RefusesMoreThanCanBeCounted) {
+  for (const char* last : {"2305843010", "8999999999", "1732000000000"}) {
+    ours("0", last);
+    const std::string error = refused(2, {"replay", "t.csv", "-s", "dgx-h100-pair", "-o", "run"});
+    EXPECT_TRUE(error.starts_with("kvhaul: t.csv:4: expected ")) << error;
+    EXPECT_FALSE(exists("run"));
+  }
 }
 
 TEST_F(ReplayCommand, SameInputSameBytes) {

@@ -524,6 +524,28 @@ TEST(Replay, UnitsThatCannotBeNumbered) {
       "layer and chunk; expected longer prefill chunks");
 }
 
+/// Three years for everything.
+class SlowTiming final : public Timing {
+ public:
+  TimeNs prefill_ns(std::uint32_t, std::uint32_t) const override { return three_years; }
+  TimeNs prefill_start_ns() const override { return 0; }
+  TimeNs step_ns(std::uint32_t, double, double) const override { return three_years; }
+
+ private:
+  static constexpr TimeNs three_years = 3 * 365 * 86400 * s_ns;
+};
+
+TEST(Replay, IsGivenUpBeforeTimeOverflows) {
+  auto scenario = parse_scenario(scenario_text(Setting()), "test.yaml");
+  ASSERT_TRUE(scenario);
+  scenario->serving.prefill.timing = scenario->serving.decode.timing =
+      std::make_shared<SlowTiming>();
+  // 3 years of prefill, then 20 or 40 steps of 3 years: 63 or 123.
+  EXPECT_EQ(replay(*scenario, trace_text("0,150,21,\n"))->error, "");
+  const auto run = replay(*scenario, trace_text("0,150,41,\n"));
+  EXPECT_TRUE(run->error.starts_with("the replay has passed 91 years")) << run->error;
+}
+
 TEST(Replay, AnErrorInTheTraceStopsIt) {
   const auto run = replay(Setting(), trace_text("0,150,2,\n1,x,2,\n"));
   EXPECT_EQ(run->error.substr(0, 8), "trace:4:") << run->error;

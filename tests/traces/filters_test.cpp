@@ -44,6 +44,15 @@ TEST(SpeedUp, RefusesNonsense) {
   EXPECT_NE(read_whole(speed_up(trace_of(four), 1e-300)).error, "");
 }
 
+TEST(SpeedUp, SaysWhatWouldFit) {
+  // 2^61 ns = 2305843009.2 s: 4 s x 1e9 do not fit, and 4.004 / 2305843009.2 = 1.7364e-9 would.
+  const std::string error = read_whole(speed_up(trace_of("0,1,1,\n4,1,1,\n"), 1e-9)).error;
+  EXPECT_EQ(
+      error,
+      "a speed-up of 0.000000001 puts line 4 of the trace more than 73 years after its start; "
+      "expected one of at least 0.000000002, or fewer requests");
+}
+
 TEST(Cut, KeepsAHalfOpenRangeAndStartsAtZero) {
   const WholeTrace whole = read_whole(cut_time(trace_of(four), 1 * s_ns, 4 * s_ns));
   EXPECT_EQ(text_of(whole), "0 20 2\n1000000000 30 3\n");

@@ -290,6 +290,38 @@ TEST_F(EmulatedLinks, ADegradedLinkServesInTurn) {
   EXPECT_EQ(landed()[2], 6000);
 }
 
+TEST_F(EmulatedLinks, AYearLaterEverythingTakesAsLong) {
+  // 2^63 ps are 106.75 days; the last moment is where no time is left to count in.
+  for (const TimeNs start : {TimeNs{0}, 365 * 86400 * s_ns, TimeNs{1} << 61, never_ns - 4000}) {
+    model_.reset();
+    requests_.clear();
+    next_ticket_ = 0;
+    channel(0, {0}, {.fixed_ns = 500, .post_ns = 50, .after_idle = {{1000, 70}}});
+    post(0, 1000, start);
+    post(0, 1000, start);
+    // the link had rested: 50 + 70 + 1000 + 500; the second behind it
+    EXPECT_EQ(landed(), (Times{start + 1620, start + 2620})) << start;
+  }
+}
+
+TEST_F(EmulatedLinks, AYearAtHalfTheRate) {
+  channel(0, {0});
+  constexpr TimeNs year = 365 * 86400 * s_ns;
+  EXPECT_TRUE(model().set_link_share(0, 0.5, 0));
+  post(0, 1'000'000, year);
+  EXPECT_NEAR(static_cast<double>(landed()[0] - year), 2'000'000, 10);  // doubles of a year in ps
+}
+
+TEST_F(EmulatedLinks, WhatTakesForEverIsNeverDone) {
+  for (kvhaul::Link& link : cluster_.links) link.bytes_per_s = 1;  // as slow as a rate can be
+  channel(0, {0});
+  requests_[0].route.bytes_per_s = 1;
+  for (int i = 0; i < 3; ++i) post(0, ~Bytes{0}, 5);
+  EXPECT_EQ(model().next_ns(), never_ns);
+  EXPECT_TRUE(model().cancel(0, 10));
+  EXPECT_EQ(model().next_ns(), never_ns);
+}
+
 TEST_F(EmulatedLinks, WhatHasLeftItsChannelLands) {
   channel(0, {0}, {.fixed_ns = 500});
   post(0, 1000, 0);
