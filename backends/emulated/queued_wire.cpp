@@ -31,6 +31,11 @@ modelled::TimePs QueuedWire::Link::time_of(TimePs work) const {
                         std::round(share > 0 ? std::min(more / share, longest_ps) : longest_ps));
 }
 
+void QueuedWire::Link::settle(TimePs now) {
+  since_work_ps = work_at(now);
+  since_ps = now;
+}
+
 QueuedWire::QueuedWire(const Cluster& cluster, std::span<const ChannelRequest> requests) {
   for (const kvhaul::Link& link : cluster.links)
     links_.push_back({modelled::ps_per_byte_q32(link.bytes_per_s)});
@@ -45,6 +50,7 @@ void QueuedWire::enter(const modelled::Passage& passage, TimePs now) {
   channel.alone_done_ps = now + passage.alone_ps;
   for (Crossing& crossing : channel.links) {
     Link& link = links_[crossing.link];
+    if (link.share != 1) link.settle(now);  // long ago, a double would have lost digits
     link.free_work_ps = std::max(link.free_work_ps, link.work_at(now)) +
                         modelled::cost_ps(link.ps_per_byte_q32, passage.charged_bytes);
     crossing.passed_work_ps = link.free_work_ps;
@@ -64,10 +70,8 @@ modelled::TimePs QueuedWire::leaves_at(const Channel& channel) const {
 bool QueuedWire::set_link_share(LinkId id, double share, TimePs now) {
   Link& link = links_[id];
   if (share == link.share) return true;
-  const TimePs work = link.work_at(now);
+  link.settle(now);
   link.share = share;
-  link.since_ps = now;
-  link.since_work_ps = work;
   drop_stopped();
   for (Leaving& leaving : heap_) {
     const Channel& channel = channels_[leaving.channel];

@@ -38,6 +38,7 @@ class QueuedWire final : public modelled::Wire {
 
     TimePs work_at(TimePs time) const;
     TimePs time_of(TimePs work) const;
+    void settle(TimePs now);
   };
   struct Crossing {
     LinkId link = 0;
