@@ -1,9 +1,11 @@
 // kvhaul topo: what this machine has, as a scenario file; and as a table on standard error.
 #include <iostream>
+#include <sstream>
 
 #include "cli/command.h"
 #include "cli/terminal.h"
 #include "core/unit_text.h"
+#include "machine/saved_machine.h"
 #include "machine/topo_scenario.h"
 #include "traces/output_file.h"
 
@@ -48,32 +50,53 @@ std::string nvlinks_text(const nvml::Gpus& gpus, const nvml::Gpu& gpu) {
   return text.empty() ? "none" : text;
 }
 
-std::string report(const Machine& machine) {
-  std::string out = "Found (hosts and PCIe tree: " + machine.tree.source + ")\n";
-  TextTable hosts({"host", "NUMA node", "cores", "memory"});
+std::string numbers_text(const std::vector<unsigned>& numbers) {
+  std::string text;
+  for (const unsigned number : numbers) text += (text.empty() ? "" : ", ") + std::to_string(number);
+  return text;
+}
+
+std::string report(const Machine& machine, const NicChoice& choice, const TopoScenario& scenario) {
+  std::string out = "Found (sockets and PCIe tree: " + machine.tree.source + ")\n";
+  TextTable hosts({"host", "NUMA nodes", "cores", "memory"});
   for (std::size_t h = 0; h < machine.tree.hosts.size(); ++h) {
     const NumaHost& host = machine.tree.hosts[h];
-    hosts.add({"host" + std::to_string(h), std::to_string(host.number), std::to_string(host.cores),
-               bytes_text(host.memory_bytes)});
+    hosts.add({"host" + std::to_string(h), numbers_text(host.nodes),
+               host.cores == 0 ? "?" : std::to_string(host.cores),
+               host.memory_bytes == 0 ? "?" : bytes_text(host.memory_bytes)});
   }
   out += hosts.text(2);
+  if (!machine.tree.memory_only.empty())
+    out += "  no sockets, memory without processors (GPUs' own, CXL): NUMA nodes " +
+           numbers_text(machine.tree.memory_only) + "\n";
   const auto& gpus = machine.gpus.found;
   if (!gpus.empty()) {
     TextTable table({"GPU", "name", "bus id", "host", "switch", "PCIe", "memory", "NVLinks"});
     for (std::size_t i = 0; i < gpus.size(); ++i)
       table.add({"gpu" + std::to_string(i), gpus[i].name, gpus[i].bus_id,
                  host_text(machine, gpus[i].bus_id), or_dash(machine.pcie_switch(gpus[i].bus_id)),
-                 pcie_text(gpus[i]), bytes_text(gpus[i].memory_bytes),
+                 pcie_text(gpus[i]),
+                 gpus[i].memory_bytes == 0 ? "?" : bytes_text(gpus[i].memory_bytes),
                  nvlinks_text(machine.gpus, gpus[i])});
     out += table.text(2);
   }
   if (!machine.nics.empty()) {
-    TextTable table({"RDMA NIC", "netdev", "bus id", "host", "switch", "rate", "link", "state"});
-    for (const RdmaNic& nic : machine.nics)
-      table.add({nic.device + "/" + std::to_string(nic.port), or_dash(nic.netdev),
-                 or_dash(nic.bus_id), host_text(machine, nic.bus_id),
-                 or_dash(machine.pcie_switch(nic.bus_id)),
-                 number_text(nic.gbits_per_s, 4) + " Gb/s", nic.link_layer, nic.state});
+    TextTable table({"RDMA NIC", "netdev", "bus id", "host", "switch", "ports", "rate", "link",
+                     "state", "in the file"});
+    std::vector<std::string> rails(machine.nics.size());
+    for (std::size_t i = 0; i < choice.chosen.size(); ++i)
+      rails[choice.chosen[i]] = "nic" + std::to_string(i);
+    for (std::size_t n = 0; n < machine.nics.size(); ++n) {
+      const RdmaNic& nic = machine.nics[n];
+      table.add({nic.name(), or_dash(nic.netdev), or_dash(nic.bus_id),
+                 host_text(machine, nic.bus_id), or_dash(machine.pcie_switch(nic.bus_id)),
+                 std::to_string(nic.ports) +
+                     (nic.ports_up < nic.ports ? ", " + std::to_string(nic.ports_up) + " up" : ""),
+                 nic.gbits_per_s > 0 ? number_text(nic.gbits_per_s, 4) + " Gb/s" : "?",
+                 nic.link_layer.empty() ? "?" : nic.link_layer, nic.state.empty() ? "?" : nic.state,
+                 choice.left_out[n].empty() ? gpus.empty() ? "no: there is no GPU" : rails[n]
+                                            : "left out: " + choice.left_out[n]});
+    }
     out += table.text(2);
   }
   if (!machine.nics.empty() && !gpus.empty()) {
@@ -83,14 +106,60 @@ std::string report(const Machine& machine) {
     for (const RdmaNic& nic : machine.nics) {
       std::vector<std::string> row = {nic.device + "/" + std::to_string(nic.port)};
       for (const nvml::Gpu& gpu : gpus)
-        row.push_back(distance_between(machine, nic.bus_id, gpu.bus_id));
+        row.emplace_back(nearness_name(nearness(machine, nic.bus_id, gpu.bus_id)));
       table.add(row);
     }
     out += table.text(2);
   }
   if (!machine.not_found.empty()) out += "Not found\n";
   for (const std::string& why : machine.not_found) out += "  " + why + "\n";
+  if (!scenario.not_known.empty()) out += "Not known\n";
+  for (const std::string& what : scenario.not_known) out += "  " + what + "\n";
   return out;
+}
+
+std::string gpu_names() {
+  std::string names;
+  for (const GpuModel& model : gpu_models())
+    names += (names.empty() ? "" : ", ") + std::string(model.name);
+  return names;
+}
+
+/// What stands between commas.
+std::vector<std::string> names_in(const std::string& list) {
+  std::vector<std::string> names;
+  std::istringstream in(list);
+  for (std::string name; std::getline(in, name, ',');) names.push_back(name);
+  return names;
+}
+
+/// This machine, or a saved one.
+Result<Machine> read_asked_machine(const Options& options) {
+  SavedMachineHints hints;
+  if (const auto name = options.maybe_text("gpu")) {
+    hints.gpu = gpu_model_by_name(*name);
+    std::vector<std::string> names;
+    for (const GpuModel& model : gpu_models()) names.emplace_back(model.name);
+    if (hints.gpu == nullptr) return unknown_choice("--gpu", *name, names);
+  }
+  if (const auto rate = options.maybe_text("nic-rate")) {
+    const auto bytes_per_s = parse_rate(*rate);
+    if (!bytes_per_s) return Error::bad_input("--nic-rate: " + bytes_per_s.error().message);
+    hints.nic_gbits_per_s = *bytes_per_s * 8 / 1e9;
+  }
+  const auto hwloc = options.maybe_text("hwloc");
+  const auto nccl = options.maybe_text("nccl");
+  const auto nvidia_smi = options.maybe_text("nvidia-smi");
+  if (hwloc.has_value() + nccl.has_value() + nvidia_smi.has_value() > 1)
+    return Error::bad_input("kvhaul topo: expected one of --hwloc, --nccl and --nvidia-smi");
+  if (hwloc) return machine_from_hwloc(*hwloc, hints);
+  if (nccl) return machine_from_nccl(*nccl, hints);
+  if (nvidia_smi) return machine_from_nvidia_smi(*nvidia_smi, hints);
+  if (hints.gpu != nullptr || hints.nic_gbits_per_s > 0)
+    return Error::bad_input(
+        "kvhaul topo: --gpu and --nic-rate are for saved machines (--hwloc, --nccl, --nvidia-smi); "
+        "of this one both are read");
+  return read_machine();
 }
 
 }  // namespace
@@ -98,13 +167,25 @@ std::string report(const Machine& machine) {
 CommandResult run_topo(const Arguments& arguments) {
   Options options(
       "topo", "[options]",
-      "Prints what this machine has (GPUs, RDMA NICs, NUMA hosts, PCIe tree, NVLinks) as\n"
-      "a scenario file, and a table of what was found and what was not on standard\n"
-      "error. It reads, and measures nothing.");
+      "Prints what this machine, or one saved to a file, has (GPUs, RDMA NICs, sockets,\n"
+      "PCIe tree, NVLinks) as a scenario file, and on standard error a table of what was\n"
+      "found, what was not, and what is not known. It reads, and measures nothing.");
   options.add()                                                                                //
       ("out,o", po::value<std::string>(), "write the scenario there, not to standard output")  //
       ("force", po::bool_switch(), "write over a file that is there")                          //
+      ("nics", po::value<std::string>(),
+       "these RDMA NICs and no others, such as mlx5_0,mlx5_3; else those nearest to the GPUs")  //
+      ("hwloc", po::value<std::string>(),
+       "a machine that 'lstopo --of xml' saved, in place of this one")                        //
+      ("nccl", po::value<std::string>(), "one in NCCL's topology XML (NCCL_TOPO_DUMP_FILE)")  //
+      ("nvidia-smi", po::value<std::string>(), "one as the text of 'nvidia-smi topo -m'")     //
+      ("gpu", po::value<std::string>(),
+       ("what its GPUs are, where the file does not say: " + gpu_names()).c_str())  //
+      ("nic-rate", po::value<std::string>(),
+       "the rate of its NICs, where the file does not say, such as '400 Gb/s'")  //
       ("model", po::value<std::string>(), "its model ('kvhaul list models'); else one that fits");
+  options.example("kvhaul topo --nvidia-smi topo.txt --gpu h100 --nic-rate '400 Gb/s'",
+                  "a machine elsewhere");
   options.example("kvhaul topo -o here.yaml", "then kvhaul replay -s here.yaml -t TRACE");
   auto go_on = options.parse(arguments);
   if (!go_on) return go_on.error();
@@ -124,15 +205,20 @@ CommandResult run_topo(const Arguments& arguments) {
     file = std::move(*created);
   }
 
-  const Machine machine = read_machine();
-  const std::string text = topo_scenario(machine, model != nullptr ? *model : model_for(machine));
+  auto read = read_asked_machine(options);
+  if (!read) return read.error();
+  const Machine& machine = *read;
+  const auto choice = choose_nics(machine, names_in(options.maybe_text("nics").value_or("")));
+  if (!choice) return choice.error();
+  const TopoScenario scenario =
+      topo_scenario(machine, model != nullptr ? *model : model_for(machine), *choice);
   if (file) {
-    file->text(text);
+    file->text(scenario.text);
     if (auto closed = file->close(); !closed) return closed.error();
   } else {
-    std::cout << text << std::flush;
+    std::cout << scenario.text << std::flush;
   }
-  std::cerr << report(machine);
+  std::cerr << report(machine, *choice, scenario);
   return 0;
 }
 

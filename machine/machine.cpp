@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <thread>
 #include <unistd.h>
 
@@ -9,21 +10,13 @@ namespace kvhaul {
 namespace {
 
 Tree read_tree(const MachineSources& sources, std::vector<std::string>& not_found) {
-  std::string why = "hwloc was not asked";
-  if (sources.hwloc) {
-    auto tree = tree_from_hwloc(sources.hwloc_xml);
-    // Debian has hwloc's PCI plugin in a package of its own.
-    if (tree && !tree->devices.empty() && !tree->hosts.empty()) return std::move(*tree);
-    why = tree ? "hwloc sees no PCI device" : tree.error().message;
-  }
   Tree tree = tree_from_sysfs(sources.sysfs);
-  not_found.push_back("hosts and PCIe tree are read from sysfs: " + why);
   if (tree.hosts.empty()) {
     not_found.push_back("no NUMA node in " + sources.sysfs +
                         "/devices/system/node: the machine is taken for one host");
     const long pages = sysconf(_SC_PHYS_PAGES);
     const long page_bytes = sysconf(_SC_PAGESIZE);
-    tree.hosts.push_back({0,
+    tree.hosts.push_back({{0},
                           static_cast<Bytes>(std::max(pages, 0L)) * static_cast<Bytes>(page_bytes),
                           std::max(1u, std::thread::hardware_concurrency())});
     for (auto& [bus_id, device] : tree.devices) device.host = 0;
@@ -45,10 +38,24 @@ void find_gpudirect(const MachineSources& sources, std::vector<std::string>& not
     not_found.push_back("GPUDirect RDMA by nvidia-peermem: the module is not loaded");
 }
 
-/// Texts that drivers and firmware wrote go into files and onto the terminal.
-void keep_printable(std::string& text) {
-  for (char& c : text)
-    if (c < ' ' || c > '~' || c == '"' || c == '\\') c = '?';
+/// Accelerators that stand on the PCI bus and that no library described.
+void find_other_gpus(const MachineSources& sources, const Machine& machine,
+                     std::vector<std::string>& not_found) {
+  std::map<std::string, unsigned> count;
+  for (const auto& [bus_id, device] : machine.tree.devices) {
+    const std::string folder = sources.sysfs + "/bus/pci/devices/" + bus_id;
+    const std::string kind = first_line(folder + "/class");
+    // 3D controllers, other display controllers, processing accelerators; no VGA.
+    if (!kind.starts_with("0x0302") && !kind.starts_with("0x0380") && !kind.starts_with("0x1200"))
+      continue;
+    if (std::none_of(machine.gpus.found.begin(), machine.gpus.found.end(),
+                     [&, id = bus_id](const nvml::Gpu& gpu) { return gpu.bus_id == id; }))
+      ++count[first_line(folder + "/vendor") + ":" + first_line(folder + "/device")];
+  }
+  for (const auto& [part, number] : count)
+    not_found.push_back(std::to_string(number) + " accelerator" + (number == 1 ? "" : "s") +
+                        " on the PCI bus (" + part +
+                        ") that NVML does not describe: left out, only NVIDIA's are read");
 }
 
 }  // namespace
@@ -64,21 +71,41 @@ std::optional<std::uint32_t> Machine::host(const std::string& bus_id) const {
   return device(bus_id).host;
 }
 
-std::string Machine::pcie_switch(const std::string& bus_id) const {
-  // Root port, the switch's upper port, one of its lower ports. Where switches are stacked, the
-  // uppermost one's uplink is what all below it share.
-  const std::vector<std::string>& bridges = device(bus_id).bridges;
-  return bridges.size() >= 3 ? bridges[1] : "";
-}
-
-std::string distance_between(const Machine& machine, const std::string& bus_id_a,
-                             const std::string& bus_id_b) {
+Nearness nearness(const Machine& machine, const std::string& bus_id_a,
+                  const std::string& bus_id_b) {
   const std::string above = machine.pcie_switch(bus_id_a);
-  if (!above.empty() && above == machine.pcie_switch(bus_id_b)) return "same switch";
+  if (!above.empty() && above == machine.pcie_switch(bus_id_b)) return Nearness::same_switch;
   const auto a = machine.host(bus_id_a);
   const auto b = machine.host(bus_id_b);
-  if (bus_id_a.empty() || bus_id_b.empty() || !a || !b) return "unknown";
-  return *a == *b ? "same host" : "across sockets";
+  if (bus_id_a.empty() || bus_id_b.empty() || !a || !b) return Nearness::unknown;
+  if (*a != *b) return Nearness::across_sockets;
+  const auto node = machine.device(bus_id_a).node;
+  return machine.tree.hosts[*a].nodes.size() > 1 && node && node == machine.device(bus_id_b).node
+             ? Nearness::same_node
+             : Nearness::same_host;
+}
+
+std::string_view nearness_name(Nearness nearness) {
+  constexpr std::string_view names[] = {"same switch", "same NUMA node", "same host",
+                                        "across sockets", "unknown"};
+  return names[static_cast<std::size_t>(nearness)];
+}
+
+void keep_printable(Machine& machine) {
+  const auto keep = [](std::string& text) {
+    for (char& c : text)
+      if (c < ' ' || c > '~' || c == '"' || c == '\\') c = '?';
+  };
+  for (nvml::Gpu& gpu : machine.gpus.found) {
+    keep(gpu.name);
+    keep(gpu.nvlinks_unknown);
+  }
+  for (RdmaNic& nic : machine.nics)
+    for (std::string* text : {&nic.device, &nic.netdev, &nic.link_layer, &nic.state, &nic.part,
+                              &nic.bond, &nic.excluded})
+      keep(*text);
+  for (std::string& why : machine.not_found) keep(why);
+  for (std::string& what : machine.not_known) keep(what);
 }
 
 nvml::NvLinkAnswer nvlink_among(const nvml::Gpus& gpus) {
@@ -105,10 +132,15 @@ Machine read_machine(const MachineSources& sources) {
   if (gpus) {
     machine.gpus = std::move(*gpus);
     if (machine.gpus.found.empty()) machine.not_found.push_back("NVML is there and finds no GPU");
+    for (const nvml::Gpu& gpu : machine.gpus.found)
+      if (gpu.mig)
+        machine.not_known.push_back("what a MIG instance of " + gpu.bus_id +
+                                    " has: MIG is on, and the file has the whole GPU");
   } else {
     machine.not_found.push_back(gpus.error().message);
   }
   for (const std::string& why : machine.gpus.failed) machine.not_found.push_back(why);
+  find_other_gpus(sources, machine, machine.not_found);
   machine.nics = read_nics(sources.sysfs);
   if (machine.nics.empty())
     machine.not_found.push_back("no RDMA device in " + sources.sysfs + "/class/infiniband");
@@ -118,14 +150,7 @@ Machine read_machine(const MachineSources& sources) {
     if (const auto nvlink = nvlink_among(machine.gpus); nvlink.links == 0)
       machine.not_found.push_back("no NVLink between all GPUs: " + nvlink.reason);
 
-  for (nvml::Gpu& gpu : machine.gpus.found) {
-    keep_printable(gpu.name);
-    keep_printable(gpu.nvlinks_unknown);
-  }
-  for (RdmaNic& nic : machine.nics)
-    for (std::string* text : {&nic.device, &nic.netdev, &nic.link_layer, &nic.state})
-      keep_printable(*text);
-  for (std::string& why : machine.not_found) keep_printable(why);
+  keep_printable(machine);
   return machine;
 }
 

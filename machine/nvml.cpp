@@ -18,7 +18,8 @@ constexpr int not_supported = 3;      // such as NVLink on a GPU without, or hid
 constexpr int function_missing = -1;  // ours: the library is older than the function
 constexpr unsigned remote_gpu = 0;    // nvmlIntNvLinkDeviceType_t
 constexpr unsigned remote_switch = 2;
-constexpr unsigned links_most = 36;  // twice what a GPU has today
+constexpr unsigned memory_clock = 2;  // nvmlClockType_t
+constexpr unsigned links_most = 36;   // twice what a GPU has today
 
 struct Memory {
   unsigned long long total, free, used;
@@ -122,6 +123,14 @@ Result<Gpu> read_gpu(const Library& nvml, unsigned index) {
   nvml.call("nvmlDeviceGetCudaComputeCapability", device, &major, &minor);
   gpu.compute_major = static_cast<unsigned>(std::max(major, 0));
   gpu.compute_minor = static_cast<unsigned>(std::max(minor, 0));
+  // Data on both edges of the clock, as CUDA's deviceQuery computes it.
+  unsigned clock_mhz = 0, bus_bits = 0;
+  if (nvml.call("nvmlDeviceGetMaxClockInfo", device, memory_clock, &clock_mhz) == success &&
+      nvml.call("nvmlDeviceGetMemoryBusWidth", device, &bus_bits) == success)
+    gpu.memory_bytes_per_s = 2e6 * clock_mhz * bus_bits / 8;
+  unsigned mig_now = 0, mig_pending = 0;
+  gpu.mig =
+      nvml.call("nvmlDeviceGetMigMode", device, &mig_now, &mig_pending) == success && mig_now != 0;
   unsigned c2c = 0;
   gpu.c2c = nvml.call("nvmlDeviceGetC2cModeInfoV", device, &c2c) == success && c2c != 0;
   read_nvlinks(nvml, device, gpu);
@@ -172,6 +181,9 @@ NvLinkAnswer nvlink_between(const Gpus& gpus, std::string_view bus_id_a,
       if (gpu.bus_id == ids[e]) ends[e] = &gpu;
   for (int e = 0; e < 2; ++e)
     if (ends[e] == nullptr) return {NvLinkPath::unknown, 0, "NVML knows no GPU " + ids[e]};
+  for (const Gpu* end : ends)
+    if (end->mig)
+      return {NvLinkPath::none, 0, end->bus_id + " is cut by MIG, which takes no NVLink"};
   unsigned direct = 0;
   unsigned to_switch[2] = {0, 0};
   for (const NvLink& link : ends[0]->nvlinks)

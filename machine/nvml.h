@@ -21,14 +21,17 @@ struct NvLink {
 };
 
 struct Gpu {
-  std::string name;    // "NVIDIA H200"
-  std::string bus_id;  // as bus_id_text() writes it
-  Bytes memory_bytes = 0;
+  std::string name;        // "NVIDIA H200"
+  std::string bus_id;      // as bus_id_text() writes it
+  Bytes memory_bytes = 0;  // 0: not told
+  bool nominal = false;    // it is what the model has, not what was read
   // What GPU and slot can do together, and what the link is at now; 0: not told. An idle link is
   // often slowed down.
   unsigned pcie_generation_max = 0, pcie_generation = 0;
   unsigned pcie_lanes_max = 0, pcie_lanes = 0;
   unsigned compute_major = 0, compute_minor = 0;  // 9.0 for Hopper
+  double memory_bytes_per_s = 0;                  // of its own memory, in theory; 0: not told
+  bool mig = false;                               // cut into instances
   bool c2c = false;                               // NVLink-C2C to the processor
   std::vector<NvLink> nvlinks;
   std::string nvlinks_unknown;  // why `nvlinks` may not be all; empty: they are

@@ -4,6 +4,8 @@
 #include <array>
 
 #include "core/unit_text.h"
+#include "machine/gpu_models.h"
+#include "serving/timing.h"
 
 namespace kvhaul {
 namespace {
@@ -55,23 +57,23 @@ const NvLinkFigures* figures_of(const nvml::Gpu& gpu) {
   return nullptr;
 }
 
-/// The roofline that stands for a GPU (docs/models.md); empty: none is like it.
-std::string timing_of(const std::string& name) {
-  for (const auto& [word, kind] : {std::pair{"GH200", "gh200"},
-                                   {"GB200", "gb200"},
-                                   {"B200", "b200"},
-                                   {"H200", "h200"},
-                                   {"H100", "h100"},
-                                   {"H800", "h800"},
-                                   {"A100", "a100"}})
-    if (name.find(word) != std::string::npos) return kind;
-  return "";
-}
+/// Stands in where nothing is known of a GPU: the least of those whose roofline kvhaul ships, so
+/// that no time is too good.
+constexpr const char* unknown_roofline = "{flops: 312 TFLOPS, memory_rate: 2.04 TB/s}";
+constexpr Bytes unknown_memory = 40'000 * MiB;
+
+std::string flops_text(double flops) { return number_text(flops / 1e12) + " TFLOPS"; }
 
 std::string mib(Bytes bytes) { return std::to_string(bytes / MiB) + " MiB"; }
 
 std::string port_text(const Port& port) {
   return "out: " + rate_text(port.out) + ", in: " + rate_text(port.in);
+}
+
+std::string numbers_text(const std::vector<unsigned>& numbers) {
+  std::string text;
+  for (const unsigned number : numbers) text += (text.empty() ? "" : ", ") + std::to_string(number);
+  return text;
 }
 
 template <class T>
@@ -93,9 +95,16 @@ std::string count_text(std::size_t count, const std::string& what) {
 
 class Writer {
  public:
-  Writer(const Machine& machine, const ModelShape& model) : m_(machine), model_(model) {}
+  Writer(const Machine& machine, const ModelShape& model, const NicChoice& nics)
+      : m_(machine), model_(model), left_out_(nics.left_out) {
+    for (const std::size_t n : nics.chosen) nics_.push_back(machine.nics[n]);
+    not_known_ = machine.not_known;
+    if (!machine.tree.assumed.empty()) not_known_.push_back(machine.tree.assumed);
+    if (!machine.gpus.found.empty())
+      not_known_.insert(not_known_.end(), nics.notes.begin(), nics.notes.end());
+  }
 
-  std::string gpu_scenario() {
+  TopoScenario gpu_scenario() {
     smallest_ = m_.gpus.found.front();
     for (const nvml::Gpu& gpu : m_.gpus.found) {
       smallest_.memory_bytes = std::min(smallest_.memory_bytes, gpu.memory_bytes);
@@ -105,7 +114,8 @@ class Writer {
       }
       one_kind_ = one_kind_ && gpu.name == smallest_.name;
     }
-    choose_nics();
+    find_roofline();
+    find_places();
     group_by_switch();
     title();
     add("name: this-machine\ncluster:\n  node_types:\n    machine:\n");
@@ -117,10 +127,10 @@ class Writer {
     add("  nodes:\n    - {type: machine}\n");
     routes();
     serving();
-    return std::move(text_);
+    return {std::move(text_), std::move(not_known_)};
   }
 
-  std::string laptop_scenario() {
+  TopoScenario laptop_scenario() {
     Bytes memory = 0;
     for (const NumaHost& host : m_.tree.hosts) memory += host.memory_bytes;
     // An eighth of the memory for decode, half as much for prefill, which keeps KV less long.
@@ -147,7 +157,7 @@ class Writer {
     role("prefill", {"node0/gpu0"}, decode / 2, "h100");
     role("decode", {"node0/gpu1"}, decode, "h100");
     add("emulation: {time: real, payload: real}\n");
-    return std::move(text_);
+    return {std::move(text_), std::move(not_known_)};
   }
 
  private:
@@ -162,46 +172,94 @@ class Writer {
     }
   }
 
-  std::uint32_t host_of(const std::string& bus_id) const { return m_.host(bus_id).value_or(0); }
+  std::uint32_t host_of(const std::string& bus_id) const {
+    return one_host_ ? 0 : m_.host(bus_id).value_or(0);
+  }
+
+  /// Where nobody tells the socket of a device, the file has one host: nearness that is not known
+  /// is not made up.
+  void find_places() {
+    std::string who;
+    const auto look = [&](const std::string& name, const std::string& bus_id) {
+      if (!m_.host(bus_id)) who += (who.empty() ? "" : ", ") + name;
+    };
+    for (std::size_t g = 0; g < m_.gpus.found.size(); ++g)
+      look("gpu" + std::to_string(g), m_.gpus.found[g].bus_id);
+    for (const RdmaNic& nic : nics_) look(nic.device, nic.bus_id);
+    one_host_ = m_.tree.hosts.size() == 1 || !who.empty();
+    if (!who.empty())
+      not_known_.push_back("nearness: on which of " + count_text(m_.tree.hosts.size(), "socket") +
+                           " these hang, as often in virtual machines: " + who +
+                           "; the file has one host and no link between sockets");
+  }
+
+  /// The roofline of the GPUs; in a file's words, for `timing`.
+  void find_roofline() {
+    const GpuModel* model = one_kind_ ? gpu_model_by_nvml_name(smallest_.name) : nullptr;
+    if (model != nullptr) {
+      roofline_ = model->timing.empty()
+                      ? "{flops: " + flops_text(model->flops) +
+                            ", memory_rate: " + rate_text(model->memory_bytes_per_s) + "}"
+                      : std::string(model->timing);
+      roofline_source_ = model->source;
+      return;
+    }
+    roofline_ = unknown_roofline;
+    std::string read;
+    if (one_kind_ && smallest_.memory_bytes_per_s >= 1e9) {
+      roofline_ =
+          "{flops: 312 TFLOPS, memory_rate: " + rate_text(smallest_.memory_bytes_per_s) + "}";
+      read = "; its memory rate was read";
+    }
+    const std::string what = one_kind_ ? smallest_.name : "GPUs of several kinds";
+    roofline_unknown_ = "the roofline of this GPU (" + what +
+                        ") is unknown to kvhaul: " + roofline_ + " stands in, from an A100" + read +
+                        ". Give its own, dense, from its data sheet, in serving.prefill.timing and "
+                        "serving.decode.timing: gpu: {flops: ... TFLOPS, memory_rate: ... TB/s}";
+    not_known_.push_back(roofline_unknown_);
+  }
 
   void title() {
     add("# What kvhaul topo found on this computer: " + std::to_string(m_.gpus.found.size()) +
         " x " + smallest_.name + ", " + count_text(nics_.size(), "RDMA NIC") + ", " +
-        count_text(m_.tree.hosts.size(), "NUMA host") + ".\n#\n");
+        count_text(m_.tree.hosts.size(), "socket") + ".\n#\n");
     comment(
         0,
-        "\"read\" was read here, from " + m_.tree.source +
-            " (NUMA hosts, PCIe tree), NVML (GPUs) and sysfs (NICs). All other\n"
+        "\"read\" was read from " + m_.tree.source + " (sockets, PCIe tree), " + m_.gpus_from +
+            " (GPUs) and " + m_.nics_from +
+            " (NICs). All other\n"
             "figures are published, or measured on other machines (V read in the source named, R\n"
             "recalled and not checked, C computed): kvhaul calibrate measures them here.");
     if (!one_kind_)
       comment(0,
               "The GPUs are of several kinds; a node type has one: the least memory, the slowest "
               "PCIe link.");
+    for (const std::string& what : not_known_) comment(0, "NOT KNOWN: " + what + ".");
   }
 
   void hosts() {
     Bytes memory = m_.tree.hosts.front().memory_bytes;
-    for (const NumaHost& host : m_.tree.hosts) memory = std::min(memory, host.memory_bytes);
-    comment(
-        6,
-        "Count and memory (of the smallest): read. Rate: 8 x DDR5-4800 = 307 GB/s V, 0.75 of it "
-        "R.");
-    add("      hosts: {count: " + std::to_string(m_.tree.hosts.size()) +
-        ", memory_rate: 230 GB/s, memory: " + mib(memory) + "}\n");
-    if (m_.tree.hosts.size() == 1) return;
+    Bytes sum = 0;
+    for (std::size_t h = 0; h < m_.tree.hosts.size(); ++h) {
+      const NumaHost& host = m_.tree.hosts[h];
+      memory = std::min(memory, host.memory_bytes);
+      sum += host.memory_bytes;
+      comment(6, "host" + std::to_string(h) + ": a socket, NUMA node" +
+                     (host.nodes.size() == 1 ? " " : "s ") + numbers_text(host.nodes));
+    }
+    if (!m_.tree.memory_only.empty())
+      comment(6, "no socket: NUMA nodes " + numbers_text(m_.tree.memory_only) +
+                     ", memory without processors (GPUs' own, CXL)");
+    if (one_host_) memory = sum;
+    comment(6, std::string(memory == 0 ? "Count: read; memory: not told."
+                           : one_host_ ? "Memory (of all): read."
+                                       : "Count and memory (of the smallest): read.") +
+                   " Rate: 8 x DDR5-4800 = 307 GB/s V, 0.75 of it R.");
+    add("      hosts: {count: " + std::to_string(one_host_ ? 1 : m_.tree.hosts.size()) +
+        ", memory_rate: 230 GB/s" + (memory == 0 ? "" : ", memory: " + mib(memory)) + "}\n");
+    if (one_host_) return;
     comment(6, "V NCCL's topo.h, Intel SPR UPI");
     add("      socket: {rate: 22 GB/s}\n");
-  }
-
-  /// A node type has NICs of one kind: of those that are up, the fastest.
-  void choose_nics() {
-    for (const RdmaNic& nic : m_.nics)
-      if (nic.usable() && (nics_.empty() || nic.gbits_per_s > nics_.front().gbits_per_s))
-        nics_.assign(1, nic);
-      else if (nic.usable() && nic.gbits_per_s == nics_.front().gbits_per_s &&
-               nic.link_layer == nics_.front().link_layer)
-        nics_.push_back(nic);
   }
 
   /// In a node type either all devices hang on switches or none does. A device on a root port of
@@ -232,6 +290,14 @@ class Writer {
            list_text(std::vector(begin, begin + static_cast<std::ptrdiff_t>(count)));
   }
 
+  const char* places_source() const {
+    return one_host_ && m_.tree.hosts.size() > 1 ? "  # nearness is not known\n" : "  # read\n";
+  }
+
+  Bytes memory() const {
+    return smallest_.memory_bytes == 0 ? unknown_memory : smallest_.memory_bytes;
+  }
+
   void switches() {
     if (!any_switch_) return;
     double theory = 0;
@@ -253,9 +319,19 @@ class Writer {
         port_text(pcie_port(theory)) + "}\n");
   }
 
+  /// Of the slowest GPU's link as it is in the tree; 0: not told.
+  double link_in_tree() const {
+    double slowest = 0;
+    for (const nvml::Gpu& gpu : m_.gpus.found)
+      if (const double rate = m_.device(gpu.bus_id).bytes_per_s; rate > 0)
+        slowest = slowest == 0 ? rate : std::min(slowest, rate);
+    return slowest;
+  }
+
   double pcie_theory_or_default() const {
-    const double theory = pcie_theory(smallest_);
-    return theory > 0 ? theory : 31.5 * GB;
+    for (const double theory : {pcie_theory(smallest_), link_in_tree()})
+      if (theory > 0) return theory;
+    return 31.5 * GB;
   }
 
   void gpus() {
@@ -263,10 +339,12 @@ class Writer {
     add("      gpus:\n");
     for (std::size_t i = 0; i < found.size(); ++i)
       comment(8, "gpu" + std::to_string(i) + ": " + found[i].name + ", " + found[i].bus_id +
-                     (m_.host(found[i].bus_id) ? "" : ", NUMA host not known: taken for 0"));
-    add("        count: " + std::to_string(found.size()) +
-        "\n        memory: " + mib(smallest_.memory_bytes) + "  # read from NVML\n");
-    add("        " + places_text(0, found.size()) + "  # read\n");
+                     (m_.host(found[i].bus_id) ? "" : ", socket not told"));
+    add("        count: " + std::to_string(found.size()) + "\n        memory: " + mib(memory()) +
+        (smallest_.memory_bytes == 0 ? "  # not told: a stand-in\n"
+         : smallest_.nominal         ? "  # nominal, of its model\n"
+                                     : "  # read from " + m_.gpus_from + "\n"));
+    add("        " + places_text(0, found.size()) + places_source());
     if (smallest_.c2c) {
       const bool gb = smallest_.name.find("GB") != std::string::npos;
       comment(8, gb ? "NVLink-C2C, read from NVML; rates C from OCI's GB200 acceptance guide"
@@ -275,11 +353,12 @@ class Writer {
       add("        host_link: {kind: c2c, " + port_text(pcie_) + "}\n");
     } else {
       pcie_ = pcie_port(pcie_theory_or_default());
-      const bool told = pcie_theory(smallest_) > 0;
-      comment(8, (told ? "PCIe Gen" + std::to_string(smallest_.pcie_generation_max) + " x" +
-                             std::to_string(smallest_.pcie_lanes_max) + ", read from NVML: "
-                       : std::string("NVML does not tell the PCIe link; as Gen4 x16: ")) +
-                     rate_text(pcie_theory_or_default()) + " in theory;\n" + pcie_source);
+      std::string link = "the PCIe link is not told; as Gen4 x16: ";
+      if (link_in_tree() > 0) link = "PCIe, as its link was when it was read: ";
+      if (pcie_theory(smallest_) > 0)
+        link = "PCIe Gen" + std::to_string(smallest_.pcie_generation_max) + " x" +
+               std::to_string(smallest_.pcie_lanes_max) + ", read from NVML: ";
+      comment(8, link + rate_text(pcie_theory_or_default()) + " in theory;\n" + pcie_source);
       add("        host_link: {" + port_text(pcie_) + "}\n");
     }
     if (found.size() < 2) return;
@@ -294,44 +373,56 @@ class Writer {
     }
     nvlink_rate_ = among.links * nvlink_->link_gbytes_per_s * GB;
     comment(8,
-            "NVLink: " + among.reason + ", read from NVML;\n" + nvlink_->source +
+            "NVLink: " + among.reason + ", read from " + m_.gpus_from + ";\n" + nvlink_->source +
                 ".\nRead from several GPUs: 142 of 172 GB/s on 8 x H800, 659 of 769 on GB200 (C)");
     add("        nvlink: {rate: " + rate_text(nvlink_rate_) +
         ", read_incast: " + number_text(nvlink_->read_incast) + "}\n");
   }
 
   void nics() {
-    for (const RdmaNic& nic : m_.nics)
-      if (std::none_of(nics_.begin(), nics_.end(), [&](const RdmaNic& n) {
-            return n.device == nic.device && n.port == nic.port;
-          }))
-        comment(6, "left out: " + nic.device + ", " + nic.state + ", " +
-                       number_text(nic.gbits_per_s) + " Gb/s" +
-                       (nic.bus_id.empty() ? ", no PCI device"
-                        : nic.usable()     ? ", of another kind than the fastest"
-                                           : ""));
+    for (std::size_t n = 0; n < m_.nics.size(); ++n)
+      if (const RdmaNic& nic = m_.nics[n]; !left_out_[n].empty())
+        comment(6, "left out: " + nic.name() + ", " +
+                       (nic.gbits_per_s > 0 ? number_text(nic.gbits_per_s) + " Gb/s"
+                                            : std::string("rate not told")) +
+                       (nic.link_layer.empty() ? "" : " " + nic.link_layer) + ": " + left_out_[n]);
     if (nics_.empty()) return;
     const RdmaNic& kind = nics_.front();
     add("      nics:\n");
     double theory = 0;
+    bool shared = false;
     for (std::size_t i = 0; i < nics_.size(); ++i) {
-      const double rate = m_.device(nics_[i].bus_id).bytes_per_s;
+      const RdmaNic& nic = nics_[i];
+      // Ports of one card are functions of one slot and share its link.
+      const std::string slot = nic.bus_id.substr(0, nic.bus_id.find('.'));
+      const auto ports = std::count_if(nics_.begin(), nics_.end(), [&](const RdmaNic& other) {
+        return other.bus_id.substr(0, other.bus_id.find('.')) == slot;
+      });
+      shared = shared || ports > 1;
+      const double rate = m_.device(nic.bus_id).bytes_per_s / static_cast<double>(ports);
       if (rate > 0) theory = theory == 0 ? rate : std::min(theory, rate);
-      comment(8, "nic" + std::to_string(i) + ": " + nics_[i].device + " port " +
-                     std::to_string(nics_[i].port) + ", " + nics_[i].bus_id +
-                     (m_.host(nics_[i].bus_id) ? "" : ", NUMA host not known: taken for 0"));
+      std::string text = "nic" + std::to_string(i) + ": " + nic.device + " port " +
+                         std::to_string(nic.port) + ", " + nic.bus_id;
+      if (!nic.bond.empty())
+        text += ", one NIC of " + std::to_string(nic.ports) + " ports, " +
+                std::to_string(nic.ports_up) + " up (bond: " + nic.bond + ")";
+      comment(8, text + (m_.host(nic.bus_id) ? "" : ", socket not told"));
     }
     add("        count: " + std::to_string(nics_.size()) + "\n");
-    add("        " + places_text(m_.gpus.found.size(), nics_.size()) + "  # read\n");
-    comment(8, theory > 0 ? "read: " + rate_text(theory) + " in theory; the share as above"
+    add("        " + places_text(m_.gpus.found.size(), nics_.size()) + places_source());
+    comment(8, theory > 0 ? "read: " + rate_text(theory) + " in theory" +
+                                (shared ? ", a port's part of its card's link" : "") +
+                                "; the share as above"
                           : "not told; as Gen5 x16");
     const Port pcie = pcie_port(theory > 0 ? theory : 63 * GB);
     add("        pcie: {" + port_text(pcie) + "}\n");
-    const bool ib = kind.link_layer == "InfiniBand";
+    const bool ib = kind.link_layer != "Ethernet";
     const double wire = kind.gbits_per_s / 8 * GB;
     const double share = !ib ? 48.9 / 50 : kind.gbits_per_s <= 200 ? 24.5 / 25 : 47.0 / 50;
-    comment(8, "read: " + kind.link_layer + ", " + number_text(kind.gbits_per_s, 4) +
-                   " Gb/s. The share of it: " +
+    comment(8, "read: " + (kind.link_layer.empty() ? "link layer not told" : kind.link_layer) +
+                   ", " + number_text(kind.gbits_per_s, 4) + " Gb/s" +
+                   (kind.bond.empty() ? "" : " of all ports together, a flow goes over one") +
+                   ". The share of it: " +
                    (!ib                       ? "48.9 of 50 GB/s V RoCE 400, perftest"
                     : kind.gbits_per_s <= 200 ? "24.5 of 25 GB/s V HDR host write"
                                               : "47 of 50 GB/s R NDR GPUDirect"));
@@ -379,7 +470,8 @@ class Writer {
         half_text(2200, pcie_.out) + "\n    pack: {fixed_cost: 4.4 us, rate: 1000 GB/s}\n");
   }
 
-  void role(const char* name, const std::vector<std::string>& gpus, Bytes kv, const char* timing) {
+  void role(const char* name, const std::vector<std::string>& gpus, Bytes kv,
+            const std::string& timing) {
     add(std::string("  ") + name + ":\n    gpus: " + list_text(gpus) +
         "\n    kv_memory: " + mib(kv) + "\n    timing: {gpu: " + timing + ", mfu: 0.5}\n");
   }
@@ -390,7 +482,7 @@ class Writer {
     for (std::size_t i = 0; i < count; ++i)
       sides[i < count / 2 ? 0 : 1].push_back("node0/gpu" + std::to_string(i));
     if (count == 1) sides[0] = sides[1];
-    const Bytes kv = smallest_.memory_bytes / (count == 1 ? 4 : 2);
+    const Bytes kv = memory() / (count == 1 ? 4 : 2);
     const double weights = 2 * model_.total_parameters;
     const unsigned instances = count == 1 ? 2 : 1;  // of one GPU
     add("model: " + model_.name + "\nserving:\n  chunk_tokens: 8192\n  streaming: chunk_layer\n");
@@ -398,18 +490,14 @@ class Writer {
             std::string(count == 1 ? "Each side a quarter" : "Half") +
                 " of the GPU's memory for KV; the weights, " + number_text(weights / GB) +
                 " GB at 2 bytes, " +
-                (instances * (weights + static_cast<double>(kv)) <
-                         static_cast<double>(smallest_.memory_bytes)
+                (instances * (weights + static_cast<double>(kv)) < static_cast<double>(memory())
                      ? "fit beside it."
                      : "do not fit beside it.\nkvhaul holds no weights and runs all the same; tp "
                        "spreads a model."));
-    std::string timing = timing_of(smallest_.name);
-    if (timing.empty()) {
-      comment(2, "There is no roofline for this GPU in docs/models.md: an H100's.");
-      timing = "h100";
-    }
-    role("prefill", sides[0], kv, timing.c_str());
-    role("decode", sides[1], kv, timing.c_str());
+    if (!roofline_source_.empty()) comment(2, "Roofline: " + roofline_source_ + ".");
+    if (!roofline_unknown_.empty()) comment(2, "NOT KNOWN: " + roofline_unknown_ + ".");
+    role("prefill", sides[0], kv, roofline_);
+    role("decode", sides[1], kv, roofline_);
   }
 
   const Machine& m_;
@@ -418,6 +506,10 @@ class Writer {
   nvml::Gpu smallest_;  // what a node type says of all of them
   bool one_kind_ = true;
   std::vector<RdmaNic> nics_;
+  std::vector<std::string> left_out_;  // by NIC of the machine
+  std::vector<std::string> not_known_;
+  bool one_host_ = false;
+  std::string roofline_, roofline_source_, roofline_unknown_;
   bool any_switch_ = false;
   std::vector<std::string> switches_;
   std::vector<std::uint32_t> switch_hosts_;         // by switch
@@ -438,8 +530,8 @@ const ModelShape& model_for(const Machine& machine) {
   return *model;
 }
 
-std::string topo_scenario(const Machine& machine, const ModelShape& model) {
-  Writer writer(machine, model);
+TopoScenario topo_scenario(const Machine& machine, const ModelShape& model, const NicChoice& nics) {
+  Writer writer(machine, model, nics);
   return machine.gpus.found.empty() ? writer.laptop_scenario() : writer.gpu_scenario();
 }
 

@@ -1,4 +1,5 @@
-// A box written by hand, as hwloc's XML (box.xml) and as a copy of sysfs:
+// A box written by hand, as hwloc's XML (box.xml) and as a copy of sysfs; and what other machines
+// are made of. The box:
 //
 //   host 0 (NUMA node 0, one core of two threads, 8 GiB)
 //     root port 0000:00:01.0 - switch 0000:01:00.0, Gen4 x16 up
@@ -55,6 +56,27 @@ class MachineTest : public ::testing::Test {
     write(at + "/ports/1/link_layer", layer + "\n");
     write(at + "/ports/1/state", state + "\n");
     if (!target.empty()) link(at + "/device", "../../../devices/" + target);
+  }
+  /// A NUMA node with that many cores of one thread each; `package` below 0: not told.
+  void numa_node(unsigned number, unsigned first_cpu, unsigned cores, unsigned gib,
+                 int package) const {
+    const std::string node = "sys/devices/system/node/node" + std::to_string(number) + "/";
+    write(node + "meminfo", "Node " + std::to_string(number) +
+                                " MemTotal: " + std::to_string(gib * 1024 * 1024) + " kB\n");
+    write(node + "cpulist", cores == 0 ? "\n"
+                                       : std::to_string(first_cpu) + "-" +
+                                             std::to_string(first_cpu + cores - 1) + "\n");
+    for (unsigned cpu = first_cpu; cpu < first_cpu + cores; ++cpu)
+      if (package >= 0)
+        write("sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/physical_package_id",
+              std::to_string(package) + "\n");
+  }
+  /// What `pci()` does not say of a device below .../devices/.
+  void part(const std::string& below, const std::string& vendor, const std::string& device,
+            const std::string& kind = "0x020700") const {
+    write("sys/devices/" + below + "/vendor", vendor + "\n");
+    write("sys/devices/" + below + "/device", device + "\n");
+    write("sys/devices/" + below + "/class", kind + "\n");
   }
   void link(const std::string& name, const std::string& target) const {
     std::filesystem::create_directories((folder_ / name).parent_path());

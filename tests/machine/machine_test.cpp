@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "machine/nic_choice.h"
+#include "machine/saved_machine.h"
 #include "tests/machine/box.h"
 
 namespace kvhaul::test {
@@ -15,7 +17,7 @@ using Bridges = std::vector<std::string>;
 void expect_box(const Tree& tree) {
   ASSERT_EQ(tree.hosts.size(), 2u);
   for (unsigned h = 0; h < 2; ++h) {
-    EXPECT_EQ(tree.hosts[h].number, h);
+    EXPECT_EQ(tree.hosts[h].nodes, std::vector{h});
     EXPECT_EQ(tree.hosts[h].memory_bytes, 8 * GiB);
     EXPECT_EQ(tree.hosts[h].cores, 1u);
   }
@@ -36,17 +38,32 @@ void expect_box(const Tree& tree) {
 }
 
 TEST_F(MachineTest, TheTreeFromHwloc) {
-  const auto tree = tree_from_hwloc(box_xml);
-  if (!tree && tree.error().message == "built without hwloc") GTEST_SKIP() << "built without hwloc";
-  ASSERT_TRUE(tree) << tree.error().message;
-  EXPECT_EQ((*tree).source, "hwloc");
-  expect_box(*tree);
+  const auto machine = machine_from_hwloc(box_xml, {});
+  if (!machine && machine.error().kind == ErrorKind::missing) GTEST_SKIP() << "built without hwloc";
+  ASSERT_TRUE(machine) << machine.error().message;
+  EXPECT_EQ(machine->tree.source, box_xml);
+  expect_box(machine->tree);
+  EXPECT_EQ(machine->tree.assumed, "");
+  // What the file says of devices: vendor and part, no name and no rate.
+  ASSERT_EQ(machine->gpus.found.size(), 2u);
+  EXPECT_EQ(machine->gpus.found[1].name, "NVIDIA H100 80GB HBM3");
+  EXPECT_EQ(machine->gpus.found[1].memory_bytes, 80'000'000'000u);
+  ASSERT_EQ(machine->nics.size(), 1u);
+  EXPECT_EQ(machine->nics[0].part, "15b3:1021");
+  EXPECT_EQ(machine->nics[0].link_layer, "InfiniBand");
+  // 63 GB/s of PCIe are 504 Gb/s.
+  EXPECT_EQ(machine->nics[0].gbits_per_s, 400);
+  EXPECT_EQ(machine->not_known,
+            (Bridges{"the rate of RDMA NICs: the most that its PCIe link carries stands in; "
+                     "--nic-rate says it",
+                     "which ports are up: all are taken to be"}));
 }
 
 TEST_F(MachineTest, TheSameTreeFromSysfs) {
   const Tree tree = tree_from_sysfs(box_sysfs());
   EXPECT_EQ(tree.source, "sysfs");
   expect_box(tree);
+  EXPECT_EQ(tree.memory_only, std::vector{2u});
 }
 
 TEST_F(MachineTest, OldLinksAndUnknownNodesInSysfs) {
@@ -70,7 +87,6 @@ TEST_F(MachineTest, NicsOfEveryState) {
   EXPECT_EQ(nics[0].device, "rxe0");
   EXPECT_EQ(nics[0].bus_id, "");
   EXPECT_EQ(nics[0].gbits_per_s, 2.5);
-  EXPECT_FALSE(nics[0].usable());
   EXPECT_EQ(nics[1].device, "mlx5_0");
   EXPECT_EQ(nics[1].port, 1u);
   EXPECT_EQ(nics[1].netdev, "ibs1");
@@ -78,12 +94,10 @@ TEST_F(MachineTest, NicsOfEveryState) {
   EXPECT_EQ(nics[1].gbits_per_s, 400);
   EXPECT_EQ(nics[1].link_layer, "InfiniBand");
   EXPECT_EQ(nics[1].state, "ACTIVE");
-  EXPECT_TRUE(nics[1].usable());
   EXPECT_EQ(nics[2].device, "mlx5_9");
   EXPECT_EQ(nics[2].bus_id, "0000:80:01.0");
   EXPECT_EQ(nics[3].device, "mlx5_10");
   EXPECT_EQ(nics[3].state, "DOWN");
-  EXPECT_FALSE(nics[3].usable());
 }
 
 TEST_F(MachineTest, GpusFromALibraryLoadedAtRunTime) {
@@ -182,28 +196,25 @@ TEST_F(MachineTest, DistancesInTheBox) {
   MachineSources sources;
   sources.sysfs = box_sysfs();
   sources.proc = path("proc");
-  sources.hwloc = false;
   sources.nvml = KVHAUL_FAKE_NVML;
   Machine machine = read_machine(sources);
   EXPECT_EQ(machine.pcie_switch("0000:03:00.0"), "0000:01:00.0");
   EXPECT_EQ(machine.pcie_switch("0000:8a:00.0"), "");
-  EXPECT_EQ(distance_between(machine, "0000:04:00.0", "0000:03:00.0"), "same switch");
-  EXPECT_EQ(distance_between(machine, "0000:04:00.0", "0000:8a:00.0"), "across sockets");
-  EXPECT_EQ(distance_between(machine, "0000:04:00.0", "0000:00:01.0"), "same host");
-  EXPECT_EQ(distance_between(machine, "0000:04:00.0", "0000:55:00.0"), "unknown");
-  EXPECT_EQ(distance_between(machine, "", "0000:03:00.0"), "unknown");
+  EXPECT_EQ(nearness_name(nearness(machine, "0000:04:00.0", "0000:03:00.0")), "same switch");
+  EXPECT_EQ(nearness_name(nearness(machine, "0000:04:00.0", "0000:8a:00.0")), "across sockets");
+  EXPECT_EQ(nearness_name(nearness(machine, "0000:04:00.0", "0000:00:01.0")), "same host");
+  EXPECT_EQ(nearness_name(nearness(machine, "0000:04:00.0", "0000:55:00.0")), "unknown");
+  EXPECT_EQ(nearness_name(nearness(machine, "", "0000:03:00.0")), "unknown");
   EXPECT_EQ(machine.gpus.found[0].name, "NVIDIA H100 ?80GB? HBM3");
-  EXPECT_EQ(
-      machine.not_found,
-      (Bridges{"hosts and PCIe tree are read from sysfs: hwloc was not asked", "GPU 2: GPU is lost",
-               "GPUDirect RDMA by nvidia-peermem: the module is not loaded"}));
+  EXPECT_EQ(machine.not_found,
+            (Bridges{"GPU 2: GPU is lost",
+                     "GPUDirect RDMA by nvidia-peermem: the module is not loaded"}));
 }
 
 TEST_F(MachineTest, WhatKeepsNicsFromGpuMemory) {
   MachineSources sources;
   sources.sysfs = box_sysfs();
   sources.proc = path("proc");
-  sources.hwloc = false;
   sources.nvml = KVHAUL_FAKE_NVML;
   const auto said = [&](const std::string& what) {
     const Machine machine = read_machine(sources);
@@ -224,15 +235,14 @@ TEST_F(MachineTest, WhatKeepsNicsFromGpuMemory) {
 TEST_F(MachineTest, AMachineThatShowsNothing) {
   MachineSources sources;
   sources.sysfs = path("nothing");
-  sources.hwloc_xml = path("nothing.xml");
   sources.nvml = "libkvhaul-no-such.so.1";
   const Machine machine = read_machine(sources);
   ASSERT_EQ(machine.tree.hosts.size(), 1u);
   EXPECT_GT(machine.tree.hosts[0].memory_bytes, 0u);
   EXPECT_GE(machine.tree.hosts[0].cores, 1u);
-  ASSERT_EQ(machine.not_found.size(), 4u);
-  EXPECT_EQ(machine.not_found[2], "no NVIDIA driver: libkvhaul-no-such.so.1 not found");
-  EXPECT_EQ(machine.not_found[3], "no RDMA device in " + path("nothing") + "/class/infiniband");
+  ASSERT_EQ(machine.not_found.size(), 3u);
+  EXPECT_EQ(machine.not_found[1], "no NVIDIA driver: libkvhaul-no-such.so.1 not found");
+  EXPECT_EQ(machine.not_found[2], "no RDMA device in " + path("nothing") + "/class/infiniband");
 }
 
 }  // namespace
