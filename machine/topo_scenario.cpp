@@ -303,7 +303,7 @@ class Writer {
     double theory = 0;
     for (const std::string& name : switches_)
       if (name.starts_with("switch "))
-        if (const double rate = m_.device(name.substr(7)).bytes_per_s; rate > 0)
+        if (const double rate = link_rate(name.substr(7)); rate > 0)
           theory = theory == 0 ? rate : std::min(theory, rate);
     std::string names = "Read. One rate of the uplinks for all, the slowest: " + rate_text(theory) +
                         " in theory;\n" + pcie_source;
@@ -319,11 +319,17 @@ class Writer {
         port_text(pcie_port(theory)) + "}\n");
   }
 
+  /// The rate of a device's link; 0: not told. Bridges that a hypervisor makes up say 2.5 GT/s x1.
+  double link_rate(const std::string& bus_id) const {
+    const double rate = m_.device(bus_id).bytes_per_s;
+    return rate < 1 * GB ? 0 : rate;
+  }
+
   /// Of the slowest GPU's link as it is in the tree; 0: not told.
   double link_in_tree() const {
     double slowest = 0;
     for (const nvml::Gpu& gpu : m_.gpus.found)
-      if (const double rate = m_.device(gpu.bus_id).bytes_per_s; rate > 0)
+      if (const double rate = link_rate(gpu.bus_id); rate > 0)
         slowest = slowest == 0 ? rate : std::min(slowest, rate);
     return slowest;
   }
@@ -399,7 +405,7 @@ class Writer {
         return other.bus_id.substr(0, other.bus_id.find('.')) == slot;
       });
       shared = shared || ports > 1;
-      const double rate = m_.device(nic.bus_id).bytes_per_s / static_cast<double>(ports);
+      const double rate = link_rate(nic.bus_id) / static_cast<double>(ports);
       if (rate > 0) theory = theory == 0 ? rate : std::min(theory, rate);
       std::string text = "nic" + std::to_string(i) + ": " + nic.device + " port " +
                          std::to_string(nic.port) + ", " + nic.bus_id;

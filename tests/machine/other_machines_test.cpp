@@ -404,6 +404,20 @@ TEST(TopoText, OnlyTheGpuOfThatNameHasItsRoofline) {
             "timing: {gpu: {flops: 312 TFLOPS, memory_rate: 4020 GB/s}, mfu: 0.5}");
 }
 
+TEST(TopoText, AHypervisorsBridgeIsNoSlowUplink) {
+  Built b;
+  b.gpu(0, {"root0", "up0", "a"});
+  b.nic("mlx5_0", 0, {"root0", "up0", "b"}, 200, "Ethernet");
+  b.machine.tree.devices["up0"].bytes_per_s = 0.25e9;  // 2.5 GT/s x1
+  std::string text;
+  const Scenario s = scenario_of(b.machine, &text);
+  EXPECT_NE(text.find("# Read, but not the rate of the uplink: assumed to be a GPU's."),
+            std::string::npos)
+      << text;
+  // 55.1 of 63 GB/s, as the GPU.
+  EXPECT_NEAR(s.cluster.links[s.cluster.nodes[0].pcie_switches[0].out].bytes_per_s, 55.1e9, 1e8);
+}
+
 TEST(TopoText, MigTakesNoNvlink) {
   Built b;
   b.gpu(0);
