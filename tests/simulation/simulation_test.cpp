@@ -1,4 +1,4 @@
-// Deterministic simulation: a few hundred worlds in the test run, any number with the program
+// Deterministic simulation: a thousand worlds in the test run, any number with the program
 // `simulation`. And the test of the test: planted bugs must be found.
 #include <algorithm>
 #include <string>
@@ -13,7 +13,8 @@ namespace {
 
 TEST(Simulation, InvariantsHoldInEveryWorld) {
   std::uint64_t delivered = 0, resent = 0, credit_messages = 0, cancelled = 0, late = 0;
-  for (std::uint64_t seed = 1; seed <= 400; ++seed) {
+  std::uint64_t failed = 0, lost_messages = 0, late_cancels = 0, longest = 0;
+  for (std::uint64_t seed = 1; seed <= 1000; ++seed) {
     const World world = draw_world(seed);
     const Verdict verdict = simulate(world);
     ASSERT_TRUE(verdict.ok) << "seed " << seed << ": " << verdict.what << "\n  " << world.describe()
@@ -23,6 +24,10 @@ TEST(Simulation, InvariantsHoldInEveryWorld) {
     cancelled += verdict.cancelled;
     late += verdict.late_delivered;
     credit_messages += verdict.credit_messages;
+    failed += verdict.failed;
+    lost_messages += verdict.lost_messages;
+    late_cancels += verdict.late_cancels;
+    longest = std::max(longest, verdict.steps);
   }
   // The worlds are not empty ones.
   EXPECT_GT(delivered, 1000u);
@@ -30,6 +35,11 @@ TEST(Simulation, InvariantsHoldInEveryWorld) {
   EXPECT_GT(cancelled, 100u);
   EXPECT_GT(late, 1000u);
   EXPECT_GT(credit_messages, 100u);
+  EXPECT_GT(failed, 100u);
+  EXPECT_GT(lost_messages, 50u);
+  EXPECT_GT(late_cancels, 500u);
+  // A livelock is called one after a million turns of the loop: no world comes near.
+  EXPECT_LT(longest, 100'000u);
 }
 
 TEST(Simulation, OneSeedIsOneRun) {
