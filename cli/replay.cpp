@@ -151,8 +151,13 @@ CommandResult run_replay(const Arguments& arguments) {
   auto request = read(options, arguments);
   if (!request) return request.error();
   const bool quiet = options.flag("quiet");
-  std::optional<ProgressBar> bar(std::in_place, !quiet);
+  std::optional<ProgressBar> bar(std::in_place, !quiet, true);
+  request->progress_due = [&] { return bar->due(); };
   request->on_progress = [&](double share, const std::string& what) { bar->show(share, what); };
+  if (!quiet)  // what --json prints is for a program
+    request->on_start = [&](const std::string& text) {
+      (options.flag("json") ? std::cerr : std::cout) << text << "\n" << std::endl;
+    };
   auto result = run_replay(*request);
   bar.reset();
   if (!result) return result.error();

@@ -67,21 +67,33 @@ Result<OpenedTrace> open(const ReplayRequest& request, const Scenario& scenario)
   return trace;
 }
 
+/// What there is to do, as far as the trace tells.
+struct TraceOutline {
+  std::uint64_t requests = 0;
+  std::uint64_t input_tokens = 0;
+  std::uint64_t prefill_chunks = 0;
+  TimeNs last_arrival_ns = 0;
+};
+
 /// Reads the whole trace once, so that a bad row is found before any work is done and the progress
 /// bar knows how far there is to go. Nothing for what cannot be read twice.
-Result<std::optional<std::uint64_t>> count_requests(const ReplayRequest& request,
-                                                    const Scenario& scenario) {
+Result<std::optional<TraceOutline>> outline_trace(const ReplayRequest& request,
+                                                  const Scenario& scenario) {
   std::error_code status;
-  if (!fs::is_regular_file(request.trace, status)) return std::optional<std::uint64_t>();
+  if (!fs::is_regular_file(request.trace, status)) return std::optional<TraceOutline>();
   auto trace = open(request, scenario);
   if (!trace) return trace.error();
   TraceRequest row;
-  std::uint64_t count = 0;
+  TraceOutline outline;
+  const std::uint64_t chunk = scenario.serving.chunk_tokens;
   while (true) {
     auto more = trace->reader->next(row);
     if (!more) return more.error();
-    if (!*more) return std::optional(count);
-    ++count;
+    if (!*more) return std::optional(outline);
+    ++outline.requests;
+    outline.input_tokens += row.input_tokens;
+    outline.prefill_chunks += (row.input_tokens + chunk - 1) / chunk;
+    outline.last_arrival_ns = std::max(outline.last_arrival_ns, row.arrival_ns);
   }
 }
 
@@ -317,9 +329,9 @@ class ReplayRun {
       auto directory = choose_directory(request_, scenario_);
       if (!directory) return directory.error();
       result_.directory = *directory;
-      auto total = count_requests(request_, scenario_);
-      if (!total) return total.error();
-      total_ = *total;
+      auto outline = outline_trace(request_, scenario_);
+      if (!outline) return outline.error();
+      outline_ = *outline;
     }
     auto trace = open(request_, scenario_);
     if (!trace) return trace.error();
@@ -394,15 +406,9 @@ class ReplayRun {
     Replay replay(scenario_.serving, *trace_.reader, *backend_, observer);
     if (auto ok = replay.prepare(runtime, scenario_.cluster); !ok) return ok.error();
     if (auto ok = backend_->start(); !ok) return ok.error();
+    if (request_.on_start && leads()) request_.on_start(start_text());
     if (request_.on_progress && files_)
-      files_->on_progress = [this](TimeNs now, std::uint64_t done) {
-        const double share =
-            total_ && *total_ > 0 ? static_cast<double>(done) / static_cast<double>(*total_) : -1;
-        const double elapsed = std::chrono::duration<double>(Clock::now() - start_).count();
-        request_.on_progress(share, std::to_string(done) + " requests, " +
-                                        number_text(static_cast<double>(done) / elapsed) +
-                                        "/s, at " + duration_text(now));
-      };
+      files_->on_progress = [this](TimeNs now, std::uint64_t done) { show_progress(now, done); };
     if (auto ran = runtime.run(replay); !ran) return ran.error();
     if (const auto error = replay.error()) return *error;
     report_ = {replay.counters(), counters_of(runtime.schedulers()),
@@ -414,6 +420,57 @@ class ReplayRun {
     if (auto closed = log_->close(); !closed)
       return Error{closed.error().kind, *request_.record + ": " + closed.error().message};
     return {};
+  }
+
+  /// Channels are counted; transfers are estimated from the trace alone.
+  std::string start_text() const {
+    const auto used = std::count(plan_.tiers.begin(), plan_.tiers.end(), 0u);
+    const auto all = static_cast<std::ptrdiff_t>(plan_.tiers.size());
+    std::string text = scenario_.name + ": " + std::to_string(used) + " channels";
+    if (all != used) text += ", " + std::to_string(all - used) + " more to fall back on";
+    if (!outline_) return text;
+    const ReplayConfig& serving = scenario_.serving;
+    const bool by_chunk =
+        serving.streaming == Streaming::chunk || serving.streaming == Streaming::chunk_layer;
+    const bool by_layer =
+        serving.streaming == Streaming::layer || serving.streaming == Streaming::chunk_layer;
+    // A unit of KV goes from each place of an instance to those that want a part of it.
+    const std::uint64_t instances =
+        serving.prefill.instances.size() * serving.decode.instances.size();
+    std::uint64_t pairs = std::max<std::uint64_t>(
+        1, place_pairs(serving).size() / std::max<std::uint64_t>(1, instances));
+    std::uint64_t units = by_chunk ? outline_->prefill_chunks : outline_->requests;
+    if (by_layer) {
+      units *= serving.model.layers;
+      pairs = std::max<std::uint64_t>(1, pairs / std::max(serving.prefill.pp, serving.decode.pp));
+    }
+    return text + "\n" + std::to_string(outline_->requests) + " requests, " +
+           bytes_text(outline_->input_tokens * serving.model.token_bytes_on_ranks(std::max(
+                                                   serving.prefill.tp, serving.decode.tp))) +
+           " of KV in " + number_text(static_cast<double>(units * pairs)) +
+           " transfers or more, each of at least one chunk\n(by the trace's input tokens; less "
+           "where a "
+           "prefix is cached)";
+  }
+
+  /// How far a run is, is how far its time is: requests end late, and all at once where they came
+  /// at once.
+  void show_progress(TimeNs now, std::uint64_t done) const {
+    if (request_.progress_due && !request_.progress_due()) return;
+    double share = -1;
+    std::string of_requests, of_time;
+    if (outline_ && outline_->requests > 0) {
+      share = static_cast<double>(done) / static_cast<double>(outline_->requests);
+      of_requests = " of " + std::to_string(outline_->requests);
+      if (outline_->last_arrival_ns > 0) {
+        share =
+            std::clamp(static_cast<double>(now) / static_cast<double>(outline_->last_arrival_ns),
+                       share, std::max(share, 0.99));
+        of_time = ", the last request comes at " + duration_text(outline_->last_arrival_ns);
+      }
+    }
+    request_.on_progress(share, std::to_string(done) + of_requests + " requests done at " +
+                                    duration_text(now) + of_time);
   }
 
   TimeNs now() const { return backend_->now(); }
@@ -548,7 +605,7 @@ class ReplayRun {
   std::optional<faults::FaultScript> script_;
   std::vector<std::uint32_t> rank_of_node_;
   OpenedTrace trace_;
-  std::optional<std::uint64_t> total_;
+  std::optional<TraceOutline> outline_;
   ChannelPlan plan_;
   std::unique_ptr<Backend> backend_;
   std::vector<SchedulerSetup> setups_;

@@ -33,7 +33,11 @@ struct ReplayRequest {
   std::string out;                        // empty: the first free runs/SCENARIO-TRACE-N
   bool force = false;                     // write into a directory that is not empty
   std::vector<std::string> command_line;  // for run.yaml
-  /// Told now and then: share done (negative when not known), and what is going on.
+  /// Told once, before anything is posted: how many channels, and about how much will be moved.
+  std::function<void(const std::string&)> on_start;
+  /// Told now and then, when `progress_due` says so (or always, without one): share done (negative
+  /// when not known), and what is going on.
+  std::function<bool()> progress_due;
   std::function<void(double, const std::string&)> on_progress;
 };
 

@@ -65,19 +65,24 @@ std::string TextTable::text(unsigned indent) const {
   return out;
 }
 
-ProgressBar::ProgressBar(bool wanted)
-    : wanted_(wanted && is_terminal(stderr)), start_(Clock::now()), last_(start_) {}
+ProgressBar::ProgressBar(bool wanted, bool lines)
+    : terminal_(is_terminal(stderr)),
+      wanted_(wanted && (terminal_ || lines)),
+      start_(Clock::now()),
+      next_(start_ + std::chrono::milliseconds(terminal_ ? 500 : 1000)) {}
 
 ProgressBar::~ProgressBar() {
-  if (drawn_) std::fputs("\r\033[K", stderr);
+  if (drawn_ && terminal_) std::fputs("\r\033[K", stderr);
 }
 
+bool ProgressBar::due() const { return wanted_ && Clock::now() >= next_; }
+
 void ProgressBar::show(double share, const std::string& what) {
-  if (!wanted_) return;
+  if (!due()) return;
   const Clock::time_point now = Clock::now();
   using std::chrono::milliseconds;
-  if (now - start_ < milliseconds(2000) || now - last_ < milliseconds(100)) return;
-  last_ = now;
+  const auto elapsed_ms = std::chrono::duration_cast<milliseconds>(now - start_);
+  next_ = now + (terminal_ ? milliseconds(100) : std::min(elapsed_ms, milliseconds(60'000)));
   drawn_ = true;
   std::string line;
   if (share >= 0) {
@@ -90,7 +95,7 @@ void ProgressBar::show(double share, const std::string& what) {
     if (share > 0.01)
       line += duration_text(static_cast<TimeNs>(elapsed * (1 - share) / share * 1e9)) + " left  ";
   }
-  std::fprintf(stderr, "\r\033[K%s%s", line.c_str(), what.c_str());
+  std::fprintf(stderr, terminal_ ? "\r\033[K%s%s" : "%s%s\n", line.c_str(), what.c_str());
   std::fflush(stderr);
 }
 

@@ -34,23 +34,28 @@ class TextTable {
   std::vector<std::vector<std::string>> rows_;
 };
 
-/// One line on standard error that is drawn over, from two seconds on.
+/// Where a long command is, on standard error. On a terminal it is one line that is drawn over,
+/// from the first second on. Elsewhere, where `lines` are wanted, a line after one second, two,
+/// four and so on, at most a minute apart.
 class ProgressBar {
  public:
-  explicit ProgressBar(bool wanted);
+  explicit ProgressBar(bool wanted, bool lines = false);
   ~ProgressBar();
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
 
+  /// Whether show() would show anything now: asks the clock, so that nobody composes in vain.
+  bool due() const;
   /// `share` from 0 to 1, or negative when it is not known how far there is to go.
   void show(double share, const std::string& what);
 
  private:
   using Clock = std::chrono::steady_clock;
+  bool terminal_;
   bool wanted_;
   bool drawn_ = false;
   Clock::time_point start_;
-  Clock::time_point last_;
+  Clock::time_point next_;
 };
 
 }  // namespace kvhaul::cli

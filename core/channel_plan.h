@@ -21,6 +21,12 @@ struct RoutePlan {
                                   RouteKind::pcie_staged, RouteKind::rdma_staged};
   /// At most so many routes of one kind for a pair, nearest first; 0: all (every rail).
   std::uint32_t rails = 0;
+  /// With all: of the routes over NICs only the nearest are used at once, as many classes of equal
+  /// distance and rate as carry four fifths of what all would carry for this pair. A further rail
+  /// could add a quarter at most, and for that it would cross other GPUs' PCIe switches, or the
+  /// socket link, and meet what those send. Behind them, as a tier of their own, stand routes over
+  /// the other NICs, each NIC at either end once.
+  bool near_first = false;
   bool pull = false;  // the target's node owns the channels and reads
   RouteCostTable costs;
   PathChoice paths;

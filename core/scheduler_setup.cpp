@@ -125,14 +125,32 @@ class SetupMaker {
       setup.links.push_back({rate});
       for (const std::uint32_t c : channels) setup.channels[c].links.push_back(link);
     }
-    // More than the table holds: the slowest ones decide.
-    for (SetupChannel& channel : setup.channels) {
-      if (channel.links.size() <= links_per_channel) continue;
-      std::stable_sort(channel.links.begin(), channel.links.end(),
-                       [&](std::uint32_t a, std::uint32_t b) {
-                         return setup.links[a].bytes_per_s < setup.links[b].bytes_per_s;
-                       });
-      channel.links.resize(links_per_channel);
+    // More than the table holds: the slowest ones decide. The slowest of those that a whole tier of
+    // a pair crosses, such as the GPU's own port, stays all the same: it says how many channels of
+    // the pair can run side by side, and chunks are cut for so many.
+    const auto slower = [&](std::uint32_t a, std::uint32_t b) {
+      return setup.links[a].bytes_per_s < setup.links[b].bytes_per_s;
+    };
+    for (auto first = setup.channels.begin(); first != setup.channels.end();) {
+      const auto last = std::find_if(first, setup.channels.end(), [&](const SetupChannel& c) {
+        return c.pair != first->pair || c.tier != first->tier;
+      });
+      std::vector<std::uint32_t> common = first->links;
+      for (auto channel = first; channel != last; ++channel)
+        std::erase_if(common, [&](std::uint32_t link) {
+          return std::find(channel->links.begin(), channel->links.end(), link) ==
+                 channel->links.end();
+        });
+      const auto narrowest = std::min_element(common.begin(), common.end(), slower);
+      for (; first != last; ++first) {
+        std::vector<std::uint32_t>& links = first->links;
+        if (links.size() <= links_per_channel) continue;
+        std::stable_sort(links.begin(), links.end(), slower);
+        links.resize(links_per_channel);
+        if (narrowest != common.end() &&
+            std::find(links.begin(), links.end(), *narrowest) == links.end())
+          links.back() = *narrowest;
+      }
     }
   }
 

@@ -342,7 +342,9 @@ void read_routes(YamlMap map, RoutePlan& plan) {
       plan.order.push_back(*kind);
     }
   }
-  plan.rails = static_cast<std::uint32_t>(map.count("rails", 0, 0, 1024));
+  plan.near_first = !map.has("rails");
+  if (!plan.near_first && map.text("rails") != "all")
+    plan.rails = static_cast<std::uint32_t>(map.count("rails", 0, 0, 1024));
   plan.paths.seed = map.count("ecmp_seed", 1);
   plan.paths.read_in_place = map.flag("read_in_place", false);
   for (std::size_t k = 0; k < route_kind_count; ++k)

@@ -203,9 +203,8 @@ void RunFiles::transfer_done(const TransferEnd& end) {
 }
 
 void RunFiles::progress(TimeNs now, std::uint64_t requests_done) {
-  if (!on_progress || requests_done < next_progress_) return;
-  next_progress_ = requests_done + 100;
-  on_progress(now, requests_done);
+  requests_done_ = requests_done;
+  if (on_progress) on_progress(now, requests_done);
 }
 
 void RunFiles::sample(const RequestResult& result, const std::vector<TransferRow>& rows) {

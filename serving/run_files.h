@@ -18,11 +18,11 @@
 #include "core/scheduler.h"
 #include "serving/chunk_sample.h"
 #include "serving/link_meter.h"
-#include "traces/output_file.h"
 #include "serving/queue_meter.h"
 #include "serving/replay_config.h"
 #include "serving/replay_result.h"
 #include "serving/timeline.h"
+#include "traces/output_file.h"
 #include "traces/trace.h"
 
 namespace kvhaul {
@@ -90,10 +90,15 @@ class RunFiles final : public ReplayObserver {
   void chunks_ended(std::span<const Completion> completions) override {
     meter_.chunks_ended(completions);
     chunks_.chunks_ended(completions);
+    ended_chunks_ += completions.size();
+    if (ended_chunks_ < progress_every_chunks) return;
+    ended_chunks_ = 0;
+    if (on_progress) on_progress(completions.back().done_ns, requests_done_);
   }
   void progress(TimeNs now, std::uint64_t requests_done) override;
 
-  /// Called by progress() about every hundred requests; for a progress bar.
+  /// Called with every request and every 64 chunks, for a progress bar: the time of the run, and
+  /// how many requests are done. Whoever is called holds back what comes too often.
   std::function<void(TimeNs, std::uint64_t)> on_progress;
 
   /// Completes the summary from what only the end of the run knows, and writes the remaining files
@@ -132,7 +137,9 @@ class RunFiles final : public ReplayObserver {
   RunSummary summary_;
   std::uint64_t sample_every_ = 1;
   std::vector<TimelineRequest> samples_;
-  std::uint64_t next_progress_ = 0;
+  static constexpr std::uint64_t progress_every_chunks = 64;
+  std::uint64_t ended_chunks_ = 0;  // since on_progress was last called for them
+  std::uint64_t requests_done_ = 0;
 };
 
 /// summary.json as text; also what `kvhaul replay --json` prints.

@@ -125,7 +125,40 @@ TEST_F(ReplayCommand, QuietAndJson) {
   EXPECT_EQ(run(small_replay({"--quiet"})).out, "");
   const Ran json = run(small_replay({"--json", "--force"}));
   EXPECT_EQ(json.out, text("run/summary.json"));
-  EXPECT_EQ(json.err, "");
+  EXPECT_TRUE(json.err.starts_with("laptop: ")) << json.err;
+  EXPECT_EQ(run(small_replay({"--json", "--force", "--quiet"})).err, "");
+}
+
+// 10 requests of one chunk each, 80 layers, eight ranks to eight: 6,400 transfers. Each GPU has its
+// rail, and seven others to fall back on, by RDMA and staged: 8 used, 8 x 7 + 8 x 8.
+TEST_F(ReplayCommand, TheStartLineSaysHowMuchThereIsToDo) {
+  std::string trace = "arrived_at,num_prefill_tokens,num_decode_tokens\n";
+  for (int i = 0; i < 10; ++i) trace += std::to_string(i) + ",1000,2\n";
+  write("ten.csv", trace);
+  const Ran ran = run({"replay", "ten.csv", "-s", "dgx-h100-pair", "-o", "run"});
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_TRUE(ran.out.starts_with(
+      "dgx-h100-pair: 8 channels, 120 more to fall back on\n"
+      "10 requests, 3.05 GiB of KV in 6400 transfers or more, each of at least one chunk\n"
+      "(by the trace's input tokens; less where a prefix is cached)\n"))
+      << ran.out;
+  EXPECT_NE(ran.out.find("in 6400 transfers"), std::string::npos) << ran.out;
+}
+
+// As long as the clock says: a second and a half, so that at least one line comes after one second.
+TEST_F(ReplayCommand, ProgressIsSaidByTheTimeOfTheRun) {
+  write("slow.csv",
+        "arrived_at,num_prefill_tokens,num_decode_tokens\n0,100,10\n1.2,100,10\n1.7,100,10\n");
+  const std::vector<std::string> slow = {"replay", "slow.csv", "-s", "laptop", "--time", "real"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), slow.begin(), slow.end());
+    return more;
+  };
+  const Ran ran = run(with({"-o", "run"}));
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_NE(ran.err.find(" of 3 requests done at "), std::string::npos) << ran.err;
+  EXPECT_NE(ran.err.find("the last request comes at 1.7 s\n"), std::string::npos) << ran.err;
+  EXPECT_EQ(run(with({"-o", "run", "--force", "--quiet"})).err, "");
 }
 
 TEST_F(ReplayCommand, TheTableNeverGoesBelowAMicrosecond) {

@@ -150,6 +150,41 @@ TEST(ShippedClaims, PostingPieceByPieceMakesNvlinkLoseToRdma) {
   EXPECT_NEAR(longest_exposed_ms(run(rdma.file(), trace.file())), 3.0, 0.3);
 }
 
+/// Four nodes with half as many NICs as GPUs, prefill at TP4, decode at TP8, four queue pairs.
+std::string four_nics(const std::string& rails) {
+  std::string text;
+  for (const BuiltinScenario& builtin : builtin_scenarios())
+    if (builtin.name == "roce-400-ecmp") text = builtin.text;
+  const auto replace = [&](std::string_view from, std::string_view to) {
+    const std::size_t at = text.rfind(from);
+    ASSERT_NE(at, std::string::npos) << from;
+    text.replace(at, from.size(), to);
+  };
+  replace("nics:\n        count: 8", "nics:\n        count: 4");
+  replace("hgx_h100, count: 8", "hgx_h100, count: 4");
+  replace("spines: 18", "spines: 4");
+  replace("  rails: 1\n", rails);
+  replace("nodes: [node0, node1, node2, node3]\n    tp: 8", "nodes: [node0, node1]\n    tp: 4");
+  replace("nodes: [node4, node5, node6, node7]", "nodes: [node2, node3]");
+  return text;
+}
+
+// The GPU's own port was lost from what the scheduler knew of 64 channels, and 2 MiB were cut into
+// 32 chunks for as many channels side by side: 31 times the chunks, for a worse result.
+TEST(ShippedClaims, FewerNicsThanGpusNeedNoMoreChunks) {
+  const auto ran = [](const std::string& rails) {
+    const TempPath path("four-nics.yaml");
+    std::ofstream(path.string()) << four_nics(rails);
+    return run(path.string(), sample("chat-200.csv"), 60, 10);
+  };
+  const RunSummary one = ran("  rails: 1\n").summary;
+  const RunSummary all = ran("  rails: all\n").summary;
+  const RunSummary chosen = ran("").summary;
+  EXPECT_LE(all.scheduler.chunks_posted, one.scheduler.chunks_posted * 11 / 10);
+  EXPECT_LE(chosen.scheduler.chunks_posted, one.scheduler.chunks_posted * 11 / 10);
+  EXPECT_LE(chosen.exposed_ns.percentile(0.99), one.exposed_ns.percentile(0.99) * 1.1);
+}
+
 // At 0.1 requests/s no prompt waits for pages; ten times that is more than the decode side holds.
 TEST(ShippedClaims, TenTimesTheRateCollapses) {
   EXPECT_LT(longest_exposed_ms(run("rate-collapse", sample("random-20k-200.csv"))), 100);

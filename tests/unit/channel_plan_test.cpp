@@ -25,6 +25,57 @@ std::size_t count_of(std::string_view text, std::string_view part) {
   return count;
 }
 
+/// Two nodes of four GPUs, NICs of that rate, in one square of NICs or in rails.
+Cluster four_gpus(double nic_bytes_per_s, std::size_t nics, bool rails) {
+  ClusterSpec spec;
+  NodeSpec node = test::rail_node(4);
+  node.nics.resize(nics);
+  for (NodeSpec::Nic& nic : node.nics) nic.wire = {nic_bytes_per_s, nic_bytes_per_s, 0};
+  spec.nodes = {{node, 0, false}, {node, 0, false}};
+  spec.fabric.rails = rails;
+  return *build_cluster(spec);
+}
+
+std::vector<std::string> names_of_tier(const ChannelPlan& plan, std::uint32_t tier) {
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < plan.requests.size(); ++i)
+    if (plan.tiers[i] == tier) names.push_back(plan.requests[i].route.name);
+  return names;
+}
+
+// A GPU's port carries 50 GB/s. Its own NIC's 45 are more than four fifths of that.
+TEST(ChannelPlan, TheNearestNicsThatFillAPortAndTheOthersBehindThem) {
+  RoutePlan plan;
+  plan.order = {RouteKind::rdma};
+  plan.near_first = true;
+  plan.costs[static_cast<std::size_t>(RouteKind::rdma)].queues = 2;
+  const auto planned = [&](const Cluster& cluster, const char* source, const char* target) {
+    const auto made = plan_channels(cluster, pair_of(cluster, source, target), plan);
+    EXPECT_TRUE(made) << made.error().message;
+    return made ? *made : ChannelPlan{};
+  };
+  using Names = std::vector<std::string>;
+  const auto rail = planned(four_gpus(45e9, 4, true), "node0/gpu1", "node1/gpu1");
+  EXPECT_EQ(names_of_tier(rail, 0),
+            (Names{"rdma node0/nic1 node1/nic1", "rdma node0/nic1 node1/nic1"}));
+  EXPECT_EQ(names_of_tier(rail, 1),
+            (Names{"rdma node0/nic0 node1/nic0", "rdma node0/nic2 node1/nic2",
+                   "rdma node0/nic3 node1/nic3"}));
+  EXPECT_EQ(names_of_tier(rail, 2), Names{});
+  // In a square the spare ones are no more: each NIC at either end once.
+  const auto square = planned(four_gpus(45e9, 4, false), "node0/gpu1", "node1/gpu1");
+  EXPECT_EQ(names_of_tier(square, 0).size(), 2u);
+  EXPECT_EQ(names_of_tier(square, 1), names_of_tier(rail, 1));
+  // NICs of 15 GB/s: its own and the one on its host make 30, with those across the socket link,
+  // which carries 20, it is the port's 50.
+  EXPECT_EQ(names_of_tier(planned(four_gpus(15e9, 4, true), "node0/gpu1", "node1/gpu1"), 0).size(),
+            8u);
+  // The same rails with no choice: all at once, or as many as wanted.
+  plan.near_first = false;
+  EXPECT_EQ(names_of_tier(planned(four_gpus(45e9, 4, true), "node0/gpu1", "node1/gpu1"), 0).size(),
+            8u);
+}
+
 TEST(ChannelPlan, TakesTheNearestRailsAndTheirQueues) {
   const Cluster cluster = test::rail_cluster(2, 4);
   const Pairs pairs = pair_of(cluster, "node0/gpu1", "node1/gpu1");
