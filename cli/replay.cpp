@@ -31,17 +31,21 @@ Options declare() {
       ("limit,n", po::value<Text>(), "only the first N requests")                                //
       ("speedup", po::value<Text>()->default_value("1"), "divide arrival times by this")         //
       ("spread-batches", po::bool_switch(),
-       "spread requests of one timestamp over the gap after it")                          //
-      ("streaming", po::value<Text>(), "request, chunk, layer or chunk_layer")            //
-      ("direction", po::value<Text>(), "push (prefill writes) or pull (decode reads)")    //
-      ("policy,p", po::value<Text>(), "the scheduling policy ('kvhaul list policies')")   //
-      ("faults", po::value<Text>(), "a fault file to play (docs/faults.md)")              //
-      ("seed", po::value<Text>(), "of everything that is drawn")                          //
-      ("out,o", po::value<Text>(), "the run directory; else the first free runs/NAME-N")  //
-      ("force", po::bool_switch(), "write into a run directory that is not empty")        //
-      ("record", po::value<Text>(), "write the event log there, for 'kvhaul verify'")     //
-      ("json", po::bool_switch(), "print summary.json instead of the table")              //
-      ("quiet,q", po::bool_switch(), "print nothing but errors")                          //
+       "spread requests of one timestamp over the gap after it")                           //
+      ("streaming", po::value<Text>(), "request, chunk, layer or chunk_layer")             //
+      ("direction", po::value<Text>(), "push (prefill writes) or pull (decode reads)")     //
+      ("policy,p", po::value<Text>(), "the scheduling policy ('kvhaul list policies')")    //
+      ("faults", po::value<Text>(), "a fault file to play (docs/faults.md)")               //
+      ("seed", po::value<Text>(), "of everything that is drawn")                           //
+      ("out,o", po::value<Text>(), "the run directory; else the first free runs/NAME-N")   //
+      ("force", po::bool_switch(), "write over a run directory and a log that are there")  //
+      ("record", po::value<Text>(), "write the event log there, for 'kvhaul verify'")      //
+      ("on-record-error", po::value<Text>(),
+       "when the log cannot be written (a full disk): continue without it, which is the default, "
+       "or "
+       "stop")                                                                //
+      ("json", po::bool_switch(), "print summary.json instead of the table")  //
+      ("quiet,q", po::bool_switch(), "print nothing but errors")              //
       ("busy-prefill", po::bool_switch(),
        "cuda: keep the prefill GPUs' processors and memory busy while prefill runs");
   declare_device_options(options);
@@ -131,6 +135,9 @@ Result<ReplayRequest> read(const Options& options, const Arguments& arguments) {
   request.out = options.maybe_text("out").value_or("");
   request.force = options.flag("force");
   request.record = options.maybe_text("record");
+  auto stop = choice<bool>(options, "on-record-error", {{"continue", false}, {"stop", true}});
+  if (!stop) return stop.error();
+  request.stop_without_log = stop->value_or(false);
   return request;
 }
 

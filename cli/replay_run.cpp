@@ -13,9 +13,12 @@
 #include "backends/faults/faulty_backend.h"
 #include "cli/backends.h"
 #include "cli/command.h"
+#include "cli/inputs.h"
 #include "cli/interrupt.h"
+#include "cli/run_folder.h"
 #include "cli/run_report.h"
 #include "cli/run_yaml.h"
+#include "cli/terminal.h"
 #include "cli/version.h"
 #include "core/policy/all.h"
 #include "core/runtime.h"
@@ -26,6 +29,7 @@
 #include "serving/gather.h"
 #include "serving/observations.h"
 #include "serving/replay.h"
+#include "traces/output_file.h"
 #include "traces/trace_filters.h"
 
 namespace kvhaul::cli {
@@ -97,8 +101,10 @@ Result<std::optional<TraceOutline>> outline_trace(const ReplayRequest& request,
   }
 }
 
-/// Stands in a run directory until the run is whole, however it ends.
-constexpr const char* unfinished_mark = "UNFINISHED";
+/// The files of a run directory.
+const std::vector<std::string> run_file_names = {"requests.csv",  "transfers.csv", "links.csv",
+                                                 "timeline.json", "summary.json",  "run.yaml",
+                                                 report_file};
 
 /// Checks --out, or finds a free name. Makes nothing yet.
 Result<std::string> choose_directory(const ReplayRequest& request, const Scenario& scenario) {
@@ -115,28 +121,9 @@ Result<std::string> choose_directory(const ReplayRequest& request, const Scenari
       return Error::bad_input("--out: " + directory.string() + " is not a directory");
     if (!fs::is_empty(directory, status) && !request.force)
       return Error::bad_input("--out: " + directory.string() +
-                              " is not empty; --force writes into it all the same");
+                              " is not empty; --force writes over what is in it");
   }
   return directory.string();
-}
-
-Result<void> make_directory(const std::string& directory) {
-  std::error_code status;
-  fs::create_directories(directory, status);
-  if (status)
-    return Error::bad_input("--out: " + directory + " cannot be made: " + status.message());
-  fs::remove(directory + "/summary.json", status);  // of a run before, with --force
-  auto mark = OutputFile::create(directory + "/" + unfinished_mark);
-  if (!mark) return mark.error();
-  mark->text("The run that writes into this folder has not come to its end.\n");
-  return mark->close();
-}
-
-/// Takes back what make_directory() made, unless something else is in it.
-void remove_empty(const std::string& directory) {
-  std::error_code status;
-  fs::remove(directory + "/" + unfinished_mark, status);
-  fs::remove(directory, status);
 }
 
 std::string host_name() {
@@ -208,6 +195,7 @@ class ReplayRun {
     if (auto ok = replay(); !ok) return ok.error();
     if (!leads()) return answer();
     if (auto ok = gather(); !ok) return ok.error();
+    if (auto ok = close_log(); !ok) return ok.error();
     if (auto ok = write_results(); !ok) return ok.error();
     for (std::uint32_t rank = 1; rank < exchange_.size(); ++rank)
       (void)Questions(exchange_, rank).end(result_.missing);  // who is lost does not hear it
@@ -355,14 +343,13 @@ class ReplayRun {
   /// The files of the run; those of other processes than the first are temporary.
   Result<void> open_outputs() {
     if (leads()) {
-      // The log may go into the directory.
-      if (auto ready = make_directory(result_.directory); !ready) return ready.error();
-      if (request_.record)
+      if (auto opened = open_folder(); !opened) return opened.error();
+      if (request_.record)  // it may go into the directory
         if (auto created = create_log(); !created) {
-          remove_empty(result_.directory);
+          folder_.take_back();
           return created;
         }
-      auto files = RunFiles::create(result_.directory, scenario_.serving, scenario_.cluster,
+      auto files = RunFiles::create(folder_.writing(), scenario_.serving, scenario_.cluster,
                                     plan_.requests, plan_.tiers);
       if (!files) return files.error();
       files_ = std::move(*files);
@@ -382,16 +369,60 @@ class ReplayRun {
     return {};
   }
 
-  Result<void> create_log() {
-    if (setups_.empty()) {  // in pull, prefill posts nothing; the others' logs come behind it
-      auto file = OutputFile::create(*request_.record);
-      if (!file) return file.error();
-      return file->close();
+  /// The files that this run reads.
+  std::vector<std::string> inputs() const {
+    std::vector<std::string> files = inputs_of(scenario_);
+    files.push_back(request_.trace);
+    if (request_.faults) files.push_back(*request_.faults);
+    if (!request_.processes.secret_file.empty()) files.push_back(request_.processes.secret_file);
+    return files;
+  }
+
+  Result<void> open_folder() {
+    while (true) {
+      auto folder =
+          RunFolder::open(result_.directory, request_.force, false, run_file_names, inputs());
+      if (folder) {
+        folder_ = std::move(*folder);
+        return {};
+      }
+      // A name of our own choice that another run has just taken: there are more.
+      const std::string tried = result_.directory;
+      if (!request_.out.empty()) return folder.error();
+      auto next = choose_directory(request_, scenario_);
+      if (!next) return next.error();
+      if (*next == tried) return folder.error();
+      result_.directory = *next;
     }
-    auto created = create_log_file(*request_.record, setups_);
-    if (!created) return created.error();
-    log_ = std::move(*created);
+  }
+
+  Result<void> create_log() {
+    auto file = OutputFile::create(*request_.record, {request_.force, inputs()});
+    if (!file) return file.error();
+    std::error_code status;
+    const fs::path place = file->place();
+    for (const std::string& name : run_file_names)
+      if (file->is_file() && place.filename() == name &&
+          fs::equivalent(place.parent_path(), result_.directory, status))
+        return Error::bad_input("--record: " + *request_.record +
+                                " is a file of the run itself; give another name");
+    log_file_ = std::move(*file);
+    if (setups_.empty()) return {};  // in pull, prefill posts nothing; the others' logs come behind
+    log_ = std::make_unique<EventLogWriter>(setups_, [this](std::span<const std::uint8_t> bytes) {
+      log_file_->text({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+      const auto wrote = log_file_->flush();
+      if (!wrote) log_failed(wrote.error());
+      return bool(wrote);
+    });
+    if (request_.stop_without_log) log_->end_run_on_failure();
     return {};
+  }
+
+  /// Said at once, and once; nothing is recorded any more.
+  void log_failed(const Error& error) {
+    log_error_ = error.message;
+    if (!request_.stop_without_log)
+      print_error(error.message + "; recording stops, the run goes on");
   }
 
   std::string interrupt_text() const {
@@ -409,7 +440,8 @@ class ReplayRun {
     if (request_.on_start && leads()) request_.on_start(start_text());
     if (request_.on_progress && files_)
       files_->on_progress = [this](TimeNs now, std::uint64_t done) { show_progress(now, done); };
-    if (auto ran = runtime.run(replay); !ran) return ran.error();
+    if (auto ran = runtime.run(replay); !ran)
+      return log_error_.empty() ? ran.error() : Error::failed(log_error_ + "; the run stops");
     if (const auto error = replay.error()) return *error;
     report_ = {replay.counters(), counters_of(runtime.schedulers()),
                backend_->description(),  // now it knows what went wrong on the way
@@ -417,8 +449,10 @@ class ReplayRun {
     for (const NodeId node : replay.lost_nodes()) lost_ranks_.insert(rank_of_node_[node]);
     if (observations_) observations_->close();
     if (!log_) return {};
-    if (auto closed = log_->close(); !closed)
-      return Error{closed.error().kind, *request_.record + ": " + closed.error().message};
+    const auto closed = log_->close();
+    if (!leads()) return closed;
+    if (!log_error_.empty() && request_.stop_without_log)
+      return Error::failed(log_error_ + "; the run stops");
     return {};
   }
 
@@ -530,10 +564,20 @@ class ReplayRun {
     for (std::uint32_t rank = 1; rank < exchange_.size(); ++rank) {
       RunProcess& process = result_.processes[rank];
       if (process.lost) continue;
-      auto whole = append_log(*request_.record, [&] { return Questions(exchange_, rank).log(); });
+      auto whole = append_log(*log_file_, [&] { return Questions(exchange_, rank).log(); });
       if (!whole) return whole.error();
       process.lost = !*whole;
     }
+    return {};
+  }
+
+  /// Now it is whole, and gets its name.
+  Result<void> close_log() {
+    if (!log_file_ || !log_error_.empty()) return {};
+    const auto closed = log_file_->close();
+    if (closed || closed.error().kind == ErrorKind::bad_input) return closed;
+    log_failed(closed.error());
+    if (request_.stop_without_log) return Error::failed(log_error_ + "; the run stops");
     return {};
   }
 
@@ -562,13 +606,15 @@ class ReplayRun {
     result_.complete = result_.missing.empty();
     if (emulated() && scenario_.real_time && !scenario_.throttle)
       compare_with_memcpy(result_, emulated::copying_threads(plan_.requests.size()));
-    if (auto wrote = write_summary(result_.directory, result_.summary, result_.cluster); !wrote)
+    if (auto wrote = write_summary(folder_.writing(), result_.summary, result_.cluster); !wrote)
       return wrote.error();
     result_.wall_s = std::chrono::duration<double>(Clock::now() - start_).count();
-    if (auto wrote = write_run_file(request_, scenario_, fault_text_, result_, started_); !wrote)
+    if (auto wrote =
+            write_run_file(folder_.writing(), request_, scenario_, fault_text_, result_, started_);
+        !wrote)
       return wrote.error();
     const report::RunContext context{
-        result_.directory,
+        folder_.writing(),
         result_.cluster,
         scenario_.serving,
         plan_,
@@ -578,10 +624,7 @@ class ReplayRun {
         scenario_.text,
         fault_text_.value_or("")};
     if (auto wrote = write_run_report(context); !wrote) return wrote.error();
-    std::error_code status;
-    if (!fs::remove(result_.directory + "/" + unfinished_mark, status))
-      return Error::failed(result_.directory + "/" + unfinished_mark + " cannot be removed");
-    return {};
+    return folder_.finish();
   }
 
   std::string what_is_missing() const {
@@ -591,6 +634,8 @@ class ReplayRun {
     for (std::size_t rank = 0; rank < result_.processes.size(); ++rank)
       if (result_.processes[rank].lost)
         text += (text.empty() ? "process " : "; process ") + std::to_string(rank) + " was lost";
+    if (!log_error_.empty())
+      text += (text.empty() ? "" : "; ") + *request_.record + " was not recorded";
     return text;
   }
 
@@ -610,6 +655,9 @@ class ReplayRun {
   std::unique_ptr<Backend> backend_;
   std::vector<SchedulerSetup> setups_;
   std::optional<Spool> log_spool_, spool_;
+  RunFolder folder_;
+  std::optional<OutputFile> log_file_;
+  std::string log_error_;  // what kept it from being written
   std::unique_ptr<EventLogWriter> log_;
   std::unique_ptr<RunFiles> files_;
   std::unique_ptr<ObservationWriter> observations_;

@@ -31,7 +31,8 @@ struct ReplayRequest {
   std::optional<bool> pull;
   std::optional<std::uint64_t> seed;
   std::string out;                        // empty: the first free runs/SCENARIO-TRACE-N
-  bool force = false;                     // write into a directory that is not empty
+  bool force = false;                     // write over a run, and over a log, that is there
+  bool stop_without_log = false;          // when `record` cannot be written; else only say it
   std::vector<std::string> command_line;  // for run.yaml
   /// Told once, before anything is posted: how many channels, and about how much will be moved.
   std::function<void(const std::string&)> on_start;

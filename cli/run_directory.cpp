@@ -18,6 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
+using report::check_rows;
 using report::damaged;
 using report::open_rows;
 using report::summary_bytes_max;
@@ -157,8 +158,8 @@ Result<RunDirectory> read_run_directory(const std::string& path) {
   return parse_summary(*text, path);
 }
 
-Result<RunRequests> read_run_requests(const std::string& directory) {
-  const std::string path = directory + "/requests.csv";
+Result<RunRequests> read_run_requests(const RunDirectory& run) {
+  const std::string path = run.path + "/requests.csv";
   auto file = open_rows<4>(
       path, {{{"request"}, {"input_tokens"}, {"prefill_instance"}, {"decode_instance"}}});
   if (!file) return file.error();
@@ -181,11 +182,13 @@ Result<RunRequests> read_run_requests(const std::string& directory) {
   }
   const auto key = [](const RunRequests::Row& row) { return row.request; };
   if (auto ok = order(requests.rows, path, key); !ok) return ok.error();
+  if (auto ok = check_rows(path, requests.rows.size(), run.maybe_number("rows.requests")); !ok)
+    return ok.error();
   return requests;
 }
 
-Result<std::vector<RunTransfer>> read_run_transfers(const std::string& directory) {
-  const std::string path = directory + "/transfers.csv";
+Result<std::vector<RunTransfer>> read_run_transfers(const RunDirectory& run) {
+  const std::string path = run.path + "/transfers.csv";
   auto file = open_rows<6>(path, {{{"request"},
                                    {"prefill_chunk"},
                                    {"bytes"},
@@ -212,6 +215,8 @@ Result<std::vector<RunTransfer>> read_run_transfers(const std::string& directory
     rows.push_back({whole[0], static_cast<std::uint32_t>(whole[1]), whole[3] != 0, whole[2],
                     *submitted_ns, add_time(*submitted_ns, *duration)});
   }
+  if (auto ok = check_rows(path, rows.size(), run.maybe_number("rows.transfers")); !ok)
+    return ok.error();
   std::sort(rows.begin(), rows.end(), [](const RunTransfer& a, const RunTransfer& b) {
     return std::tie(a.request, a.prefill_chunk) < std::tie(b.request, b.prefill_chunk);
   });

@@ -53,7 +53,7 @@ struct RunRequests {
   std::vector<Row> rows;
   bool one_pair = true;  // one prefill and one decode instance served all of them
 };
-Result<RunRequests> read_run_requests(const std::string& directory);
+Result<RunRequests> read_run_requests(const RunDirectory& run);
 
 /// KV of one prefill chunk: the rows that transfers.csv has for it, one per route, taken together.
 struct RunTransfer {
@@ -66,6 +66,6 @@ struct RunTransfer {
   TimeNs duration_ns() const { return reported_ns - submitted_ns; }
 };
 /// Ordered by request and prefill chunk. Takes 40 bytes of memory per row of about 100.
-Result<std::vector<RunTransfer>> read_run_transfers(const std::string& directory);
+Result<std::vector<RunTransfer>> read_run_transfers(const RunDirectory& run);
 
 }  // namespace kvhaul::cli

@@ -59,10 +59,10 @@ void write_processes(OutputFile& file, const std::vector<RunProcess>& processes)
 
 }  // namespace
 
-Result<void> write_run_file(const ReplayRequest& request, const Scenario& scenario,
-                            const std::optional<std::string>& fault_text,
+Result<void> write_run_file(const std::string& directory, const ReplayRequest& request,
+                            const Scenario& scenario, const std::optional<std::string>& fault_text,
                             const ReplayResult& result, std::time_t started) {
-  auto file = OutputFile::create(result.directory + "/run.yaml");
+  auto file = OutputFile::create(directory + "/run.yaml");
   if (!file) return file.error();
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);

@@ -11,8 +11,8 @@
 namespace kvhaul::cli {
 
 /// Into the directory of the result.
-Result<void> write_run_file(const ReplayRequest& request, const Scenario& scenario,
-                            const std::optional<std::string>& fault_text,
+Result<void> write_run_file(const std::string& directory, const ReplayRequest& request,
+                            const Scenario& scenario, const std::optional<std::string>& fault_text,
                             const ReplayResult& result, std::time_t started);
 
 }  // namespace kvhaul::cli

@@ -8,6 +8,7 @@
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/replay_run.h"
+#include "cli/run_folder.h"
 #include "cli/run_report.h"
 #include "cli/sweep_grid.h"
 #include "cli/sweep_page.h"
@@ -41,8 +42,9 @@ Options declare() {
       ("scenario,s", po::value<Text>()->default_value("laptop"),
        "a scenario file, or the name of a shipped one")  //
       ("set", po::value<std::vector<Text>>()->composing(),
-       "KEY=V1,V2,...: a key and its values; may be repeated")               //
-      ("out,o", po::value<Text>(), "the folder for the table and the runs")  //
+       "KEY=V1,V2,...: a key and its values; may be repeated")                            //
+      ("out,o", po::value<Text>(), "the folder for the table and the runs")               //
+      ("force", po::bool_switch(), "write over the sweep in a folder that is not empty")  //
       ("jobs,j", po::value<Text>(),
        "replays at a time; else one per processor, "
        "one under mpirun and in real time")                                               //
@@ -78,6 +80,7 @@ struct Sweep {
   std::vector<SweepKey> keys;
   std::vector<SweepPoint> points;
   std::string out;
+  bool force = false;
   std::size_t jobs = 1;
 };
 
@@ -105,6 +108,7 @@ Result<Sweep> read(const Options& options, bool under_mpi) {
 
   Sweep sweep;
   sweep.out = options.text("out");
+  sweep.force = options.flag("force");
   auto points = make_sweep_points(*keys, base);
   if (!points) return points.error();
   auto request = read_replay_request(points->front().arguments);
@@ -129,20 +133,16 @@ std::string scenario_file(const Sweep& sweep, const SweepPoint& point) {
   return sweep.out + "/scenarios/" + point.name + ".yaml";
 }
 
-Result<void> make_folders(const Sweep& sweep) {
+Result<RunFolder> make_folders(const Sweep& sweep) {
+  auto folder = RunFolder::open(sweep.out, sweep.force, true, {}, {});
+  if (!folder) return folder;
   std::error_code status;
-  if (fs::exists(sweep.out, status)) {
-    if (!fs::is_directory(sweep.out, status))
-      return Error::bad_input("--out: " + sweep.out + " is not a directory");
-    if (!fs::is_empty(sweep.out, status))
-      return Error::bad_input("--out: " + sweep.out + " is not empty");
-  }
   const bool any_edited = std::any_of(sweep.points.begin(), sweep.points.end(),
                                       [](const SweepPoint& p) { return !p.scenario_text.empty(); });
-  fs::create_directories(sweep.out + (any_edited ? "/scenarios" : ""), status);
+  if (any_edited) fs::create_directories(sweep.out + "/scenarios", status);
   if (status)
     return Error::bad_input("--out: " + sweep.out + " cannot be made: " + status.message());
-  return {};
+  return folder;
 }
 
 /// A file of the sweep's own folder.
@@ -172,6 +172,7 @@ Result<std::vector<SweepRow>> run_points(const Sweep& sweep, Exchange& ranks, bo
       mine.size(), sweep.jobs,
       [&](std::size_t i) {
         Arguments arguments = {"replay", "--quiet", "--out=" + sweep.out + "/" + mine[i]->name};
+        if (sweep.force) arguments.push_back("--force");
         if (!mine[i]->scenario_text.empty())
           arguments.push_back("--scenario=" + scenario_file(sweep, *mine[i]));
         arguments.insert(arguments.end(), mine[i]->arguments.begin(), mine[i]->arguments.end());
@@ -211,7 +212,7 @@ std::optional<Error> error_of(const Result<T>& result) {
 CommandResult run(const Options& options, const Arguments& arguments, Exchange& ranks) {
   auto sweep = read(options, started_by_mpi());
   if (auto ok = agree(ranks, error_of(sweep)); !ok) return ok.error();
-  const auto made = ranks.rank() == 0 ? make_folders(*sweep) : Result<void>();
+  auto made = ranks.rank() == 0 ? make_folders(*sweep) : Result<RunFolder>(RunFolder());
   if (auto ok = agree(ranks, error_of(made)); !ok) return ok.error();
   std::vector<SweepRow> rows;
   {
@@ -238,6 +239,7 @@ CommandResult run(const Options& options, const Arguments& arguments, Exchange& 
                                    sweep->keys, sweep->points, rows);
       !ok)
     return ok.error();
+  if (auto ok = made->finish(); !ok) return ok.error();
   if (!options.flag("quiet"))
     std::cout << sweep_text(sweep->keys, sweep->points, rows) << "\nfiles in "
               << printable(sweep->out) << "/; the table with all figures is " << printable(csv)

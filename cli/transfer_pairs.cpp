@@ -53,9 +53,9 @@ Result<TransferPairs> pair_transfers(const RunDirectory& first, const RunDirecto
   TransferPairs result;
   bool one_pair = false;
   {
-    auto requests = read_run_requests(first.path);
+    auto requests = read_run_requests(first);
     if (!requests) return requests.error();
-    auto others = read_run_requests(second.path);
+    auto others = read_run_requests(second);
     if (!others) return others.error();
     if (requests->rows != others->rows)
       result.obstacle = "replays other requests";
@@ -64,9 +64,9 @@ Result<TransferPairs> pair_transfers(const RunDirectory& first, const RunDirecto
     if (!result.obstacle.empty()) return result;
     one_pair = requests->one_pair && others->one_pair;
   }
-  auto firsts = read_run_transfers(first.path);
+  auto firsts = read_run_transfers(first);
   if (!firsts) return firsts.error();
-  auto seconds = read_run_transfers(second.path);
+  auto seconds = read_run_transfers(second);
   if (!seconds) return seconds.error();
 
   result.no_formula = formula_obstacle(second, one_pair);

@@ -251,19 +251,6 @@ Result<void> EventLogWriter::close() {
   return {};
 }
 
-Result<std::unique_ptr<EventLogWriter>> create_log_file(const std::string& path,
-                                                        std::span<const SchedulerSetup> setups) {
-  // The file is closed by the last copy of the sink; that is when the writer goes.
-  const std::shared_ptr<std::FILE> file(std::fopen(path.c_str(), "wb"), [](std::FILE* f) {
-    if (f != nullptr) std::fclose(f);
-  });
-  if (!file) return Error::bad_input(path + ": cannot be created: " + std::strerror(errno));
-  return std::make_unique<EventLogWriter>(setups, [file](std::span<const std::uint8_t> bytes) {
-    return std::fwrite(bytes.data(), 1, bytes.size(), file.get()) == bytes.size() &&
-           std::fflush(file.get()) == 0;
-  });
-}
-
 // ---- Reading --------------------------------------------------------------------------------
 
 namespace {
@@ -300,6 +287,53 @@ class LogSource {
   std::uint64_t dropped_ = 0;
 };
 
+/// Whether a log, or each of several behind each other, ends with the checksum of what stands
+/// before it. Where one ends is known by that and by the beginning of the next, without reading
+/// records.
+class ChecksumScan {
+ public:
+  void add(std::span<const std::uint8_t> bytes) {
+    held_.insert(held_.end(), bytes.begin(), bytes.end());
+    std::size_t from = begun_ ? checksum_size : checksum_size + magic_size;
+    while (from + magic_size <= held_.size()) {
+      const auto found = std::search(held_.begin() + static_cast<std::ptrdiff_t>(from), held_.end(),
+                                     magic, magic + magic_size);
+      if (found == held_.end()) break;
+      const auto at = static_cast<std::size_t>(found - held_.begin());
+      from = at + 1;
+      if (!fits(at)) continue;
+      held_.erase(held_.begin(), found);
+      hash_ = {};
+      begun_ = false;
+      from = checksum_size + magic_size;
+    }
+    const std::size_t kept = checksum_size + magic_size - 1;
+    if (held_.size() <= kept || (!begun_ && held_.size() <= kept + magic_size)) return;
+    begun_ = true;
+    hash_.add(std::span(held_).first(held_.size() - kept));
+    held_.erase(held_.begin(), held_.end() - static_cast<std::ptrdiff_t>(kept));
+  }
+  /// Of the last one; called at the end.
+  bool whole() const { return fits(held_.size()); }
+
+ private:
+  static constexpr std::size_t checksum_size = 8;
+
+  bool fits(std::size_t end) const {
+    if (end < checksum_size) return false;
+    detail::StreamHash hash = hash_;
+    hash.add(std::span(held_).first(end - checksum_size));
+    std::uint64_t stands = 0;
+    for (std::size_t i = 0; i < checksum_size; ++i)
+      stands |= std::uint64_t{held_[end - checksum_size + i]} << (8 * i);
+    return stands == hash.value();
+  }
+
+  std::vector<std::uint8_t> held_;  // not hashed yet
+  detail::StreamHash hash_;         // of the log that is being read
+  bool begun_ = false;
+};
+
 struct LoggedEvent {
   LogRecord kind = LogRecord::timer;
   std::uint32_t scheduler = 0;
@@ -316,7 +350,8 @@ struct LoggedEvent {
 
 /// 109 years, more than any replay lasts (replay_time_max_ns); differences and sums stay in range.
 constexpr TimeNs latest = 3 * (TimeNs{1} << 60);
-constexpr Bytes longest = Bytes{1} << 44;  // 16 TiB in one piece or transfer
+constexpr Bytes longest = Bytes{1} << 44;          // 16 TiB in one piece or transfer
+constexpr std::uint64_t schedulers_max = 1 << 20;  // one a node: more than any cluster has
 
 bool is_event(std::uint8_t kind) { return kind >= 1 && kind <= 6; }
 
@@ -328,6 +363,17 @@ class LogVerifier {
   /// `untimed`: takes every record but the timers, as bytes; costs writing them once more.
   LogVerifier(LogSource source, std::string name, detail::StreamHash* untimed = nullptr)
       : source_(std::move(source)), name_(std::move(name)), untimed_hash_(untimed) {}
+
+  /// Of a log whose checksum does not fit: where that is noticed first.
+  Error find_damage() {
+    damaged_ = true;
+    auto report = run();
+    if (!report) return report.error();
+    return Error::bad_input(name_ + ": byte " + std::to_string(difference_byte_) +
+                            ": damaged: the checksum at the end does not fit; it is noticed first "
+                            "in event " +
+                            std::to_string(report_.events) + ", at the latest");
+  }
 
   /// One log, or one of each process of a run.
   Result<VerifyReport> run() {
@@ -368,7 +414,8 @@ class LogVerifier {
   const detail::LogMemory& memory() const { return writer_->memory_; }
 
   Error damaged(const std::string& what) const {
-    return Error::bad_input(name_ + ": byte " + std::to_string(source_.offset()) + ": " + what);
+    return Error::bad_input(name_ + ": byte " + std::to_string(source_.offset()) +
+                            (damaged_ ? ": damaged: " : ": ") + what);
   }
 
   /// Of everything before the checksum; what stands there has been written again, byte for byte.
@@ -384,19 +431,28 @@ class LogVerifier {
     while (true) {
       const auto bytes = source_.rest();
       detail::Cursor in(bytes.data(), bytes.data() + bytes.size());
-      if (bytes.size() >= magic_size && std::memcmp(bytes.data(), magic, magic_size) != 0)
+      if (bytes.size() >= magic_size && std::memcmp(bytes.data(), magic, magic_size) != 0) {
+        std::size_t alike = 0;
+        for (std::size_t i = 0; i < magic_size; ++i)
+          alike += bytes[i] == static_cast<std::uint8_t>(magic[i]) ? 1 : 0;
+        if (alike < magic_size - 3) damaged_ = false;  // no log at all
         return damaged("expected a log written by 'kvhaul replay --record', found something else");
+      }
       for (std::size_t i = 0; i < magic_size; ++i) in.byte();
       const std::uint8_t version = in.byte();
       if (!in.failed() && version != format_version)
         return damaged("expected log format version " + std::to_string(format_version) +
                        ", found version " + std::to_string(version));
+      detail::Cursor ahead = in;
+      if (const std::uint64_t count = ahead.varint(); count > schedulers_max)
+        return damaged("the head names " + std::to_string(count) +
+                       " schedulers; expected at most " + std::to_string(schedulers_max));
       std::vector<SchedulerSetup> setups;
       detail::SetupReader read{in};
       read(setups);
       if (in.failed()) {
         // A length beyond the bytes at hand is damage only when there are no more bytes to come.
-        if (source_.read_more()) continue;
+        if (!in.absurd() && source_.read_more()) continue;
         return damaged(in.malformed() ? "the head is damaged" : "the log is truncated in its head");
       }
       if (setups.empty()) return damaged("the head names no scheduler");
@@ -645,6 +701,7 @@ class LogVerifier {
   }
 
   void describe(std::size_t at) {
+    difference_byte_ = source_.offset() + at;
     report_.first_difference = name_ + ": event " + std::to_string(report_.events) + " (" +
                                std::string(kind_name(event_.kind)) + " at " +
                                std::to_string(event_.now) + " ns, scheduler " +
@@ -682,16 +739,42 @@ class LogVerifier {
   LoggedEvent event_;
   std::size_t end_mark_bytes_ = 0;
   VerifyReport report_;
+  bool damaged_ = false;  // that is known already
+  std::uint64_t difference_byte_ = 0;
 };
 
 Result<VerifyReport> verify_log(std::span<const std::uint8_t> bytes, const std::string& name) {
-  return LogVerifier(LogSource(bytes), name).run();
+  ChecksumScan scan;
+  scan.add(bytes);
+  LogVerifier verifier(LogSource(bytes), name);
+  if (!scan.whole()) return verifier.find_damage();
+  return verifier.run();
 }
 
 Result<VerifyReport> verify_log(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) return Error::bad_input(path + ": cannot be read: " + std::strerror(errno));
-  return LogVerifier(LogSource(std::move(file)), path).run();
+  // What can be read once alone, such as a pipe, is kept.
+  file.seekg(0, std::ios::end);
+  const bool once = !file;
+  file.clear();
+  if (!once) file.seekg(0);
+  ChecksumScan scan;
+  std::vector<std::uint8_t> kept, block(4 << 20);
+  do {
+    file.read(reinterpret_cast<char*>(block.data()), static_cast<std::streamsize>(block.size()));
+    const auto got = std::span(block).first(static_cast<std::size_t>(file.gcount()));
+    if (once)
+      kept.insert(kept.end(), got.begin(), got.end());
+    else
+      scan.add(got);
+  } while (file);
+  if (once) return verify_log(kept, path);
+  file.clear();
+  file.seekg(0);
+  LogVerifier verifier(LogSource(std::move(file)), path);
+  if (!scan.whole()) return verifier.find_damage();
+  return verifier.run();
 }
 
 Result<std::uint64_t> hash_without_timers(std::span<const std::uint8_t> bytes,

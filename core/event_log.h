@@ -67,8 +67,14 @@ class EventLogWriter {
   /// actions is written every time: the caller takes it out after each event.
   void decisions(const Actions& actions, DecisionMark& mark);
 
-  /// Writes what is left and the end mark. Fails when any byte could not be written.
+  /// Writes what is left and the end mark. Fails when any byte could not be written. Without
+  /// close() a log has no end mark, and is refused by verify_log() as truncated.
   Result<void> close();
+
+  /// Once the sink has failed it is not called again: nothing is recorded any more. The run goes on
+  /// unless this was called.
+  void end_run_on_failure() { ends_run_on_failure_ = true; }
+  bool run_must_end() const { return sink_failed_ && ends_run_on_failure_; }
 
  private:
   friend class LogVerifier;
@@ -81,16 +87,12 @@ class EventLogWriter {
 
   Sink sink_;
   bool sink_failed_ = false;
+  bool ends_run_on_failure_ = false;
   std::uint64_t records_ = 0;
   std::vector<std::uint8_t> buffer_;
   detail::LogMemory memory_;
   detail::StreamHash hash_;
 };
-
-/// A log that is written to a file. One that was not closed lacks its end mark, and is refused by
-/// verify_log() as truncated.
-Result<std::unique_ptr<EventLogWriter>> create_log_file(const std::string& path,
-                                                        std::span<const SchedulerSetup> setups);
 
 /// What happened in one record of a log, for printing and for verify_log().
 enum class LogRecord : std::uint8_t {

@@ -117,6 +117,9 @@ class Cursor {
     const std::uint64_t coded = varint();
     return base + ((coded >> 1) ^ (0 - (coded & 1)));
   }
+  /// True when a length is beyond anything that a writer writes, however many bytes may follow.
+  bool absurd() const { return absurd_; }
+  void set_absurd() { absurd_ = true; }
   /// True when the bytes are wrong as they are; more of them would not help.
   bool malformed() const { return malformed_; }
   void reject() {
@@ -134,6 +137,7 @@ class Cursor {
   const std::uint8_t* end_;
   bool failed_ = false;
   bool malformed_ = false;
+  bool absurd_ = false;
 };
 
 inline void put_difference(std::vector<std::uint8_t>& out, std::uint64_t value,
@@ -194,6 +198,7 @@ struct SetupWriter {
 };
 
 struct SetupReader {
+  static constexpr std::uint64_t items_max = 1 << 24;  // of one list; no node has as many channels
   Cursor& in;
 
   template <class T>
@@ -219,6 +224,7 @@ struct SetupReader {
   template <class T>
   void operator()(std::vector<T>& items) {
     const std::uint64_t size = in.varint();
+    if (size > items_max) in.set_absurd();
     if (size > in.left()) return in.reject();  // every item takes a byte at least
     items.clear();
     for (std::uint64_t i = 0; i < size && !in.failed(); ++i) (*this)(items.emplace_back());

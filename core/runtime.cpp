@@ -172,6 +172,8 @@ Result<void> Runtime::run(RuntimeClient& client) {
       deliver_ends(now, client);
     }
     carry_out();
+    if (log_ != nullptr && log_->run_must_end())
+      return Error::failed("the event log could not be written");
     if (client.done() && idle()) return {};
     const TimeNs until = std::min(client.next_ns(), next_timer_ns());
     only_a_message_can_come = until == never_ns && chunks_in_flight() == 0;

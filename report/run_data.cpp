@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <set>
 
 #include <nlohmann/json.hpp>
@@ -73,7 +74,15 @@ struct RequestTimes {
   TimeNs ttft() const { return queue + prefill + exposed; }
 };
 
-Result<std::vector<RequestTimes>> read_requests(const std::string& path) {
+/// Rows of a file as the summary counts them.
+std::optional<double> told_rows(const Json& summary, const char* file) {
+  const auto rows = summary.find("rows");
+  if (rows == summary.end()) return std::nullopt;
+  return rows->at(file).get<double>();
+}
+
+Result<std::vector<RequestTimes>> read_requests(const std::string& path,
+                                                const std::optional<double>& told) {
   auto file = open_rows<6>(path, {{{"outcome"},
                                    {"arrival_s"},
                                    {"queue_ms"},
@@ -82,10 +91,15 @@ Result<std::vector<RequestTimes>> read_requests(const std::string& path) {
                                    {"ttft_ms"}}});
   if (!file) return file.error();
   std::vector<RequestTimes> requests;
+  std::uint64_t rows = 0;
   while (true) {
     auto more = file->next_row();
     if (!more) return more.error();
-    if (!*more) return requests;
+    if (!*more) {
+      if (auto ok = check_rows(path, rows, told); !ok) return ok.error();
+      return requests;
+    }
+    ++rows;
     if (file->field(0) != "completed") continue;
     const auto arrival = parse_seconds(file->field(1));
     if (!arrival) return expected_at(path, file->line(), "seconds", file->field(1));
@@ -149,7 +163,7 @@ Json ttft_json(std::vector<RequestTimes>& requests) {
 
 /// What happened when: arrivals, exposed transfer, what was sent again.
 Result<Json> time_json(const std::vector<RequestTimes>& requests, const std::string& directory,
-                       TimeNs duration) {
+                       TimeNs duration, const std::optional<double>& told) {
   const TimeAxis axis(duration);
   std::vector<std::vector<TimeNs>> ttft(axis.bins), exposed(axis.bins);
   for (const RequestTimes& r : requests) {
@@ -161,10 +175,12 @@ Result<Json> time_json(const std::vector<RequestTimes>& requests, const std::str
   auto file = open_rows<4>(
       path, {{{"resent_chunks"}, {"failed_transfers"}, {"damaged_transfers"}, {"submitted_s"}}});
   if (!file) return file.error();
+  std::uint64_t rows = 0;
   while (true) {
     auto more = file->next_row();
     if (!more) return more.error();
     if (!*more) break;
+    ++rows;
     const auto submitted = parse_seconds(file->field(3));
     if (!submitted) return expected_at(path, file->line(), "seconds", file->field(3));
     const std::size_t bin = axis.of(*submitted);
@@ -176,6 +192,7 @@ Result<Json> time_json(const std::vector<RequestTimes>& requests, const std::str
       ++column;
     }
   }
+  if (auto ok = check_rows(path, rows, told); !ok) return ok.error();
   Json json;
   json["bin_s"] = s_of(axis.bin_ns);
   for (const char* name :
@@ -199,7 +216,7 @@ Result<Json> time_json(const std::vector<RequestTimes>& requests, const std::str
 /// Use of links over time: a row for each of the most used, and one per kind for the others.
 /// `bin_ns` is the width of the bins; 0 where the summary does not say, in older runs.
 Result<Json> heat_json(const std::string& directory, const Json& links, TimeNs bin_ns,
-                       Json& others) {
+                       const std::optional<double>& told, Json& others) {
   std::map<std::string, std::size_t> shown;
   for (std::size_t i = 0; i < std::min(links_shown, links.size()); ++i)
     shown[links[i].at("link").get<std::string>()] = i;
@@ -220,10 +237,12 @@ Result<Json> heat_json(const std::string& directory, const Json& links, TimeNs b
     row[bin] += value;
   };
   constexpr std::size_t bins_max = 4096;  // of any file of ours; more is damage
+  std::uint64_t count = 0;
   while (true) {
     auto more = file->next_row();
     if (!more) return more.error();
     if (!*more) break;
+    ++count;
     const auto from = parse_seconds(file->field(2)), to = parse_seconds(file->field(3));
     if (!from || !to || *to <= *from)
       return expected_at(path, file->line(), "a stretch of time", file->field(3));
@@ -243,6 +262,7 @@ Result<Json> heat_json(const std::string& directory, const Json& links, TimeNs b
     else
       put(sums[std::string(file->field(1))], bin, *use);
   }
+  if (auto ok = check_rows(path, count, told); !ok) return ok.error();
   Json json;
   json["bin_s"] = s_of(bin_ns);
   json["bins"] = bins;
@@ -411,17 +431,18 @@ Result<Json> run_data(const RunContext& run) {
     data["links"] = Json::array();
     for (std::size_t i = 0; i < std::min(links_shown, links.size()); ++i)
       data["links"].push_back(links[i]);
-    auto requests = read_requests(run.directory + "/requests.csv");
+    auto requests = read_requests(run.directory + "/requests.csv", told_rows(summary, "requests"));
     if (!requests) return requests.error();
     data["ttft"] = ttft_json(*requests);
     const auto duration =
         static_cast<TimeNs>(std::clamp(summary.at("duration_s").get<double>() * 1e9, 0.0, 9e18));
-    auto time = time_json(*requests, run.directory, std::max<TimeNs>(1, duration));
+    auto time = time_json(*requests, run.directory, std::max<TimeNs>(1, duration),
+                          told_rows(summary, "transfers"));
     if (!time) return time.error();
     data["time"] = std::move(*time);
     Json others;
     const auto bin_ns = std::max<TimeNs>(0, summary.value("link_bin_ns", TimeNs{0}));
-    auto heat = heat_json(run.directory, links, bin_ns, others);
+    auto heat = heat_json(run.directory, links, bin_ns, told_rows(summary, "links"), others);
     if (!heat) return heat.error();
     data["other_links"] = std::move(others);
     data["heat"] = std::move(*heat);

@@ -3,11 +3,14 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "core/result.h"
+#include "core/unit_text.h"
 #include "traces/text_file.h"
 
 namespace kvhaul::report {
@@ -34,6 +37,14 @@ Result<TextFile<columns>> open_rows(
   TextFile<columns> file(std::move(*input));
   if (auto ok = file.read_header(header); !ok) return ok.error();
   return file;
+}
+
+/// `told`: what summary.json says; runs of an older kvhaul say nothing.
+inline Result<void> check_rows(const std::string& file, std::uint64_t found,
+                               const std::optional<double>& told) {
+  if (!told || *told == static_cast<double>(found)) return {};
+  return damaged(file, number_text(*told, 15) + " rows, which summary.json counts, found " +
+                           std::to_string(found) + ": one of the two is of another run, or cut");
 }
 
 }  // namespace kvhaul::report

@@ -119,22 +119,21 @@ Result<void> Questions::end(std::string_view verdict) {
   return exchange_.send(rank_, std::string(end_word) + std::string(verdict));
 }
 
-Result<bool> append_log(const std::string& path, const std::function<Result<std::string>()>& read) {
-  const Error cannot = Error::failed(path + ": could not be written");
-  std::error_code no_size, not_cut;
-  const std::uintmax_t before = std::filesystem::file_size(path, no_size);
-  std::ofstream file(path, std::ios::binary | std::ios::app);
-  auto bytes = read();
-  while (file && bytes && !bytes->empty()) {
-    file.write(bytes->data(), static_cast<std::streamsize>(bytes->size()));
-    bytes = read();
+Result<bool> append_log(OutputFile& file, const std::function<Result<std::string>()>& read) {
+  auto spool = Spool::create();
+  if (!spool) return spool.error();
+  while (true) {
+    auto bytes = read();
+    if (!bytes) return false;
+    if (bytes->empty()) break;
+    spool->write(*bytes);
   }
-  file.close();
-  if (!file) return cannot;
-  if (bytes) return true;
-  if (!no_size) std::filesystem::resize_file(path, before, not_cut);
-  if (no_size || not_cut) return cannot;
-  return false;
+  while (true) {
+    auto bytes = spool->read();
+    if (!bytes) return bytes.error();
+    if (bytes->empty()) return true;
+    file.text(*bytes);
+  }
 }
 
 }  // namespace kvhaul

@@ -11,6 +11,7 @@
 #include "core/scheduler.h"
 #include "serving/replay_result.h"
 #include "serving/spool.h"
+#include "traces/output_file.h"
 
 namespace kvhaul {
 
@@ -53,8 +54,8 @@ class Questions {
 };
 
 /// Appends the log of a process to a file: what `read` gives, until that is empty. False when the
-/// process is gone before the end of it: the file is then as it was. Fails when the file cannot be
-/// written.
-Result<bool> append_log(const std::string& path, const std::function<Result<std::string>()>& read);
+/// process is gone before the end of it: nothing of it is then in the file. Fails when it cannot be
+/// kept until then; that the file cannot be written is said by the file.
+Result<bool> append_log(OutputFile& file, const std::function<Result<std::string>()>& read);
 
 }  // namespace kvhaul

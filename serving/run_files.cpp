@@ -152,6 +152,8 @@ void RunFiles::request_done(const RequestResult& r, const std::vector<TransferRo
   }
   f.text(",").number(r.bytes).text("\n");
 
+  ++summary_.rows.requests;
+  summary_.rows.transfers += rows.size();
   for (const TransferRow& row : rows) {
     OutputFile& t = transfers_file_;
     t.number(row.request).text(",").number(row.prefill_chunk).text(",");
@@ -264,7 +266,7 @@ Result<void> RunFiles::check_rates(bool rates_bind) const {
   return {};
 }
 
-Result<void> RunFiles::write_links(const RunSummary& summary) const {
+Result<void> RunFiles::write_links(RunSummary& summary) const {
   auto file = OutputFile::create(directory_ + "/links.csv");
   if (!file) return file.error();
   file->text("link,kind,rate_gbytes_per_s,from_s,to_s,bytes,utilisation,saturated_share\n");
@@ -277,6 +279,7 @@ Result<void> RunFiles::write_links(const RunSummary& summary) const {
       const TimeNs to = std::max(from + 1, std::min(end, from + meter_.bin_ns()));
       const double utilisation =
           use.bin_bytes[b] / (link.bytes_per_s * static_cast<double>(to - from) * 1e-9);
+      ++summary.rows.links;
       file->text(link.name).text(",").text(link_kind_name(link.kind)).text(",");
       file->real(link.bytes_per_s / 1e9).text(",").seconds(from).text(",").seconds(to).text(",");
       const double saturated_ns = b < use.bin_saturated_ns.size() ? use.bin_saturated_ns[b] : 0;
@@ -402,6 +405,8 @@ std::string summary_json(const RunSummary& s, const Cluster& cluster) {
   health["quarantines"] = s.scheduler.quarantines;
   health["readmissions"] = s.scheduler.readmissions;
   health["unexpected_completions"] = s.scheduler.unexpected;
+  json["rows"] = {
+      {"requests", s.rows.requests}, {"transfers", s.rows.transfers}, {"links", s.rows.links}};
   json["payload"]["checked_transfers"] = s.requests.checked_transfers;
   json["payload"]["damaged_transfers"] = s.requests.damaged_transfers;
 

@@ -74,6 +74,10 @@ struct RunSummary {
   std::vector<LinkUse> links;                              // most used first
   TimeNs link_bin_ns = 0;                                  // of the bins of all links
   std::vector<std::pair<std::string, std::string>> notes;  // backend's own: name, value
+  struct Rows {
+    std::uint64_t requests = 0, transfers = 0, links = 0;
+  };
+  Rows rows;  // of the files of these names
 };
 
 class RunFiles final : public ReplayObserver {
@@ -116,7 +120,7 @@ class RunFiles final : public ReplayObserver {
 
   void sample(const RequestResult& result, const std::vector<TransferRow>& rows);
   Result<void> check_rates(bool rates_bind) const;
-  Result<void> write_links(const RunSummary& summary) const;
+  Result<void> write_links(RunSummary& summary) const;
   Timeline timeline(const RunSummary& summary) const;
 
   /// The timeline keeps every n-th request, n a power of two, so that no more than this many are in

@@ -171,7 +171,7 @@ TEST_F(ReplayCommand, TheOutFolder) {
   std::filesystem::create_directory(folder() / "run");
   write("run/mine.txt", "keep");
   EXPECT_EQ(refused(2, small_replay()),
-            "kvhaul: --out: run is not empty; --force writes into it all the same");
+            "kvhaul: --out: run is not empty; --force writes over what is in it");
   EXPECT_EQ(text("run/mine.txt"), "keep");
   EXPECT_EQ(run(small_replay({"--force", "-q"})).code, 0);
   EXPECT_EQ(text("run/mine.txt"), "keep");
@@ -285,13 +285,57 @@ TEST_F(ReplayCommand, MemoryThatCannotBeRegisteredIsMissing) {
 
 TEST_F(ReplayCommand, AFullDiskIsAFailure) {
   if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "this machine has no /dev/full";
-  ASSERT_EQ(run(small_replay()).code, 0);
-  // --force over a whole run: the old summary must not stand beside the new rows.
-  const Ran ran = run(small_replay({"--record", "/dev/full", "--force"}));
+  const std::string full = "/dev/full: could not be written: No space left on device";
+  const Ran ran = run(small_replay({"--record", "/dev/full"}));
   EXPECT_EQ(ran.code, 1);
-  EXPECT_EQ(ran.err, "kvhaul: /dev/full: the event log could not be written to its end\n");
-  EXPECT_FALSE(exists("run/summary.json"));
-  EXPECT_TRUE(exists("run/UNFINISHED"));
+  EXPECT_EQ(ran.err, "kvhaul: " + full + "; recording stops, the run goes on\n" +
+                         "kvhaul: /dev/full was not recorded\n");
+  EXPECT_TRUE(looks_whole("run"));
+  // Over a whole run: it stays as it is until the new one is whole.
+  const std::string before = text("run/summary.json");
+  const Ran stopped =
+      run(small_replay({"--record", "/dev/full", "--on-record-error", "stop", "--force"}));
+  EXPECT_EQ(stopped.code, 1);
+  EXPECT_EQ(stopped.err, "kvhaul: " + full + "; the run stops\n");
+  EXPECT_TRUE(looks_whole("run"));
+  EXPECT_EQ(text("run/summary.json"), before);
+}
+
+TEST_F(ReplayCommand, NoInputAndNoFileOfTheRunIsWrittenOver) {
+  const std::string trace = text_of(source("traces/samples/chat-200.csv"));
+  write("t.csv", trace);
+  std::filesystem::create_symlink("t.csv", folder() / "link.csv");
+  const auto record = [](const std::string& log) {
+    return std::vector<std::string>{"replay", "t.csv", "-s",       "pcie-pair", "-n",     "2",
+                                    "-o",     "run",   "--record", log,         "--force"};
+  };
+  for (const char* log : {"t.csv", "link.csv", "./t.csv"}) {
+    EXPECT_NE(refused(2, record(log)).find("is read by this command"), std::string::npos);
+    EXPECT_EQ(text("t.csv"), trace);
+    EXPECT_FALSE(exists("run"));
+  }
+  EXPECT_NE(refused(2, record("run/summary.json")).find("is a file of the run itself"),
+            std::string::npos);
+  write("old.log", "mine");
+  EXPECT_EQ(refused(2, small_replay({"--record", "old.log"})),
+            "kvhaul: old.log is there already; --force writes over it");
+  EXPECT_EQ(text("old.log"), "mine");
+}
+
+TEST_F(ReplayCommand, OfTwoRunsIntoOneFolderTheSecondIsRefused) {
+  write("slow.csv", "arrived_at,num_prefill_tokens,num_decode_tokens\n0,100,10\n300,100,10\n");
+  const pid_t child = start({"replay", "slow.csv", "-s", "laptop", "--time", "real", "-o", "run"});
+  while (!exists("run/transfers.csv") && waitpid(child, nullptr, WNOHANG) == 0)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  refused(2, small_replay());
+  EXPECT_EQ(refused(2, small_replay({"--force"})),
+            "kvhaul: --out: another run writes into run at this moment");
+  kill(child, SIGKILL);
+  finish(child);
+  EXPECT_FALSE(looks_whole("run"));
+  // What was killed holds nothing any more.
+  EXPECT_EQ(run(small_replay({"--force"})).code, 0);
+  EXPECT_TRUE(looks_whole("run"));
 }
 
 /// A run in real time that lasts for minutes, interrupted once its files are there.

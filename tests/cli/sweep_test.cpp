@@ -235,7 +235,7 @@ TEST_F(SweepCommand, Usage) {
   fs::create_directory(folder() / "out");
   write("out/mine", "keep");
   EXPECT_EQ(refused(2, sweep({"-o", "out", "--set", "@speedup=1"})),
-            "kvhaul: --out: out is not empty");
+            "kvhaul: --out: out is not empty; --force writes over what is in it");
   write("file", "");
   EXPECT_EQ(refused(2, sweep({"-o", "file", "--set", "@speedup=1"})),
             "kvhaul: --out: file is not a directory");
