@@ -200,7 +200,10 @@ CommandResult run_topo(const Arguments& arguments) {
   const auto out = options.maybe_text("out");
   std::optional<OutputFile> file;
   if (out) {
-    auto created = OutputFile::create(*out, {options.flag("force"), {}});
+    OutputRules rules{options.flag("force"), {}};
+    for (const char* saved : {"hwloc", "nccl", "nvidia-smi"})
+      if (const auto input = options.maybe_text(saved)) rules.inputs.push_back(*input);
+    auto created = OutputFile::create(*out, rules);
     if (!created) return created.error();
     file = std::move(*created);
   }
