@@ -96,8 +96,8 @@ Result<std::uint64_t> Options::count(const char* name, std::uint64_t least,
   const auto [rest, status] = std::from_chars(found.data(), end, value);
   if (status == std::errc() && rest == end && value >= least && value <= most) return value;
   return Error::bad_input("--" + std::string(name) + ": expected a whole number from " +
-                          std::to_string(least) + " to " + std::to_string(most) + ", found '" +
-                          found + "'");
+                          std::to_string(least) + " to " + std::to_string(most) + ", found " +
+                          in_quotes(found));
 }
 
 Result<double> Options::number(const char* name, double least, double most) const {
@@ -109,8 +109,8 @@ Result<double> Options::number(const char* name, double least, double most) cons
       value <= most)
     return value;
   return Error::bad_input("--" + std::string(name) + ": expected a number from " +
-                          number_text(least) + " to " + number_text(most) + ", found '" + found +
-                          "'");
+                          number_text(least) + " to " + number_text(most) + ", found " +
+                          in_quotes(found));
 }
 
 void Options::print_help() const {
@@ -152,8 +152,8 @@ Error unknown_choice(std::string_view option, std::string_view found,
   std::string all;
   for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
   const std::string near = nearest_name(found, names);
-  return Error::bad_input(std::string(option) + ": expected one of " + all + ", found '" +
-                          std::string(found) + "'" +
+  return Error::bad_input(std::string(option) + ": expected one of " + all + ", found " +
+                          in_quotes(found) +
                           (near.empty() ? "" : "; did you mean '" + near + "'?"));
 }
 

@@ -76,11 +76,12 @@ std::string compare_json(const std::vector<ComparedRun>& runs) {
         const auto relative = relative_difference(runs[0].run, run, figure.key);
         item["difference"][figure.key] = relative ? Json(*relative) : Json();
       }
-      const TtftChange change = ttft_change(runs[0].run, run);
-      item["why"] = {{"mean_ttft_change_ms", change.change_ms},
-                     {"mean_ttft_difference", change.relative},
-                     {"component", change.component},
-                     {"component_change_ms", change.component_change_ms}};
+      item["why"] = Json();
+      if (const auto change = ttft_change(runs[0].run, run))
+        item["why"] = {{"mean_ttft_change_ms", change->change_ms},
+                       {"mean_ttft_difference", change->relative},
+                       {"component", change->component},
+                       {"component_change_ms", change->component_change_ms}};
       item["transfer_pairs"] = pairs_json(runs[i].pairs);
     }
     json["runs"].push_back(std::move(item));

@@ -47,7 +47,9 @@ std::optional<double> relative_difference(const RunDirectory& first, const RunDi
   return *to / *from - 1;
 }
 
-TtftChange ttft_change(const RunDirectory& first, const RunDirectory& other) {
+std::optional<TtftChange> ttft_change(const RunDirectory& first, const RunDirectory& other) {
+  if (!first.maybe_number("ttft_ms.mean") || !other.maybe_number("ttft_ms.mean"))
+    return std::nullopt;
   // The mean of the sum is the sum of the means, so these three explain all of it.
   static constexpr std::pair<const char*, const char*> components[] = {
       {"queue_ms.mean", "queue"},

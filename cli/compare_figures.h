@@ -25,14 +25,14 @@ std::string run_letter(std::size_t run);
 std::optional<double> relative_difference(const RunDirectory& first, const RunDirectory& other,
                                           const char* key);
 
-/// Which part of the mean time to first token changed most.
+/// Which part of the mean time to first token changed most; nothing where a run has none.
 struct TtftChange {
   double change_ms = 0;
   double relative = 0;
   std::string component;  // as in the table
   double component_change_ms = 0;
 };
-TtftChange ttft_change(const RunDirectory& first, const RunDirectory& other);
+std::optional<TtftChange> ttft_change(const RunDirectory& first, const RunDirectory& other);
 
 /// A link is called the limit when it was 80% used, or saturated for 5% of the time.
 bool is_limit(const RunDirectory::Link& link);

@@ -33,7 +33,9 @@ std::string ms_words(double ms) {
 
 std::string why_sentence(const RunDirectory& first, const RunDirectory& other,
                          const std::string& name) {
-  const TtftChange change = ttft_change(first, other);
+  const auto found = ttft_change(first, other);
+  if (!found) return name + ": in one of the two no request was completed.";
+  const TtftChange& change = *found;
   if (change.change_ms == 0 && change.component_change_ms == 0)
     return name + ": the mean TTFT is the same as in A.";
   return name + ": the mean TTFT is " + ms_words(change.change_ms) +
@@ -47,16 +49,19 @@ std::string sentence(const std::vector<ComparedRun>& runs) {
   const RunDirectory& first = runs[0].run;
   for (std::size_t i = 1; i < runs.size(); ++i) {
     const RunDirectory& other = runs[i].run;
-    const double from = first.number("ttft_ms.p50"), to = other.number("ttft_ms.p50");
+    const auto p50_words = [](const RunDirectory& run, const std::string& name) {
+      const auto p50 = run.maybe_number("ttft_ms.p50");
+      return p50 ? name + ms_words(*p50) : std::string("no request completed");
+    };
     if (i > 1) out += ' ';
     out += run_letter(i) + " (" + other.text("run.scenario") + ", " + other.text("run.backend") +
-           "): p50 TTFT " + ms_words(to);
+           "): " + p50_words(other, "p50 TTFT ");
     if (const auto relative = relative_difference(first, other, "ttft_ms.p50"))
       out += *relative == 0 ? ", the same as A"
                             : ", " + number_text(100 * std::fabs(*relative)) + "% " +
                                   (*relative < 0 ? "shorter" : "longer") + " than A";
     out += " (" + first.text("run.scenario") + ", " + first.text("run.backend") + ", " +
-           ms_words(from) + ").";
+           p50_words(first, "") + ").";
     const TransferPairs& pairs = runs[i].pairs;
     if (pairs.pairs > 0)
       out += " Its transfers differ by " + number_text(100 * pairs.error.median) + "% (median of " +

@@ -36,26 +36,6 @@ std::string clipped(const std::string& text, std::size_t columns) {
   return std::string("...").append(text, text.size() - columns + 3);
 }
 
-/// Words in lines of at most 80 columns, the later ones indented.
-std::string wrapped(const std::string& text, std::size_t indent) {
-  std::string out;
-  const std::size_t first_word = std::min(text.find_first_not_of(' '), text.size());
-  std::string line = text.substr(0, first_word);
-  for (std::size_t at = first_word; at < text.size();) {
-    const std::size_t end = std::min(text.find(' ', at), text.size());
-    const std::string word = text.substr(at, end - at);
-    at = end + 1;
-    const bool begins = line.find_first_not_of(' ') == std::string::npos;
-    if (!begins && line.size() + 1 + word.size() > columns_max) {
-      out += line + "\n";
-      line = std::string(indent, ' ') + word;
-    } else {
-      line += (begins ? "" : " ") + word;
-    }
-  }
-  return out + line + "\n";
-}
-
 std::string header_text(const std::vector<ComparedRun>& runs) {
   std::string out;
   for (std::size_t i = 0; i < runs.size(); ++i) {
@@ -116,15 +96,17 @@ std::string bottleneck_text(const std::vector<ComparedRun>& runs) {
 }
 
 std::string why_text(const RunDirectory& first, const RunDirectory& other, std::size_t number) {
-  const TtftChange change = ttft_change(first, other);
+  const auto change = ttft_change(first, other);
   std::string out = run_letter(number) + ": ";
-  if (change.change_ms == 0 && change.component_change_ms == 0) {
+  if (!change) {
+    out += "in one of the two no request was completed; ";
+  } else if (change->change_ms == 0 && change->component_change_ms == 0) {
     out += "the mean time to first token is the same as in A; ";
   } else {
-    out += "the mean time to first token is " + number_text(std::fabs(change.change_ms)) + " ms " +
-           (change.change_ms < 0 ? "shorter" : "longer") + " than in A (" +
-           percent_text(change.relative) + "), and what changed most in it is " + change.component +
-           " (" + signed_text(change.component_change_ms) + " ms); ";
+    out += "the mean time to first token is " + number_text(std::fabs(change->change_ms)) + " ms " +
+           (change->change_ms < 0 ? "shorter" : "longer") + " than in A (" +
+           percent_text(change->relative) + "), and what changed most in it is " +
+           change->component + " (" + signed_text(change->component_change_ms) + " ms); ";
   }
   if (other.links.empty()) return wrapped(out + "no link carried anything.", 3);
   const RunDirectory::Link& link = other.links[0];

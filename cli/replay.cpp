@@ -165,6 +165,9 @@ CommandResult run_replay(const Arguments& arguments) {
     request->on_start = [&](const std::string& text) {
       (options.flag("json") ? std::cerr : std::cout) << text << "\n" << std::endl;
     };
+  request->on_warning = [&](const std::string& warning) {
+    if (!quiet) print_warning(warning);
+  };
   auto result = run_replay(*request);
   bar.reset();
   if (!result) return result.error();

@@ -27,6 +27,7 @@
 #include "scenarios/scenario.h"
 #include "scenarios/yaml_reader.h"
 #include "serving/gather.h"
+#include "serving/memory_fit.h"
 #include "serving/observations.h"
 #include "serving/replay.h"
 #include "traces/output_file.h"
@@ -191,6 +192,9 @@ class ReplayRun {
       if (auto ok = compare(); !ok) return ok.error();
     if (auto ok = open_backend(); !ok) return ok.error();
     if (auto ok = open_outputs(); !ok) return ok.error();
+    if (request_.on_warning && leads())
+      for (const std::string& warning : memory_warnings(scenario_.serving, scenario_.cluster))
+        request_.on_warning(warning);
     const InterruptNotice interrupted(interrupt_text());
     if (auto ok = replay(); !ok) return ok.error();
     if (!leads()) return answer();
@@ -244,6 +248,10 @@ class ReplayRun {
     if (entry.time == BackendTime::only_real && !scenario_.real_time)
       return Error::bad_input("--time virtual: backend " + request_.backend +
                               " has only real time");
+    if (request_.payload == true && entry.time == BackendTime::only_virtual)
+      return Error::bad_input("--payload real: backend " + request_.backend +
+                              " moves time only; expected emulated, which moves bytes in virtual "
+                              "time, too, or a backend that has real time");
     if (auto ok = check_device_options(request_.backend, request_.devices); !ok) return ok;
     if (scenario_.throttle && !emulated())
       return Error::bad_input("--throttle is for the emulated backend");
@@ -631,6 +639,17 @@ class ReplayRun {
     std::string text;
     if (const std::uint64_t failed = result_.summary.requests.transfer_failed; failed != 0)
       text = std::to_string(failed) + " requests did not get all of their KV";
+    if (const ReplayCounters& requests = result_.summary.requests;
+        requests.completed == 0 && requests.transfer_failed == 0) {
+      text = "no request was completed";
+      if (requests.too_large != 0)
+        text += ": " + std::to_string(requests.too_large) +
+                " are too large for the KV memory of an instance ('kv_memory' of serving.prefill "
+                "and serving.decode; prefill holds the prompt, decode prompt and output)";
+      if (requests.failed_in_trace != 0)
+        text += std::string(requests.too_large != 0 ? ", " : ": ") +
+                std::to_string(requests.failed_in_trace) + " have no output in the trace";
+    }
     for (std::size_t rank = 0; rank < result_.processes.size(); ++rank)
       if (result_.processes[rank].lost)
         text += (text.empty() ? "process " : "; process ") + std::to_string(rank) + " was lost";

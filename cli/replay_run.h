@@ -34,6 +34,8 @@ struct ReplayRequest {
   bool force = false;                     // write over a run, and over a log, that is there
   bool stop_without_log = false;          // when `record` cannot be written; else only say it
   std::vector<std::string> command_line;  // for run.yaml
+  /// Told once, before the run begins: what may not be meant.
+  std::function<void(const std::string&)> on_warning;
   /// Told once, before anything is posted: how many channels, and about how much will be moved.
   std::function<void(const std::string&)> on_start;
   /// Told now and then, when `progress_due` says so (or always, without one): share done (negative

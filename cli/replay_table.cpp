@@ -91,6 +91,7 @@ std::string replay_table(const ReplayResult& result) {
     if (name == "plain_memcpy_gbytes_per_s") out += ", plain memcpy loop " + value + " GB/s";
     if (name == "moved_by_memcpy") out += ", ratio " + value + "\n";
   }
+  for (const std::string& warning : s.warnings) out += wrapped("note        " + warning, 12);
   out += "\nreplayed in " + number_text(result.wall_s) + " s";
   if (s.labels.time == "virtual")
     out += " (" + count_text(static_cast<double>(s.requests.requests) / result.wall_s) +

@@ -138,6 +138,10 @@ CommandResult run_route(const Arguments& arguments) {
     return Error::bad_input("kvhaul route: expected two places; see 'kvhaul route --help'");
   auto size = parse_bytes(options.text("size"));
   if (!size) return Error::bad_input("--size: " + size.error().message);
+  constexpr Bytes size_max = 1024 * 1024 * GiB;
+  if (*size == 0 || *size > size_max)
+    return Error::bad_input("--size: expected 1 B to 1024 TiB, found " +
+                            in_quotes(options.text("size")));
   auto scenario = load_scenario(options.text("scenario"));
   if (!scenario) return scenario.error();
   const Cluster& cluster = scenario->cluster;

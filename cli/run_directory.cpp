@@ -45,6 +45,15 @@ double number_of(const Json& item, const char* key) {
   return found != item.end() && found->is_number() ? found->get<double>() : std::nan("");
 }
 
+/// Whether null stands at a dotted key.
+bool is_null_at(const Json& json, const std::string& key) {
+  const std::size_t dot = key.find('.');
+  const auto found = json.find(key.substr(0, dot));
+  if (found == json.end()) return false;
+  if (dot == std::string::npos) return found->is_null();
+  return found->is_object() && is_null_at(*found, key.substr(dot + 1));
+}
+
 Result<void> read_lists(const Json& json, const std::string& file, RunDirectory& run) {
   for (const char* list : {"links", "routes"})
     if (!json.contains(list) || !json[list].is_array())
@@ -74,28 +83,27 @@ Result<void> read_lists(const Json& json, const std::string& file, RunDirectory&
 }
 
 /// Every group and number that comparisons are made of.
-Result<void> check_keys(const RunDirectory& run, const std::string& file) {
+Result<void> check_keys(const RunDirectory& run, const Json& json, const std::string& file) {
   for (const char* key :
        {"scenario", "model", "trace", "backend", "time", "policy", "streaming", "direction"})
     if (run.texts.count("run." + std::string(key)) == 0)
       return damaged(file, "a text 'run." + std::string(key) + "', found none");
-  std::vector<std::string> numbers = {"duration_s",
-                                      "exposed_transfer_share_of_ttft",
-                                      "requests.completed",
-                                      "requests.replayed",
-                                      "requests.transfer_failed",
-                                      "requests.too_large",
-                                      "transfers.bytes",
-                                      "transfers.gbytes_per_s_while_busy",
-                                      "transfers.resent_chunks",
-                                      "requests.cached_tokens"};
+  for (const char* key : {"duration_s", "requests.completed", "requests.replayed",
+                          "requests.transfer_failed", "requests.too_large", "transfers.bytes",
+                          "transfers.resent_chunks", "requests.cached_tokens"})
+    if (run.numbers.count(key) == 0)
+      return damaged(file, "a number '" + std::string(key) + "', found none");
+  // Null in a run in which there was nothing to measure.
+  std::vector<std::string> figures = {"exposed_transfer_share_of_ttft",
+                                      "transfers.gbytes_per_s_while_busy"};
   for (const char* group :
        {"ttft_ms", "queue_ms", "prefill_ms", "exposed_transfer_ms", "itl_ms", "transfers.time_ms",
         "transfers.wait_ms", "transfers.post_ms", "transfers.wire_ms"})
     for (const char* figure : {".mean", ".p50", ".p99"})
-      numbers.push_back(std::string(group) + figure);
-  for (const std::string& key : numbers)
-    if (run.numbers.count(key) == 0) return damaged(file, "a number '" + key + "', found none");
+      figures.push_back(std::string(group) + figure);
+  for (const std::string& key : figures)
+    if (run.numbers.count(key) == 0 && !is_null_at(json, key))
+      return damaged(file, "a number '" + key + "', found none");
   return {};
 }
 
@@ -120,8 +128,9 @@ Result<RunDirectory> parse_summary(const std::string& text, const std::string& p
   const std::string file = path + "/summary.json";
   RunDirectory run;
   run.path = path;
+  Json json;
   try {
-    const Json json = Json::parse(text);
+    json = Json::parse(text);
     if (!json.is_object()) return damaged(file, "an object, found something else");
     const double schema = number_of(json, "schema");
     if (schema != known_schema)
@@ -137,7 +146,7 @@ Result<RunDirectory> parse_summary(const std::string& text, const std::string& p
   } catch (const Json::exception&) {
     return damaged(file, "numbers that a double can hold");
   }
-  if (auto ok = check_keys(run, file); !ok) return ok.error();
+  if (auto ok = check_keys(run, json, file); !ok) return ok.error();
   return run;
 }
 

@@ -26,12 +26,13 @@ struct RunDirectory {
   };
 
   std::string path;
-  std::map<std::string, double> numbers;     // by dotted key: "ttft_ms.p50"
+  std::map<std::string, double> numbers;     // by dotted key: "ttft_ms.p50"; nulls are left out
   std::map<std::string, std::string> texts;  // likewise: "run.scenario"
   std::vector<Link> links;                   // most used first
   double landed_bytes = 0;                   // over all routes, bytes sent again included
 
-  /// Keys that every summary of this schema has were looked for when it was read.
+  /// Keys that every summary of this schema has were looked for when it was read. Figures of
+  /// requests and transfers may be null, in a run that had none: maybe_number().
   double number(const std::string& key) const { return numbers.at(key); }
   const std::string& text(const std::string& key) const { return texts.at(key); }
   std::optional<double> maybe_number(const std::string& key) const;

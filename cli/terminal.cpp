@@ -44,6 +44,27 @@ std::string toned(Tone tone, const std::string& text) {
 void print_error(const std::string& message) { print_line("\033[31m", "", message); }
 void print_warning(const std::string& message) { print_line("\033[33m", " note:", message); }
 
+constexpr std::size_t wrapped_columns_max = 80;
+
+std::string wrapped(const std::string& text, std::size_t indent) {
+  std::string out;
+  const std::size_t first_word = std::min(text.find_first_not_of(' '), text.size());
+  std::string line = text.substr(0, first_word);
+  for (std::size_t at = first_word; at < text.size();) {
+    const std::size_t end = std::min(text.find(' ', at), text.size());
+    const std::string word = text.substr(at, end - at);
+    at = end + 1;
+    const bool begins = line.find_first_not_of(' ') == std::string::npos;
+    if (!begins && line.size() + 1 + word.size() > wrapped_columns_max) {
+      out += line + "\n";
+      line = std::string(indent, ' ') + word;
+    } else {
+      line += (begins ? "" : " ") + word;
+    }
+  }
+  return out + line + "\n";
+}
+
 std::string TextTable::text(unsigned indent) const {
   std::vector<std::size_t> widths;
   for (const auto& row : rows_)

@@ -18,6 +18,9 @@ std::string printable(const std::string& text);
 enum class Tone { strong, warning };
 std::string toned(Tone tone, const std::string& text);
 
+/// Words in lines of at most 80 columns, the later ones indented.
+std::string wrapped(const std::string& text, std::size_t indent);
+
 /// "kvhaul: MESSAGE" on standard error.
 void print_error(const std::string& message);
 void print_warning(const std::string& message);

@@ -380,6 +380,8 @@ std::vector<std::string> assumptions(const RunContext& run, const Json& summary)
         "but moved.");
   if (label("payload") == "none")
     out.push_back("No bytes were moved: what a transfer takes is computed from the links.");
+  for (const Json& warning : summary.value("warnings", Json::array()))
+    out.push_back("Warning: " + warning.get<std::string>() + ".");
   for (const Json& note : summary.at("requests").at("notes"))
     out.push_back("Trace: " + note.get<std::string>() + ".");
   return out;

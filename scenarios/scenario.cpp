@@ -10,6 +10,7 @@
 #include "core/policy/all.h"
 #include "core/unit_text.h"
 #include "scenarios/yaml_reader.h"
+#include "serving/memory_fit.h"
 #include "serving/timing_profile.h"
 
 namespace kvhaul {
@@ -412,7 +413,7 @@ GpuKind read_gpu_kind(YamlMap& map) {
   return gpu_kinds().front();
 }
 
-std::shared_ptr<const Timing> read_timing(YamlMap map, Scenario& scenario, const RoleConfig& role) {
+std::shared_ptr<const Timing> read_timing(YamlMap map, Scenario& scenario, RoleConfig& role) {
   if (map.has("profile")) {
     constexpr std::array<std::string_view, 2> formats = {"splitwise", "distserve"};
     const std::string named = map.text("profile");
@@ -423,6 +424,7 @@ std::shared_ptr<const Timing> read_timing(YamlMap map, Scenario& scenario, const
     choice.tp = static_cast<std::uint32_t>(map.count("tp", {}, 1, 1024));
     if (format == 0) choice.hardware = map.text("gpu");
     map.done();
+    role.weight_gpus = std::max(role.weight_gpus, choice.tp);
     const std::string path = beside.string();
     scenario.profiles.push_back(path);
     if (format == 0) {
@@ -441,6 +443,7 @@ std::shared_ptr<const Timing> read_timing(YamlMap map, Scenario& scenario, const
     map.fail_at("gpus", "'gpus': expected as many in each of the " + std::to_string(role.pp) +
                             " pipeline stages, found " + std::to_string(gpus));
   constants.gpus = static_cast<std::uint32_t>(gpus / role.pp);
+  role.weight_gpus = static_cast<std::uint32_t>(gpus);
   constants.mfu = map.number("mfu", constants.mfu);
   constants.mbu = map.number("mbu", constants.mbu);
   constants.prefill_start_ns = map.duration("prefill_start", constants.prefill_start_ns);
@@ -504,13 +507,15 @@ std::vector<std::vector<PlaceId>> read_instances(YamlMap& map, const Cluster& cl
   return instances;
 }
 
-void read_role(YamlMap map, Scenario& scenario, RoleConfig& role) {
+void read_role(YamlMap& map, Scenario& scenario, RoleConfig& role) {
   constexpr std::array<std::string_view, 2> orders = {"tokens_first", "heads_first"};
   role.tp = static_cast<std::uint32_t>(map.count("tp", 1, 1, 1024));
   role.pp = static_cast<std::uint32_t>(map.count("pp", 1, 1, 1024));
   role.page_tokens = static_cast<std::uint32_t>(map.count("page_tokens", 16, 1, 65536));
   role.order = static_cast<PageOrder>(map.choice("page_order", orders, 0));
   role.kv_memory_bytes = map.bytes("kv_memory");
+  if (map.has("weights")) role.weight_bytes = map.bytes("weights");
+  role.weight_gpus = role.tp * role.pp;
   YamlMap contiguity = map.map("contiguity");
   role.contiguity.scattered = contiguity.flag("scattered", false);
   role.contiguity.runs = static_cast<std::uint32_t>(contiguity.count("runs", 1, 1));
@@ -554,8 +559,13 @@ void read_serving(YamlMap map, Scenario& scenario) {
   if (serving.engine_ns > 1000 * s_ns)
     engine.fail_at("per_unit", "'per_unit': expected at most 1000 s");
   engine.done();
-  read_role(map.required_map("prefill"), scenario, serving.prefill);
-  read_role(map.required_map("decode"), scenario, serving.decode);
+  YamlMap prefill = map.required_map("prefill");
+  YamlMap decode = map.required_map("decode");
+  read_role(prefill, scenario, serving.prefill);
+  read_role(decode, scenario, serving.decode);
+  if (const auto excess = memory_excess(serving, scenario.cluster))
+    (excess->of_decode ? decode : prefill)
+        .fail_at("weights", "'weights': expected weights and KV that fit, but " + excess->text);
   map.done();
   scenario.routes.pull = serving.pull;
 }

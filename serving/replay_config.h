@@ -38,6 +38,9 @@ struct RoleConfig {
   std::uint32_t page_tokens = 16;
   PageOrder order = PageOrder::tokens_first;
   Bytes kv_memory_bytes = 0;  // per place
+  /// Of the model, per place; nothing: not known, and estimated for an even share of `weight_gpus`.
+  std::optional<Bytes> weight_bytes;
+  std::uint32_t weight_gpus = 1;  // that an instance stands for: tp x pp, or timing.gpus
   Contiguity contiguity;
   std::shared_ptr<const Timing> timing;
 };

@@ -8,6 +8,7 @@
 
 #include "core/unit_text.h"
 #include "serving/kv_move.h"
+#include "serving/memory_fit.h"
 
 namespace kvhaul {
 namespace {
@@ -30,8 +31,13 @@ double rounded(double value) {
   return value == 0 || !std::isfinite(value) ? 0 : std::stod(number_text(value, 6));
 }
 
+/// A figure of nothing is null: 0 ms would be a very good one.
 Json percentiles(const Histogram& h, double unit) {
   Json json;
+  if (h.count() == 0) {
+    for (const char* name : {"mean", "p50", "p90", "p99", "max"}) json[name] = Json();
+    return json;
+  }
   json["mean"] = rounded(h.mean() / unit);
   for (const auto& [name, share] : {std::pair{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}})
     json[name] = rounded(h.percentile(share) / unit);
@@ -227,6 +233,7 @@ Result<RunSummary> RunFiles::finish(RunLabels labels, const ReplayCounters& requ
   s.scheduler = schedulers;
   s.trace = trace;
   s.trace_notes = std::move(trace_notes);
+  s.warnings = memory_warnings(config_, cluster_);
   s.has_slo = config_.slo_ttft_ns != never_ns || config_.slo_itl_ns != never_ns;
   // Failed requests may move bytes after the last one that completed.
   s.duration_ns = std::max(s.duration_ns, meter_.last_landed_ns());
@@ -326,6 +333,8 @@ std::string summary_json(const RunSummary& s, const Cluster& cluster) {
   run["seed"] = s.labels.seed;
   for (const auto& [name, value] : s.notes) run["backend_notes"][name] = value;
 
+  json["warnings"] = s.warnings;
+
   json["duration_s"] = rounded(static_cast<double>(s.duration_ns) / 1e9);
   json["registration_s"] = rounded(static_cast<double>(s.requests.registration_ns) / 1e9);
   Json& requests = json["requests"];
@@ -350,12 +359,15 @@ std::string summary_json(const RunSummary& s, const Cluster& cluster) {
   json["itl_ms"] = percentiles(s.itl_ns, 1e6);
   json["e2e_ms"] = percentiles(s.e2e_ns, 1e6);
   json["exposed_transfer_share_of_ttft"] =
-      rounded(s.ttft_ns.sum() > 0 ? s.exposed_ns.sum() / s.ttft_ns.sum() : 0);
+      s.ttft_ns.sum() > 0 ? Json(rounded(s.exposed_ns.sum() / s.ttft_ns.sum())) : Json();
   if (s.has_slo)
     json["slo_attainment"] =
-        rounded(s.requests.completed == 0 ? 0
-                                          : static_cast<double>(s.slo_attained) /
-                                                static_cast<double>(s.requests.completed));
+        s.requests.completed + s.requests.transfer_failed == 0
+            ? Json()
+            : Json(rounded(s.requests.completed == 0
+                               ? 0
+                               : static_cast<double>(s.slo_attained) /
+                                     static_cast<double>(s.requests.completed)));
 
   Json& transfers = json["transfers"];
   transfers["count"] = s.transfers;
@@ -369,7 +381,8 @@ std::string summary_json(const RunSummary& s, const Cluster& cluster) {
   transfers["on_fallback_route"] = s.fallback_transfers;
   transfers["resent_chunks"] = s.scheduler.chunks_resent;
   transfers["resent_bytes"] = s.resent_bytes;
-  transfers["mean_bytes"] = rounded(s.transfer_bytes.mean());
+  transfers["mean_bytes"] =
+      s.transfer_bytes.count() > 0 ? Json(rounded(s.transfer_bytes.mean())) : Json();
   transfers["time_ms"] = percentiles(s.transfer_ns, 1e6);
   transfers["wait_ms"] = percentiles(s.wait_ns, 1e6);
   transfers["post_ms"] = percentiles(s.post_ns, 1e6);
@@ -391,7 +404,9 @@ std::string summary_json(const RunSummary& s, const Cluster& cluster) {
   }
   transfers["wire_busy_s"] = rounded(static_cast<double>(s.wire_busy_ns) / 1e9);
   transfers["gbytes_per_s_while_busy"] =
-      rounded(per_second(static_cast<double>(s.landed_bytes), s.wire_busy_ns) / 1e9);
+      s.wire_busy_ns > 0
+          ? Json(rounded(per_second(static_cast<double>(s.landed_bytes), s.wire_busy_ns) / 1e9))
+          : Json();
 
   Json& contiguity = json["page_runs_per_request"];
   const double replayed =

@@ -40,6 +40,7 @@ struct RunSummary {
   ReplayCounters requests;
   TraceCounts trace;
   std::vector<std::string> trace_notes;  // what was dropped, clipped or changed, in words
+  std::vector<std::string> warnings;     // what may not be meant, in words
   TimeNs duration_ns = 0;
   Histogram ttft_ns, queue_ns, prefill_ns, exposed_ns, itl_ns, e2e_ns;
   std::uint64_t output_tokens = 0;
