@@ -343,8 +343,8 @@ TEST_F(ReplayCommand, AnInterruptLeavesNothingThatLooksWhole) {
   write("slow.csv", "arrived_at,num_prefill_tokens,num_decode_tokens\n0,100,10\n300,100,10\n");
   for (const auto& [signal, code] : {std::pair{SIGINT, 130}, {SIGTERM, 143}}) {
     const std::string out = "run" + std::to_string(code);
-    const pid_t child = start({"replay", "slow.csv", "-s", "laptop", "--time", "real", "-o", out,
-                               "--record", out + ".log"});
+    const pid_t child = start({"replay", "slow.csv", "-q", "-s", "laptop", "--time", "real", "-o",
+                               out, "--record", out + ".log"});
     while (!exists(out + "/transfers.csv") && waitpid(child, nullptr, WNOHANG) == 0)
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     kill(child, signal);
