@@ -53,7 +53,9 @@ struct ChannelNumbers {
   friend bool operator==(const ChannelNumbers&, const ChannelNumbers&) = default;
 };
 
-/// One unit of posted work: one piece of any length, or several whole pieces together.
+/// One unit of posted work: one piece of any length, or several whole pieces together. Without
+/// pieces and bytes it is a probe: it takes its turn on the channel like any other, moves nothing,
+/// touches no segment, and is `ok` when the other end could be reached, as far as one can tell.
 struct ChunkPost {
   ChunkId chunk = 0;
   SegmentId source_segment = 0;
@@ -64,6 +66,7 @@ struct ChunkPost {
   Descriptor piece;                    // the piece, when there is one
   const Descriptor* pieces = nullptr;  // piece_count of them otherwise
 
+  bool is_probe() const { return piece_count == 0 && bytes == 0; }
   std::span<const Descriptor> all() const {
     return piece_count == 1 ? std::span(&piece, 1) : std::span(pieces, piece_count);
   }
@@ -94,7 +97,7 @@ struct Completion {
   TimeNs posted_ns = 0;   // when post() was called
   TimeNs started_ns = 0;  // when the channel began to move it
   TimeNs done_ns = 0;     // when the last byte had landed, as far as the backend can tell
-  Bytes bytes = 0;        // of the chunk, as posted
+  Bytes bytes = 0;        // of the chunk, as posted; 0: a probe
 };
 
 struct ChannelChange {

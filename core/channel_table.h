@@ -89,10 +89,14 @@ class ChannelTable {
     return {c.links, c.link_count};
   }
   std::uint32_t in_flight(std::uint32_t channel) const { return channels_[channel].in_flight; }
-  /// Until a chunk that has just been posted should have landed, by its own channel alone.
+  /// Until a chunk that has just been posted should have landed: it passes what stands on its
+  /// channel, or on the busiest link that it shares, itself included, then the later stages.
   TimeNs expected_ns(std::uint32_t channel, TimeNs service) const {
     const Channel& c = channels_[channel];
-    return c.fixed_ns + c.queued_ns + service * c.stages;
+    TimeNs queued = c.queued_ns;
+    for (std::uint32_t i = 0; i < c.link_count; ++i)
+      queued = std::max(queued, link_queued_ns_[c.links[i]]);
+    return c.fixed_ns + queued + service * (c.stages - 1);
   }
   const ByteCost& learned_cost(std::uint32_t channel) const { return channels_[channel].cost; }
   const ByteCost& advertised_cost(std::uint32_t channel) const {

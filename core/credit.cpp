@@ -1,6 +1,7 @@
 #include "core/credit.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace kvhaul {
 
@@ -48,6 +49,11 @@ CreditLedger::CreditLedger(NodeId self, const SetupLedger& setup) : self_(self),
   const Bytes share = setup.capacity_bytes / setup.senders.size();
   free_ = setup.capacity_bytes - share * setup.senders.size();
   for (const NodeId node : setup.senders) senders_.push_back({node, share, false, 0});
+}
+
+Bytes CreditLedger::granted() const {
+  return std::accumulate(senders_.begin(), senders_.end(), Bytes{0},
+                         [](Bytes sum, const Sender& sender) { return sum + sender.granted; });
 }
 
 void CreditLedger::receive(const ControlMessage& message, std::vector<ControlMessage>& out) {

@@ -35,6 +35,7 @@ class CreditAccount {
   PlaceId target() const { return setup_.target; }
   Bytes in_flight() const { return in_flight_; }
   Bytes limit() const { return limit_; }
+  Bytes granted() const { return granted_; }  // what the ledger counts as this sender's
   bool has_room(Bytes bytes) const { return in_flight_ + bytes <= limit_; }
   void take(Bytes bytes) { in_flight_ += bytes; }
   /// A chunk ended. May release what a shrink asked for.
@@ -68,6 +69,9 @@ class CreditLedger {
   CreditLedger(NodeId self, const SetupLedger& setup);
 
   PlaceId place() const { return setup_.place; }
+  Bytes capacity() const { return setup_.capacity_bytes; }
+  Bytes free() const { return free_; }
+  Bytes granted() const;  // to all senders together
   void receive(const ControlMessage& message, std::vector<ControlMessage>& out);
 
  private:

@@ -14,7 +14,7 @@ namespace {
 
 constexpr char magic[] = "kvhaul-log\n";
 constexpr std::size_t magic_size = sizeof magic - 1;
-constexpr std::uint8_t format_version = 3;
+constexpr std::uint8_t format_version = 4;
 constexpr std::size_t flush_bytes = 1 << 20;
 
 // The high half of a record's first byte. Bits 4 and 5 mean the same in every event.
@@ -642,7 +642,9 @@ class LogVerifier {
     Actions& actions = scheduler.actions();
     DecisionMark mark;
     writer_->decisions(actions, mark);
-    report_.chunks += actions.posts.size();
+    report_.chunks += static_cast<std::uint64_t>(
+        std::count_if(actions.posts.begin(), actions.posts.end(),
+                      [](const PostAction& action) { return !action.post.is_probe(); }));
     const std::size_t decided = actions.posts.size() + actions.cancels.size() +
                                 actions.ends.size() + actions.messages.size();
     report_.decisions += decided + (actions.timer_ns != never_ns ? 1 : 0);

@@ -19,9 +19,9 @@ template <class Archive>
 void fields(Archive& a, SchedulerConfig& c) {
   a(c.policy), a(c.seed), a(c.ageing_ns), a(c.default_slack_ns), a(c.chunk_bytes);
   a(c.chunk_floor_bytes), a(c.chunks_per_transfer), a(c.chunk_time_ns), a(c.channel_window_ns);
-  a(c.link_window_ns), a(c.rate_time_constant_ns), a(c.credit_bytes), a(c.timeout_floor_ns);
-  a(c.timeout_factor), a(c.max_attempts), a(c.quarantine_errors), a(c.quarantine_ns);
-  a(c.quarantine_max_ns), a(c.stall_timeout_ns);
+  a(c.link_window_ns), a(c.rate_time_constant_ns), a(c.credit_bytes), a(c.timeout_factor);
+  a(c.late_floor_ns), a(c.timeout_floor_ns), a(c.timeout_cold_ns), a(c.max_attempts);
+  a(c.quarantine_errors), a(c.quarantine_ns), a(c.quarantine_max_ns), a(c.stall_timeout_ns);
 }
 
 template <class Archive>

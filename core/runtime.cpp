@@ -1,6 +1,7 @@
 #include "core/runtime.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "core/result.h"
@@ -65,7 +66,7 @@ void Runtime::deliver_events(TimeNs now, RuntimeClient& client) {
     schedulers_[s].channel_change(now, change);
     after_event(s);
   }
-  if (!events_.completions.empty()) client.chunks_ended(events_.completions);
+  if (!events_.completions.empty()) tell_of_chunks(client);
   for (const Completion& completion : events_.completions) {
     const std::uint32_t s = scheduler_of_channel_[completion.channel];
     if (log_ != nullptr) log_->complete(s, now, completion);
@@ -84,6 +85,17 @@ void Runtime::deliver_events(TimeNs now, RuntimeClient& client) {
     after_event(s);
   }
   for (const NodeId node : events_.lost_nodes) client.node_lost(now, node);
+}
+
+/// Of users' chunks: probes are the schedulers' own business.
+void Runtime::tell_of_chunks(RuntimeClient& client) {
+  const auto is_probe = [](const Completion& completion) { return completion.bytes == 0; };
+  const std::vector<Completion>& all = events_.completions;
+  if (std::none_of(all.begin(), all.end(), is_probe)) [[likely]]
+    return client.chunks_ended(all);
+  users_chunks_.clear();
+  std::remove_copy_if(all.begin(), all.end(), std::back_inserter(users_chunks_), is_probe);
+  if (!users_chunks_.empty()) client.chunks_ended(users_chunks_);
 }
 
 void Runtime::fire_timers(TimeNs now) {
@@ -128,11 +140,30 @@ void Runtime::post(const Actions& actions) {
   }
 }
 
+/// Takes out posts that a cancel of the same moment has met: to stop one chunk can cost a backend
+/// the whole channel, and what is cancelled is not written from then on. The scheduler gets its one
+/// completion for each with the next events.
+void Runtime::withdraw(Actions& actions) {
+  std::erase_if(actions.cancels, [&](const CancelAction& cancel) {
+    const auto post =
+        std::find_if(actions.posts.begin(), actions.posts.end(), [&](const PostAction& action) {
+          return action.channel == cancel.channel && action.post.chunk == cancel.chunk;
+        });
+    if (post == actions.posts.end()) return false;
+    const TimeNs now = backend_.now();
+    withdrawn_.push_back(
+        {cancel.channel, Outcome::cancelled, cancel.chunk, now, now, now, post->post.bytes});
+    actions.posts.erase(post);
+    return true;
+  });
+}
+
 void Runtime::carry_out() {
   for (std::uint32_t s = 0; s < schedulers_.size(); ++s) {
     Actions& actions = schedulers_[s].actions();
+    if (!actions.cancels.empty() && !actions.posts.empty()) [[unlikely]]
+      withdraw(actions);
     post(actions);
-    // After the posts: a chunk may be cancelled in the same breath.
     for (const CancelAction& cancel : actions.cancels)
       backend_.cancel(cancel.channel, cancel.chunk);
     for (const ControlMessage& message : actions.messages) backend_.send(message);
@@ -162,6 +193,8 @@ Result<void> Runtime::run(RuntimeClient& client) {
     const TimeNs now = backend_.now();
     events_.clear();
     backend_.progress(events_);
+    events_.completions.insert(events_.completions.end(), withdrawn_.begin(), withdrawn_.end());
+    withdrawn_.clear();
     if (only_a_message_can_come && events_.empty())
       return Error::failed("nothing can happen any more although transfers are open");
     deliver_events(now, client);
@@ -177,7 +210,7 @@ Result<void> Runtime::run(RuntimeClient& client) {
     if (client.done() && idle()) return {};
     const TimeNs until = std::min(client.next_ns(), next_timer_ns());
     only_a_message_can_come = until == never_ns && chunks_in_flight() == 0;
-    if (until > now) backend_.wait(until);
+    if (until > now && withdrawn_.empty()) backend_.wait(until);
   }
 }
 

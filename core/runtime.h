@@ -67,9 +67,11 @@ class Runtime {
   /// loop carries them out.
   void after_event(std::uint32_t scheduler);
   void deliver_events(TimeNs now, RuntimeClient& client);
+  void tell_of_chunks(RuntimeClient& client);
   void fire_timers(TimeNs now);
   void deliver_ends(TimeNs now, RuntimeClient& client);
   void carry_out();
+  void withdraw(Actions& actions);
   void post(const Actions& actions);
   TimeNs next_timer_ns() const;
   bool idle() const;
@@ -83,8 +85,10 @@ class Runtime {
   std::vector<DecisionMark> logged_;                 // by scheduler; how far the log has got
   std::vector<std::uint32_t> scheduler_of_channel_;  // by ChannelId
   BackendEvents events_;
-  std::vector<ChunkPost> batch_;   // scratch of post()
-  std::vector<TransferEnd> ends_;  // scratch of deliver_ends()
+  std::vector<Completion> withdrawn_;     // of posts that were cancelled before they were made
+  std::vector<ChunkPost> batch_;          // scratch of post()
+  std::vector<TransferEnd> ends_;         // scratch of deliver_ends()
+  std::vector<Completion> users_chunks_;  // scratch of tell_of_chunks()
 };
 
 }  // namespace kvhaul

@@ -17,6 +17,11 @@ constexpr std::uint32_t generation_of(std::uint64_t id) {
   return static_cast<std::uint32_t>(id >> 32);
 }
 
+/// A channel has a history once so many chunks have landed on it.
+constexpr std::uint16_t history_chunks = 16;
+constexpr TimeNs slack_half_life_ns = 1 * s_ns;
+constexpr TimeNs slack_max_ns(const SchedulerConfig& config) { return config.timeout_cold_ns / 4; }
+
 }  // namespace
 
 void Actions::clear() {
@@ -25,6 +30,26 @@ void Actions::clear() {
   ends.clear();
   messages.clear();
   timer_ns = never_ns;
+}
+
+TimeNs in_flight_bound_ns(const SchedulerConfig& config, const ChannelNumbers& numbers,
+                          TimeNs service_ns) {
+  const TimeNs queued = std::max<TimeNs>(
+      {config.channel_window_ns, config.link_window_ns, (numbers.stages + 1) * service_ns});
+  const TimeNs expected = numbers.fixed_ns + queued + (numbers.stages - 1) * service_ns;
+  return config.timeout_factor * expected + config.late_floor_ns +
+         std::max(config.timeout_floor_ns, config.timeout_cold_ns) + 2 * slack_max_ns(config);
+}
+
+TimeNs end_bound_ns(const SchedulerSetup& setup, std::uint32_t pair, TimeNs service_ns) {
+  TimeNs longest = 0;
+  std::uint32_t channels = 0;
+  for (const SetupChannel& channel : setup.channels) {
+    longest = std::max(longest, in_flight_bound_ns(setup.config, channel.numbers, service_ns));
+    if (channel.pair == pair) ++channels;
+  }
+  return setup.config.stall_timeout_ns +
+         2 * TimeNs{std::max(setup.config.max_attempts, channels)} * longest;
 }
 
 Scheduler::Scheduler(SchedulerSetup setup)
@@ -62,6 +87,7 @@ void Scheduler::prepare_pairs() {
     for (const std::uint32_t link : from.links) {
       std::vector<std::uint32_t>& crossing = links_[link].pairs;
       if (crossing.empty() || crossing.back() != from.pair) crossing.push_back(from.pair);
+      links_[link].channels.push_back(c);
     }
   }
   for (std::uint32_t p = 0; p < pairs_.size(); ++p) {
@@ -108,10 +134,18 @@ std::optional<std::uint32_t> Scheduler::find_pair(PlaceId source, PlaceId target
 }
 
 bool Scheduler::idle() const {
-  return open_transfers_ == 0 && chunks_in_flight_ == 0 && table_.all_idle() &&
+  return open_transfers_ == 0 && chunks_in_flight_ == probes_in_flight_ &&
+         (probes_in_flight_ != 0 || table_.all_idle()) &&
          std::all_of(accounts_.begin(), accounts_.end(),
                      [](const AccountState& a) { return a.credit.in_flight() == 0; }) &&
-         free_chunks_.size() == chunks_.size() && free_transfers_.size() == transfers_.size();
+         free_chunks_.size() + probes_in_flight_ == chunks_.size() &&
+         free_transfers_.size() == transfers_.size();
+}
+
+Bytes Scheduler::credit_granted(PlaceId target) const {
+  for (const AccountState& account : accounts_)
+    if (account.credit.target() == target) return account.credit.granted();
+  return 0;
 }
 
 // ---- Slots ----------------------------------------------------------------------------------
@@ -200,8 +234,8 @@ TransferId Scheduler::submit(TimeNs now, const TransferRequest& request) {
   ++open_transfers_;
   const bool first = pair.queue.push(*this, slot, now);
   const TransferId id = transfer.end.id;
-  if (pair.candidates.empty() && pair.unusable_since_ns != never_ns)
-    arm(add_time(now, setup_.config.stall_timeout_ns));
+  if (pair.candidates.empty()) [[unlikely]]
+    stall(now, pair, slot);
   // Behind a head that has found no room there is nothing to do; a new head may find some.
   if (first) unpark(request.pair);
   if (first || !pair.blocked) pump(now, request.pair);
@@ -371,18 +405,13 @@ Scheduler::Step Scheduler::post_next(Policy& policy, TimeNs now, std::uint32_t p
                      (channels_[c].gathers >> static_cast<unsigned>(transfer.gather) & 1) != 0;
     return can ? transfer.gather : Gather::each;
   };
-  std::uint32_t channel = no_id;
-  if (pair.probing != 0) [[unlikely]]
-    channel = idle_probe(pair);
-  if (channel == no_id) {
-    if (pair.candidates.empty()) return Step::blocked;
-    const std::uint32_t first = pair.candidates[0];
-    const ChannelTable::Charge charge =
-        table_.charge(first, range.bytes, range.piece_count, gather_on(first));
-    channel = policy.choose(Choice{table_, p, pair.candidates, charge});
-    if (again != no_id && channel == chunks_[again].channel && pair.candidates.size() > 1)
-      channel = choose_another(pair, channel, charge);
-  }
+  if (pair.candidates.empty()) return Step::blocked;
+  const std::uint32_t first = pair.candidates[0];
+  const ChannelTable::Charge first_charge =
+      table_.charge(first, range.bytes, range.piece_count, gather_on(first));
+  std::uint32_t channel = policy.choose(Choice{table_, p, pair.candidates, first_charge});
+  if (again != no_id && channel == chunks_[again].channel && pair.candidates.size() > 1)
+    channel = choose_another(pair, channel, first_charge);
 
   if (!account.credit.has_room(range.bytes)) [[unlikely]] {
     account.credit.hold_back(actions_.messages);
@@ -424,6 +453,34 @@ Scheduler::Step Scheduler::post_next(Policy& policy, TimeNs now, std::uint32_t p
   return Step::posted;
 }
 
+/// Puts a chunk at the end of a channel's queue, and says when it is late.
+void Scheduler::put_in_flight(TimeNs now, Chunk& chunk, std::uint32_t slot, std::uint32_t channel,
+                              Bytes charged, TimeNs service) {
+  ChannelState& state = channels_[channel];
+  table_.posted(channel, charged, service);
+  chunk.late_ns =
+      add_time(now, setup_.config.late_floor_ns +
+                        setup_.config.timeout_factor * table_.expected_ns(channel, service));
+  if (state.slack_ns != 0) [[unlikely]]
+    chunk.late_ns = add_time(chunk.late_ns, slack_ns(now, state));
+  chunk.channel = channel;
+  chunk.service_ns = service;
+  chunk.in_flight = true;
+  chunk.cancelling = false;
+  chunk.late = false;
+  chunk.older = state.last_in_flight;
+  chunk.newer = no_id;
+  (state.last_in_flight == no_id ? state.first_in_flight : chunks_[state.last_in_flight].newer) =
+      slot;
+  state.last_in_flight = slot;
+  if (!state.watched) {
+    state.watched = true;
+    watched_.push_back(channel);
+  }
+  ++chunks_in_flight_;
+  arm(chunk.late_ns);
+}
+
 void Scheduler::emit(TimeNs now, Transfer& transfer, std::uint32_t slot, std::uint32_t channel,
                      Bytes charged, TimeNs service) {
   Chunk& chunk = chunks_[slot];
@@ -431,26 +488,10 @@ void Scheduler::emit(TimeNs now, Transfer& transfer, std::uint32_t slot, std::ui
   PairState& pair = pairs_[state.pair];
   const Range& range = chunk.range;
 
-  table_.posted(channel, charged, service);
-  const TimeNs expected = table_.expected_ns(channel, 0);
-  state.last_timeout_ns =
-      std::max(state.last_timeout_ns,
-               now + setup_.config.timeout_floor_ns + setup_.config.timeout_factor * expected);
-  chunk.channel = channel;
-  chunk.service_ns = service;
-  chunk.timeout_ns = state.last_timeout_ns;
-  chunk.in_flight = true;
-  chunk.cancelling = false;
-  if (!state.health.probing()) ++chunk.attempts;  // a probe may fail: it is the channel's trial
-  chunk.older = state.last_in_flight;
-  chunk.newer = no_id;
-  (state.last_in_flight == no_id ? state.first_in_flight : chunks_[state.last_in_flight].newer) =
-      slot;
-  state.last_in_flight = slot;
-
+  put_in_flight(now, chunk, slot, channel, charged, service);
+  ++chunk.attempts;
   accounts_[pair.account].credit.take(range.bytes);
   ++transfer.in_flight;
-  ++chunks_in_flight_;
   ++counters_.chunks_posted;
   ++transfer.end.chunks;
   transfer.end.channels_used |= std::uint64_t{1} << std::min(channel - pair.first_channel, 63u);
@@ -470,7 +511,6 @@ void Scheduler::emit(TimeNs now, Transfer& transfer, std::uint32_t slot, std::ui
                 .piece = {first.source_offset + range.offset, first.target_offset + range.offset,
                           one ? range.bytes : first.length},
                 .pieces = one ? nullptr : &first}});
-  arm(chunk.timeout_ns);
 }
 
 // ---- Completions ----------------------------------------------------------------------------
@@ -485,38 +525,39 @@ void Scheduler::complete(TimeNs now, const Completion& completion) {
   Chunk& chunk = chunks_[slot];
   const std::uint32_t channel = chunk.channel;
   const std::uint32_t transfer_slot = chunk.transfer;
-  Transfer& transfer = transfers_[transfer_slot];
-  const bool asked_to_stop = chunk.cancelling;
+  const bool given_up = chunk.cancelling;
+  if (completion.outcome == Outcome::ok) [[likely]]
+    landed_on(now, channel, chunk.late_ns, completion.posted_ns);
   const Bytes charged = take_out_of_flight(chunk);
 
-  if (completion.outcome == Outcome::ok) [[likely]] {
-    ChannelHealth& health = channels_[channel].health;
-    const bool probe = health.state() == ChannelHealth::State::probing;
-    health.success();
-    if (probe) [[unlikely]] {
-      ++counters_.readmissions;
-      refresh_candidates(now, channels_[channel].pair);
-    }
+  if (transfer_slot == no_id) [[unlikely]] {
+    probe_ended(now, slot, completion.outcome != Outcome::ok && !given_up);
+  } else if (completion.outcome == Outcome::ok) [[likely]] {
+    Transfer& transfer = transfers_[transfer_slot];
     table_.observed(channel, charged, completion.started_ns, completion.done_ns);
     transfer.delivered_bytes += chunk.range.bytes;
     transfer.end.posted_ns = completion.posted_ns;
     transfer.end.started_ns = completion.started_ns;
     transfer.end.done_ns = completion.done_ns;
+    PairState& pair = pairs_[transfer.pair];
+    if (pair.hopeless_since_ns != never_ns) [[unlikely]]
+      pair.hopeless_since_ns = pair.candidates.empty() ? now : never_ns;
     free_chunk(slot);
     if (transfer.delivered_bytes == transfer.total_bytes)
       finish(now, transfer_slot, TransferOutcome::delivered);
     else if (transfer.ending && transfer.in_flight == 0)
       finish(now, transfer_slot, transfer.end.outcome);
   } else {
-    const bool unasked = completion.outcome != Outcome::cancelled;
-    if (unasked) ++counters_.errors;
+    if (completion.outcome != Outcome::cancelled) ++counters_.errors;
     if (completion.outcome == Outcome::path_failed || completion.outcome == Outcome::corrupted)
-      channel_error(now, channel);
-    else if (!asked_to_stop && channels_[channel].health.probing())
-      channel_error(now, channel);  // a probe that did not land has failed, whatever it says
+      failed_on(now, channel, completion.outcome);
     send_again_or_fail(now, slot, completion.outcome == Outcome::invalid);
   }
   pump_after_release(now, channel, charged);
+  if (doubtful_ != 0 || !changed_.empty()) [[unlikely]] {
+    probe_around(now, channel);  // there is room for a probe that there was not
+    pump_changed(now);
+  }
 }
 
 /// Returns what it had charged to its links.
@@ -528,10 +569,12 @@ Bytes Scheduler::take_out_of_flight(Chunk& chunk) {
   const Bytes charged =
       table_.charge(chunk.channel, range.bytes, range.piece_count, range.gather).bytes;
   table_.ended(chunk.channel, charged, chunk.service_ns);
-  accounts_[pairs_[state.pair].account].credit.give_back(chunk.range.bytes, actions_.messages);
+  if (chunk.transfer != no_id) [[likely]] {
+    accounts_[pairs_[state.pair].account].credit.give_back(range.bytes, actions_.messages);
+    --transfers_[chunk.transfer].in_flight;
+  }
   chunk.in_flight = false;
-  ++chunk.generation;  // whatever comes for this post from now on is late
-  --transfers_[chunk.transfer].in_flight;
+  ++chunk.generation;  // whatever comes for this post from now on comes too late
   --chunks_in_flight_;
   return charged;
 }
@@ -543,7 +586,10 @@ void Scheduler::send_again_or_fail(TimeNs now, std::uint32_t slot, bool invalid)
   if (!transfer.ending && !invalid && chunk.attempts < setup_.config.max_attempts) {
     chunk.newer = transfer.retry_chunk;
     transfer.retry_chunk = slot;
-    if (!transfer.hook.waiting) pairs_[transfer.pair].queue.push(*this, transfer_slot, now);
+    if (transfer.hook.waiting) return;
+    PairState& pair = pairs_[transfer.pair];
+    pair.queue.push(*this, transfer_slot, now);
+    if (pair.candidates.empty()) stall(now, pair, transfer_slot);
     return;
   }
   free_chunk(slot);
@@ -601,43 +647,50 @@ void Scheduler::cancel(TimeNs now, TransferId id) {
   pump(now, pair);
 }
 
-// ---- Channels, credits, time ----------------------------------------------------------------
+// ---- Channels and links -----------------------------------------------------------------------
 
-void Scheduler::refresh_candidates(TimeNs now, std::uint32_t p) {
-  PairState& pair = pairs_[p];
-  pair.candidates.clear();
-  pair.probing = 0;
-  pair.blocked = false;  // there may be room where there was none
-  std::uint32_t tier = no_id;
-  for (std::uint32_t i = 0; i < pair.channel_count; ++i) {
-    const ChannelState& channel = channels_[pair.first_channel + i];
-    if (channel.health.state() == ChannelHealth::State::up && channel.tier <= tier) {
-      tier = channel.tier;  // channels lie in order of tier, so the first one up sets it
-      pair.candidates.push_back(pair.first_channel + i);
-    }
-  }
-  for (std::uint32_t i = 0; i < pair.channel_count; ++i) {
-    const ChannelState& channel = channels_[pair.first_channel + i];
-    if (channel.health.probing() && channel.tier <= tier) ++pair.probing;
-  }
-  pair.best_tier = tier;
-  if (!pair.candidates.empty()) {
-    pair.unusable_since_ns = never_ns;
-  } else if (pair.unusable_since_ns == never_ns) {
-    pair.unusable_since_ns = now;
-    arm(add_time(now, setup_.config.stall_timeout_ns));
-  }
+/// Its own health, or a link's, keeps users' chunks off it.
+bool Scheduler::blocked(std::uint32_t channel) const {
+  if (channels_[channel].health.blocked()) return true;
+  const auto links = table_.links_of(channel);
+  return std::any_of(links.begin(), links.end(),
+                     [&](std::uint32_t link) { return links_[link].health.blocked(); });
 }
 
-/// A channel on probation that stands idle gets the next chunk, so that it can prove itself.
-std::uint32_t Scheduler::idle_probe(const PairState& pair) const {
+/// How much of it is suspected: the channel itself and links on its way.
+std::uint32_t Scheduler::doubts(std::uint32_t channel) const {
+  std::uint32_t count = channels_[channel].health.suspected() ? 1 : 0;
+  for (const std::uint32_t link : table_.links_of(channel))
+    if (links_[link].health.suspected()) ++count;
+  return count;
+}
+
+/// The channels that chunks of a pair may go to: the least suspected that are usable, of the best
+/// tier among those. What all of them cross, such as the link of their GPU, is suspected for all
+/// and decides nothing.
+void Scheduler::refresh_candidates(TimeNs now, std::uint32_t p) {
+  PairState& pair = pairs_[p];
+  const bool had = !pair.candidates.empty();
+  pair.candidates.clear();
+  pair.blocked = false;  // there may be room where there was none
+  std::uint32_t least = no_id, tier = no_id;
   for (std::uint32_t i = 0; i < pair.channel_count; ++i) {
     const std::uint32_t channel = pair.first_channel + i;
-    const ChannelState& state = channels_[channel];
-    if (state.tier <= pair.best_tier && state.health.probing() && table_.in_flight(channel) == 0)
-      return channel;
+    if (blocked(channel)) continue;
+    const std::uint32_t doubted = doubts(channel);
+    // They lie in order of tier: the first with so few doubts is of the best tier that has it.
+    if (doubted > least || (doubted == least && channels_[channel].tier != tier)) continue;
+    if (doubted < least) pair.candidates.clear();
+    least = doubted;
+    tier = channels_[channel].tier;
+    pair.candidates.push_back(channel);
   }
-  return no_id;
+  if (!pair.candidates.empty()) {
+    pair.stalled.clear();
+  } else if (had) {
+    if (pair.hopeless_since_ns == never_ns) pair.hopeless_since_ns = now;
+    pair.queue.for_each(*this, [&](std::uint32_t slot) { stall(now, pair, slot); });
+  }
 }
 
 /// The best candidate besides the one that a chunk has just failed on.
@@ -649,15 +702,196 @@ std::uint32_t Scheduler::choose_another(const PairState& pair, std::uint32_t fai
   return table_.least_expected(others_, charge);
 }
 
-void Scheduler::channel_error(TimeNs now, std::uint32_t channel) {
-  ChannelHealth& health = channels_[channel].health;
-  const ChannelHealth::State before = health.state();
-  health.error(now, setup_.config);
-  if (health.state() == before) return;
-  ++counters_.quarantines;
-  arm(health.quarantine_end_ns());
-  refresh_candidates(now, channels_[channel].pair);
+/// Applies a change to the health of a channel or a link. True when it may be used otherwise now.
+template <class Change>
+bool Scheduler::change_health(Health& health, Change change) {
+  const Health::State before = health.state();
+  const bool was_clean = health.clean();
+  change(health);
+  if (was_clean && !health.clean()) ++doubtful_;
+  if (!was_clean && health.clean()) --doubtful_;
+  if (health.state() == before) return false;
+  if (health.state() == Health::State::quarantined) {
+    ++counters_.quarantines;
+    arm(health.quarantine_end_ns());
+  }
+  if (before == Health::State::probing && health.state() == Health::State::up)
+    ++counters_.readmissions;
+  return true;
 }
+
+template <class Change>
+void Scheduler::change_channel(TimeNs now, std::uint32_t channel, Change change) {
+  if (!change_health(channels_[channel].health, change)) return;
+  refresh_candidates(now, channels_[channel].pair);
+  changed_.push_back(channels_[channel].pair);
+}
+
+template <class Change>
+void Scheduler::change_link(TimeNs now, std::uint32_t link, Change change) {
+  if (!change_health(links_[link].health, change)) return;
+  for (const std::uint32_t pair : links_[link].pairs) {
+    refresh_candidates(now, pair);
+    changed_.push_back(pair);
+  }
+}
+
+/// What waits in pairs whose candidates have changed may find room now, or have lost what it waited
+/// for.
+void Scheduler::pump_changed(TimeNs now) {
+  while (!changed_.empty()) {
+    const std::uint32_t pair = changed_.back();
+    changed_.pop_back();
+    unpark(pair);
+    pump(now, pair);
+  }
+}
+
+/// What of a channel's slack is left.
+TimeNs Scheduler::slack_ns(TimeNs now, const ChannelState& channel) const {
+  const TimeNs halvings = (now - channel.slack_since_ns) / slack_half_life_ns;
+  return halvings >= 40 ? 0 : channel.slack_ns >> halvings;
+}
+
+/// From when a chunk is late until it is given up. Twice as long with every attempt: where nothing
+/// is lost and everything slow, giving up for the same reason again would help nobody.
+TimeNs Scheduler::patience_ns(TimeNs now, std::uint32_t channel, std::uint32_t attempts) const {
+  const PairState& pair = pairs_[channels_[channel].pair];
+  TimeNs slack = 0;
+  bool history = false;  // channels of a pair are of few kinds, and cross the same hosts
+  for (std::uint32_t i = 0; i < pair.channel_count; ++i) {
+    const ChannelState& state = channels_[pair.first_channel + i];
+    history = history || state.landed == history_chunks;
+    slack = std::max(slack, slack_ns(now, state));
+  }
+  const TimeNs longest = std::max(setup_.config.timeout_floor_ns, setup_.config.timeout_cold_ns);
+  TimeNs patience = history ? setup_.config.timeout_floor_ns : longest;
+  for (; attempts > 1 && patience < longest; --attempts) patience *= 2;
+  return std::min(patience, longest) + slack;
+}
+
+/// A chunk or a probe has come back: the channel works, and all links that it crosses.
+void Scheduler::landed_on(TimeNs now, std::uint32_t channel, TimeNs late_ns, TimeNs posted_ns) {
+  ChannelState& state = channels_[channel];
+  state.last_landed_ns = now;
+  const TimeNs posted = std::clamp<TimeNs>(posted_ns, 0, now);  // a backend's word
+  const TimeNs used = now - posted;
+  if (used > (late_ns - posted) / 2) [[unlikely]] {
+    state.slack_ns =
+        std::max(slack_ns(now, state), std::min(2 * used, slack_max_ns(setup_.config)));
+    state.slack_since_ns = now;
+  }
+  if (state.landed < history_chunks && ++state.landed == history_chunks && doubtful_ != 0)
+    arm(now);  // what is late on other channels of the pair need not wait for the cold timeout
+  if (doubtful_ == 0) [[likely]]
+    return;
+  const auto landed = [](Health& health) { health.landed(); };
+  change_channel(now, channel, landed);
+  for (const std::uint32_t link : table_.links_of(channel)) change_link(now, link, landed);
+}
+
+void Scheduler::failed_on(TimeNs now, std::uint32_t channel, Outcome outcome) {
+  change_channel(now, channel, [&](Health& health) { health.error(now, setup_.config); });
+  if (outcome == Outcome::path_failed && channels_[channel].health.blocked())
+    doubt_links(now, channel);
+}
+
+/// Something on the channel has not come back. Links on which nothing else has landed lately may be
+/// the reason; a probe on another way over them finds out. A link that works has shown it within
+/// late_floor_ns when it is busy: no chunk is late sooner after it should have landed.
+void Scheduler::doubt_links(TimeNs now, std::uint32_t channel) {
+  for (const std::uint32_t l : table_.links_of(channel)) {
+    const LinkState& link = links_[l];
+    if (link.health.state() != Health::State::up) continue;
+    const bool alive =
+        std::any_of(link.channels.begin(), link.channels.end(), [&](std::uint32_t other) {
+          return channels_[other].last_landed_ns >= now - setup_.config.late_floor_ns &&
+                 channels_[other].last_landed_ns >= 0;
+        });
+    if (!alive) change_link(now, l, [](Health& health) { health.suspect(); });
+  }
+  probe_around(now, channel);
+}
+
+// ---- Probes -----------------------------------------------------------------------------------
+
+/// Sends a chunk without bytes, unless one is on its way or the channel takes no more.
+void Scheduler::probe_channel(TimeNs now, std::uint32_t channel) {
+  ChannelState& state = channels_[channel];
+  if (state.probe != no_id || state.health.state() == Health::State::down ||
+      table_.in_flight(channel) >= setup_.channels[channel].numbers.max_in_flight)
+    return;
+  const std::uint32_t slot = new_chunk();
+  Chunk& chunk = chunks_[slot];
+  chunk.transfer = no_id;
+  chunk.range = {};
+  chunk.attempts = 0;
+  put_in_flight(now, chunk, slot, channel, 0, 0);
+  state.probe = slot;
+  ++probes_in_flight_;
+  ++counters_.probes;
+  ChunkPost post;
+  post.chunk = make_id(slot, chunk.generation);
+  actions_.posts.push_back({.channel = state.id, .post = post});
+}
+
+/// By the channel over it that is least doubted otherwise, each in its turn: what crosses two dead
+/// links cannot show that one of them works.
+void Scheduler::probe_link(TimeNs now, std::uint32_t l) {
+  LinkState& link = links_[l];
+  if (!link.health.wants_probe() || link.probe_channel != no_id) return;
+  const auto count = static_cast<std::uint32_t>(link.channels.size());
+  std::uint32_t best = no_id, least = no_id, best_at = 0;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const std::uint32_t at = (link.next_channel + i) % count;
+    const std::uint32_t channel = link.channels[at];
+    const ChannelState& state = channels_[channel];
+    if (state.health.state() == Health::State::down) continue;
+    if (state.probe == no_id &&
+        table_.in_flight(channel) >= setup_.channels[channel].numbers.max_in_flight)
+      continue;
+    std::uint32_t doubted = state.health.blocked() ? 8 : doubts(channel);
+    for (const std::uint32_t other : table_.links_of(channel))
+      if (other != l && links_[other].health.blocked()) doubted += 8;
+    if (doubted >= least) continue;
+    least = doubted;
+    best = channel;
+    best_at = at;
+  }
+  if (best == no_id) return;
+  link.next_channel = (best_at + 1) % count;
+  link.probe_channel = best;
+  probe_channel(now, best);
+}
+
+/// Sends what probes are still missing, of a channel and the links it crosses.
+void Scheduler::probe_around(TimeNs now, std::uint32_t channel) {
+  if (channels_[channel].health.wants_probe()) probe_channel(now, channel);
+  for (const std::uint32_t link : table_.links_of(channel)) probe_link(now, link);
+}
+
+/// Where it landed, landed_on() has said so to its channel and all links already.
+void Scheduler::probe_ended(TimeNs now, std::uint32_t slot, bool failed) {
+  const std::uint32_t channel = chunks_[slot].channel;
+  channels_[channel].probe = no_id;
+  --probes_in_flight_;
+  free_chunk(slot);
+  if (failed) probe_failed(now, channel);
+  for (const std::uint32_t link : table_.links_of(channel))
+    if (links_[link].probe_channel == channel) links_[link].probe_channel = no_id;
+}
+
+/// The channel does not work, nor do the links that it was to try out.
+void Scheduler::probe_failed(TimeNs now, std::uint32_t channel) {
+  const auto fail = [&](Health& health) {
+    if (health.wants_probe()) health.fail(now, setup_.config);
+  };
+  change_channel(now, channel, fail);
+  for (const std::uint32_t link : table_.links_of(channel))
+    if (links_[link].probe_channel == channel) change_link(now, link, fail);
+}
+
+// ---- Events from below, credits, time -----------------------------------------------------------
 
 void Scheduler::channel_change(TimeNs now, const ChannelChange& change) {
   const std::uint64_t index = std::uint64_t{change.channel} - first_channel_id_;
@@ -665,13 +899,13 @@ void Scheduler::channel_change(TimeNs now, const ChannelChange& change) {
   const std::uint32_t channel = channel_of_id_[index];
   if (channel == no_id) return;
   ChannelState& state = channels_[channel];
-  state.health.link(change.up);
-  refresh_candidates(now, state.pair);
+  change_channel(now, channel, [&](Health& health) { health.link(change.up); });
   if (!change.up)  // their completions may never come by themselves; ask, and send them elsewhere
     for (std::uint32_t slot = state.first_in_flight; slot != no_id; slot = chunks_[slot].newer)
       cancel_chunk(slot);
-  unpark(state.pair);
-  pump(now, state.pair);
+  else
+    probe_around(now, channel);
+  pump_changed(now);
 }
 
 void Scheduler::credit(TimeNs now, const ControlMessage& message) {
@@ -694,46 +928,110 @@ void Scheduler::arm(TimeNs at) {
   actions_.timer_ns = at;
 }
 
-/// One timer serves every chunk, channel and pair: it is armed for the earliest time that can
-/// matter and looks at everything when it fires, which is about once a second.
+/// Looks at the chunks in flight on a channel, oldest first. Those that are late make it suspected,
+/// those that have been late for too long are given up.
+void Scheduler::look_at_chunks(TimeNs now, std::uint32_t channel, TimeNs& next) {
+  for (std::uint32_t slot = channels_[channel].first_in_flight; slot != no_id;
+       slot = chunks_[slot].newer) {
+    if (chunks_[slot].cancelling) continue;
+    const TimeNs late_ns = chunks_[slot].late_ns;
+    const bool probe = chunks_[slot].transfer == no_id;
+    if (late_ns > now) {
+      next = std::min(next, late_ns);
+      return;  // those behind it were posted later
+    }
+    if (!chunks_[slot].late) {
+      chunks_[slot].late = true;
+      if (!probe) ++counters_.late;
+      change_channel(now, channel, [](Health& health) { health.suspect(); });
+      doubt_links(now, channel);
+    }
+    const TimeNs given_up_ns = add_time(late_ns, patience_ns(now, channel, chunks_[slot].attempts));
+    if (given_up_ns > now) {
+      next = std::min(next, given_up_ns);
+      continue;
+    }
+    cancel_chunk(slot);
+    if (probe) {
+      probe_failed(now, channel);
+      continue;
+    }
+    ++counters_.timeouts;
+    const bool works = channels_[channel].last_landed_ns >= late_ns;
+    change_channel(now, channel, [&](Health& health) {
+      if (works)
+        health.error(now, setup_.config);
+      else
+        health.fail(now, setup_.config);
+    });
+    if (!works) doubt_links(now, channel);
+  }
+}
+
+/// When a waiting transfer of a pair without candidates fails.
+void Scheduler::stall(TimeNs now, PairState& pair, std::uint32_t slot) {
+  const TransferEnd& end = transfers_[slot].end;
+  const TimeNs until = std::max(now, add_time(std::max(pair.hopeless_since_ns, end.submitted_ns),
+                                              setup_.config.stall_timeout_ns));
+  pair.stalled.push_back({until, end.id});
+  std::push_heap(pair.stalled.begin(), pair.stalled.end(), Stalled::later);
+  arm(until);
+}
+
+void Scheduler::end_stalled(TimeNs now, std::uint32_t p, TimeNs& next) {
+  PairState& pair = pairs_[p];
+  bool ended = false;
+  while (!pair.stalled.empty() && pair.stalled.front().until_ns <= now) {
+    const TransferId id = pair.stalled.front().transfer;
+    std::pop_heap(pair.stalled.begin(), pair.stalled.end(), Stalled::later);
+    pair.stalled.pop_back();
+    const std::uint32_t slot = slot_of(id);
+    const Transfer& transfer = transfers_[slot];
+    if (!transfer.open || transfer.end.id != id || !transfer.hook.waiting) continue;
+    if (add_time(pair.hopeless_since_ns, setup_.config.stall_timeout_ns) > now) {
+      stall(now, pair, slot);  // something has landed meanwhile
+      continue;
+    }
+    begin_end(now, slot, TransferOutcome::no_route);
+    ended = true;
+  }
+  if (!pair.stalled.empty()) next = std::min(next, pair.stalled.front().until_ns);
+  if (ended) changed_.push_back(p);  // nothing left to send: the credit may go back
+}
+
+/// One timer serves every chunk, channel, link and pair: it is armed for the earliest time that can
+/// matter, and looks at all that can have changed when it fires.
 void Scheduler::timer(TimeNs now) {
   armed_ns_ = never_ns;
   TimeNs next = never_ns;
-  for (std::uint32_t c = 0; c < channels_.size(); ++c) {
-    ChannelState& state = channels_[c];
-    if (state.health.end_quarantine(now)) {
-      refresh_candidates(now, state.pair);
-      unpark(state.pair);
-      pump(now, state.pair);
+  for (std::size_t i = 0; i < watched_.size();) {
+    const std::uint32_t channel = watched_[i];
+    if (channels_[channel].first_in_flight == no_id) {
+      channels_[channel].watched = false;
+      watched_[i] = watched_.back();
+      watched_.pop_back();
+      continue;
     }
-    for (std::uint32_t slot = state.first_in_flight; slot != no_id; slot = chunks_[slot].newer) {
-      if (chunks_[slot].cancelling) continue;
-      if (chunks_[slot].timeout_ns > now) {
-        next = std::min(next, chunks_[slot].timeout_ns);
-        break;
-      }
-      ++counters_.timeouts;
-      cancel_chunk(slot);
-      channel_error(now, c);
-    }
-    next = std::min(next, state.health.quarantine_end_ns());
+    look_at_chunks(now, channel, next);
+    ++i;
   }
-  for (std::uint32_t p = 0; p < pairs_.size(); ++p) {
-    PairState& pair = pairs_[p];
-    if (pair.unusable_since_ns == never_ns || pair.queue.empty()) continue;
-    stalled_.clear();
-    pair.queue.for_each(*this, [&](std::uint32_t slot) {
-      const TimeNs since = std::max(pair.unusable_since_ns, transfers_[slot].end.submitted_ns);
-      const TimeNs until = add_time(since, setup_.config.stall_timeout_ns);
-      if (until <= now)
-        stalled_.push_back(slot);
-      else
-        next = std::min(next, until);
-    });
-    for (const std::uint32_t slot : stalled_) begin_end(now, slot, TransferOutcome::no_route);
-    if (!stalled_.empty()) pump(now, p);  // nothing left to send: the credit may go back
+  if (doubtful_ != 0) {
+    const auto look = [&](Health& health) { health.end_quarantine(now); };
+    for (std::uint32_t c = 0; c < channels_.size(); ++c) {
+      change_channel(now, c, look);
+      if (channels_[c].health.state() == Health::State::probing) probe_channel(now, c);
+      next = std::min(next, channels_[c].health.quarantine_end_ns());
+    }
+    for (std::uint32_t l = 0; l < links_.size(); ++l) {
+      change_link(now, l, look);
+      probe_link(now, l);
+      next = std::min(next, links_[l].health.quarantine_end_ns());
+    }
+    for (std::uint32_t p = 0; p < pairs_.size(); ++p)
+      if (!pairs_[p].stalled.empty()) end_stalled(now, p, next);
   }
   arm(next);
+  pump_changed(now);
 }
 
 }  // namespace kvhaul

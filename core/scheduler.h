@@ -8,6 +8,18 @@
 // Decisions are a function of the setup and the events: feed the same ones in again and the same
 // actions come out, byte for byte (event_log.h does that).
 //
+// A chunk that is late (SchedulerConfig::timeout_factor, late_floor_ns) makes its channel, and the
+// links on which nothing has landed since, suspected: other chunks avoid them where they can, and a
+// probe, a chunk without bytes, is sent to find out. What is learnt of a link holds for every
+// channel that crosses it. A late chunk is given up and sent again after timeout_floor_ns more,
+// twice as much with every attempt up to timeout_cold_ns, and after that much from the start while
+// its pair has shown nothing yet. Users' chunks never try out a channel.
+//
+// Every transfer ends. With no landing on any channel of the scheduler it does so within
+// end_bound_ns(), whatever is lost: every attempt ends within in_flight_bound_ns(), there are
+// max_attempts of them, and nothing waits for a pair without a usable channel for longer than
+// stall_timeout_ns.
+//
 // Threading: none; one owner calls it. Nothing blocks. Errors: there are none to return. What a
 // backend reports wrongly (a completion that was never posted, or twice) is dropped and counted.
 // Memory: slots are reused; a call allocates only when a table outgrows all it has held so far.
@@ -19,9 +31,9 @@
 #include <vector>
 
 #include "core/backend.h"
-#include "core/channel_health.h"
 #include "core/channel_table.h"
 #include "core/credit.h"
+#include "core/health.h"
 #include "core/policy/all.h"
 #include "core/scheduler_setup.h"
 #include "core/transfer.h"
@@ -51,14 +63,37 @@ struct Actions {
 };
 
 struct SchedulerCounters {
-  std::uint64_t chunks_posted = 0;
+  std::uint64_t chunks_posted = 0;  // users' chunks; probes are counted by themselves
   std::uint64_t chunks_resent = 0;
-  std::uint64_t timeouts = 0;
-  std::uint64_t errors = 0;  // completions that were neither ok nor asked for
+  std::uint64_t probes = 0;
+  std::uint64_t late = 0;      // chunks that were late, whether they landed after all or not
+  std::uint64_t timeouts = 0;  // chunks that were given up
+  std::uint64_t errors = 0;    // completions that were neither ok nor asked for
   std::uint64_t quarantines = 0;
   std::uint64_t readmissions = 0;
   std::uint64_t unexpected = 0;  // completions of chunks that were not in flight
 };
+
+/// The longest that a chunk is in flight before it is given up, on a channel with these numbers
+/// whose chunks take up to `service_ns` at the rate learned for it (0: what the window holds):
+///
+///   timeout_factor x (fixed + queued + (stages - 1) x service) + late_floor + timeout_cold
+///     + twice what a channel can show to need beyond that (timeout_cold / 4)
+///   queued = max(channel_window, link_window, (stages + 1) x service)
+///
+/// What the backend takes to cancel it comes on top.
+TimeNs in_flight_bound_ns(const SchedulerConfig& config, const ChannelNumbers& numbers,
+                          TimeNs service_ns);
+
+/// Within so much a transfer has ended, or a chunk or a probe has landed on some channel of its
+/// scheduler, whatever is lost:
+///
+///   stall_timeout + 2 x max(max_attempts, channels of the pair) x longest in_flight_bound_ns()
+///
+/// since every attempt may wait for another's on a link that is full of lost chunks. What the
+/// backend takes to cancel comes on top, once an attempt. Default settings, up to 8 channels and
+/// chunks of up to 100 us: 30 s.
+TimeNs end_bound_ns(const SchedulerSetup& setup, std::uint32_t pair, TimeNs service_ns);
 
 class Scheduler {
  public:
@@ -87,9 +122,13 @@ class Scheduler {
   const SchedulerCounters& counters() const { return counters_; }
   /// Transfers that have not ended.
   std::size_t open_transfers() const { return open_transfers_; }
-  std::size_t chunks_in_flight() const { return chunks_in_flight_; }
-  /// Nothing open, nothing in flight, every window and credit given back.
+  std::size_t chunks_in_flight() const { return chunks_in_flight_; }  // probes included
+  std::size_t probes_in_flight() const { return probes_in_flight_; }
+  /// Nothing open, nothing but probes in flight, every window and credit given back.
   bool idle() const;
+  std::span<const CreditLedger> ledgers() const { return ledgers_; }
+  /// The credit this scheduler holds towards a place, in flight or not; 0 where it has no account.
+  Bytes credit_granted(PlaceId target) const;
 
  private:
   /// A run of bytes inside a transfer's pieces: a part of one piece, or several whole ones.
@@ -104,16 +143,17 @@ class Scheduler {
   /// One cache line: a busy node has hundreds in flight.
   struct alignas(64) Chunk {
     std::uint32_t generation = 0;
-    std::uint32_t transfer = no_id;
-    std::uint32_t channel = no_id;  // in flight there; or where it failed last, while it waits
-    std::uint32_t older = no_id;    // in flight on the same channel, in posting order
-    std::uint32_t newer = no_id;    // the same; or the next one waiting to be sent again
+    std::uint32_t transfer = no_id;  // none: it is a probe
+    std::uint32_t channel = no_id;   // in flight there; or where it failed last, while it waits
+    std::uint32_t older = no_id;     // in flight on the same channel, in posting order
+    std::uint32_t newer = no_id;     // the same; or the next one waiting to be sent again
     std::uint16_t attempts = 0;
     bool in_flight = false;
-    bool cancelling = false;
+    bool cancelling : 1 = false;
+    bool late : 1 = false;  // noticed
     Range range;
     TimeNs service_ns = 0;  // what it added to its channel's queue
-    TimeNs timeout_ns = never_ns;
+    TimeNs late_ns = never_ns;
   };
   static_assert(sizeof(Chunk) == 64);
 
@@ -143,15 +183,30 @@ class Scheduler {
     bool unissued() const { return next.first_piece < piece_count || retry_chunk != no_id; }
   };
 
+  struct Stalled {
+    TimeNs until_ns = 0;
+    TransferId transfer = 0;
+    static bool later(const Stalled& a, const Stalled& b) {
+      return a.until_ns != b.until_ns ? a.until_ns > b.until_ns : a.transfer > b.transfer;
+    }
+  };
+
   struct ChannelState {
-    ChannelHealth health;
+    Health health;
     ChannelId id = 0;
     std::uint8_t gathers = 0;  // bit m: it can gather by method m
     std::uint32_t pair = 0;
     std::uint32_t tier = 0;
     std::uint32_t first_in_flight = no_id;
     std::uint32_t last_in_flight = no_id;
-    TimeNs last_timeout_ns = 0;
+    std::uint32_t probe = no_id;  // chunk that is in flight as one
+    std::uint16_t landed = 0;     // up to history_chunks
+    bool watched = false;         // it stands in watched_
+    TimeNs last_landed_ns = -1;   // when that was noticed
+    /// Twice the longest time in flight that used more than half of what was allowed, halved every
+    /// second: what the channel has shown to need beyond its expected times.
+    TimeNs slack_ns = 0;
+    TimeNs slack_since_ns = 0;
   };
 
   struct PairState {
@@ -162,18 +217,24 @@ class Scheduler {
     std::uint32_t account = 0;
     std::uint32_t parked_link = no_id;  // held back by this link's window
     bool parked_on_credit = false;
-    bool blocked = false;                 // the head found no room when it was last tried
-    std::uint32_t probing = 0;            // channels on probation that are worth a probe
-    std::uint32_t best_tier = no_id;      // of the candidates
-    TimeNs unusable_since_ns = never_ns;  // no channel worked since then
+    bool blocked = false;  // the head found no room when it was last tried
+    /// When it lost its last usable channel. Until something of it lands, not until one is usable
+    /// again: channels that come and go and lose everything are no way either.
+    TimeNs hopeless_since_ns = never_ns;
     PairNumbers numbers;
     std::vector<std::uint32_t> candidates;  // usable channels of the best tier that has any
     TransferQueue<Scheduler> queue;
+    /// While there are no candidates: when each waiting transfer fails, soonest first.
+    std::vector<Stalled> stalled;
   };
 
   struct LinkState {
     std::uint32_t parked = 0;
-    std::vector<std::uint32_t> pairs;  // all that cross it
+    std::vector<std::uint32_t> pairs;     // all that cross it
+    std::vector<std::uint32_t> channels;  // the same
+    Health health;
+    std::uint32_t probe_channel = no_id;  // its probe is in flight there
+    std::uint32_t next_channel = 0;       // of `channels`: the first to be looked at for a probe
   };
 
   struct AccountState {
@@ -211,6 +272,8 @@ class Scheduler {
   void advance(Transfer& transfer) const;
   void emit(TimeNs now, Transfer& transfer, std::uint32_t slot, std::uint32_t channel,
             Bytes charged, TimeNs service);
+  void put_in_flight(TimeNs now, Chunk& chunk, std::uint32_t slot, std::uint32_t channel,
+                     Bytes charged, TimeNs service);
   std::uint32_t link_wanted_sooner(TimeNs now, std::uint32_t pair, std::uint32_t channel);
   TransferOrder order_of(TimeNs now, std::uint32_t pair);
   void park(std::uint32_t pair, std::uint32_t link);
@@ -223,12 +286,36 @@ class Scheduler {
   void finish(TimeNs now, std::uint32_t transfer, TransferOutcome outcome);
   void cancel_chunk(std::uint32_t slot);
 
-  // Channels
+  // Channels and links
   void refresh_candidates(TimeNs now, std::uint32_t pair);
-  std::uint32_t idle_probe(const PairState& pair) const;
   std::uint32_t choose_another(const PairState& pair, std::uint32_t failed,
                                const ChannelTable::Charge& charge);
-  void channel_error(TimeNs now, std::uint32_t channel);
+  template <class Change>
+  void change_channel(TimeNs now, std::uint32_t channel, Change change);
+  template <class Change>
+  void change_link(TimeNs now, std::uint32_t link, Change change);
+  template <class Change>
+  bool change_health(Health& health, Change change);
+  void pump_changed(TimeNs now);
+  void landed_on(TimeNs now, std::uint32_t channel, TimeNs late_ns, TimeNs posted_ns);
+  void failed_on(TimeNs now, std::uint32_t channel, Outcome outcome);
+  void doubt_links(TimeNs now, std::uint32_t channel);
+  std::uint32_t doubts(std::uint32_t channel) const;
+  bool blocked(std::uint32_t channel) const;
+  TimeNs slack_ns(TimeNs now, const ChannelState& channel) const;
+  TimeNs patience_ns(TimeNs now, std::uint32_t channel, std::uint32_t attempts) const;
+
+  // Probes
+  void probe_channel(TimeNs now, std::uint32_t channel);
+  void probe_link(TimeNs now, std::uint32_t link);
+  void probe_around(TimeNs now, std::uint32_t channel);
+  void probe_ended(TimeNs now, std::uint32_t slot, bool failed);
+  void probe_failed(TimeNs now, std::uint32_t channel);
+
+  // Time
+  void look_at_chunks(TimeNs now, std::uint32_t channel, TimeNs& next);
+  void end_stalled(TimeNs now, std::uint32_t pair, TimeNs& next);
+  void stall(TimeNs now, PairState& pair, std::uint32_t transfer);
   void arm(TimeNs at);
 
   SchedulerSetup setup_;
@@ -249,14 +336,17 @@ class Scheduler {
   std::uint64_t next_sequence_ = 0;
   std::size_t open_transfers_ = 0;
   std::size_t chunks_in_flight_ = 0;
+  std::size_t probes_in_flight_ = 0;
   std::uint32_t parked_pairs_ = 0;  // on links
+  std::uint32_t doubtful_ = 0;      // channels and links whose health is not clean
   TimeNs armed_ns_ = never_ns;
 
   Actions actions_;
   SchedulerCounters counters_;
   std::vector<std::uint32_t> contenders_;  // scratch of pump_after_release()
   std::vector<std::uint32_t> others_;      // scratch of choose_another()
-  std::vector<std::uint32_t> stalled_;     // scratch of timer()
+  std::vector<std::uint32_t> changed_;     // pairs whose candidates have changed, to be pumped
+  std::vector<std::uint32_t> watched_;     // channels with chunks in flight, and some that had
 };
 
 }  // namespace kvhaul

@@ -187,8 +187,9 @@ Result<void> check_config(const SchedulerConfig& config) {
   const auto in_range = [](TimeNs time) { return time > 0 && time <= longest; };
   for (const TimeNs time :
        {config.ageing_ns, config.default_slack_ns, config.chunk_time_ns, config.channel_window_ns,
-        config.link_window_ns, config.rate_time_constant_ns, config.timeout_floor_ns,
-        config.quarantine_ns, config.quarantine_max_ns, config.stall_timeout_ns})
+        config.link_window_ns, config.rate_time_constant_ns, config.late_floor_ns,
+        config.timeout_floor_ns, config.timeout_cold_ns, config.quarantine_ns,
+        config.quarantine_max_ns, config.stall_timeout_ns})
     if (!in_range(time)) return wrong("expected times above zero and below a million seconds");
   if (config.chunks_per_transfer == 0 || config.max_attempts == 0 || config.quarantine_errors == 0)
     return wrong("expected chunks per transfer, attempts and quarantine errors above zero");

@@ -44,14 +44,24 @@ struct SchedulerConfig {
   /// window, and no limit where there is only one sender, which its windows hold back already.
   Bytes credit_bytes = 0;
 
-  /// A chunk is given up at posting + floor + factor x its expected time.
-  TimeNs timeout_floor_ns = 1 * s_ns;
-  std::uint32_t timeout_factor = 8;
+  /// A chunk is late at posting + timeout_factor x its expected time + late_floor + what its
+  /// channel has shown to need (scheduler.h). Late is a suspicion: channel and links get probes,
+  /// and other chunks go other ways where there are any. Two channel windows, because that much
+  /// work of other nodes can stand before it at a receiver without anything being wrong.
+  std::uint32_t timeout_factor = 4;
+  TimeNs late_floor_ns = 500 * us_ns;
+  /// A late chunk is given up after so much more: the first where its pair has shown how long its
+  /// chunks take, twice as much with every attempt; the second, which is also the most, where
+  /// nothing is known yet. A busy host keeps a peer's processes off
+  /// the processor for tens of milliseconds.
+  TimeNs timeout_floor_ns = 30 * ms_ns;
+  TimeNs timeout_cold_ns = 800 * ms_ns;
   std::uint32_t max_attempts = 8;
   std::uint32_t quarantine_errors = 3;  // in a row
   TimeNs quarantine_ns = 20 * ms_ns;    // doubles with every failed probe, up to the maximum
   TimeNs quarantine_max_ns = 5 * s_ns;
-  /// A transfer fails when no channel of its pair was usable for so long.
+  /// A transfer fails when no channel of its pair is usable and nothing of its pair has landed
+  /// for so long.
   TimeNs stall_timeout_ns = 10 * s_ns;
 
   friend bool operator==(const SchedulerConfig&, const SchedulerConfig&) = default;

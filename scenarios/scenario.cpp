@@ -591,7 +591,10 @@ void read_scheduler(YamlMap map, SchedulerConfig& config) {
   config.link_window_ns = above_zero("link_window", config.link_window_ns);
   config.rate_time_constant_ns = above_zero("rate_time_constant", config.rate_time_constant_ns);
   config.credit_bytes = map.bytes("credit", config.credit_bytes);
+  config.late_floor_ns = above_zero("late_floor", config.late_floor_ns);
   config.timeout_floor_ns = above_zero("timeout_floor", config.timeout_floor_ns);
+  config.timeout_cold_ns =
+      above_zero("timeout_cold", std::max(config.timeout_cold_ns, config.timeout_floor_ns));
   config.timeout_factor =
       static_cast<std::uint32_t>(map.count("timeout_factor", config.timeout_factor, 0, 100));
   config.max_attempts =

@@ -45,6 +45,8 @@ void add(ReplayCounters& sum, const ReplayCounters& more) {
 void add(SchedulerCounters& sum, const SchedulerCounters& more) {
   sum.chunks_posted += more.chunks_posted;
   sum.chunks_resent += more.chunks_resent;
+  sum.probes += more.probes;
+  sum.late += more.late;
   sum.timeouts += more.timeouts;
   sum.errors += more.errors;
   sum.quarantines += more.quarantines;

@@ -415,6 +415,8 @@ std::string summary_json(const RunSummary& s, const Cluster& cluster) {
   contiguity["target"] = rounded(static_cast<double>(s.requests.target_runs) / replayed);
 
   Json& health = json["channels"];
+  health["probes"] = s.scheduler.probes;
+  health["late"] = s.scheduler.late;
   health["timeouts"] = s.scheduler.timeouts;
   health["errors"] = s.scheduler.errors;
   health["quarantines"] = s.scheduler.quarantines;

@@ -533,6 +533,7 @@ class CudaBackend final : public Backend {
   // ---- Moving ---------------------------------------------------------------------------------
 
   bool is_sound(const Channel& channel, const ChunkPost& chunk) const {
+    if (chunk.is_probe()) return true;
     if (chunk.source_segment >= segments_.size() || chunk.target_segment >= segments_.size())
       return false;
     const Segment& from = segments_[chunk.source_segment];
@@ -560,6 +561,11 @@ class CudaBackend final : public Backend {
       if (device_of_[end] >= 0) look_at_patterns(gpu(device_of_[end]));
     while (!channel.waiting.empty() && channel.flights_count < lane_depth) {
       const Ticket& first = tickets_[channel.waiting.first];
+      if (first.chunk.is_probe()) {  // what the lane was given before it has to land first
+        if (channel.flights_count != 0) return;
+        end(id, channel.waiting.pop(tickets_), Outcome::ok, first.posted_ns, now());
+        continue;
+      }
       if (is_being_filled(first.chunk)) return;
       const auto* const handoff = std::get_if<HandoffLane>(&channel.lane);
       if (handoff != nullptr && handoff->holder() == nullptr) {
@@ -606,7 +612,7 @@ class CudaBackend final : public Backend {
     for (std::uint32_t n = channel.waiting.first; n != no_id; n = tickets_[n].next) {
       const ChunkPost& chunk = tickets_[n].chunk;
       if (chunks != 0 &&
-          (chunk.source_segment != source || chunk.target_segment != target ||
+          (chunk.is_probe() || chunk.source_segment != source || chunk.target_segment != target ||
            (chunk.piece_count == 1) != alone || (!alone && chunk.gather != job.gather) ||
            job.bytes + chunk.bytes > most || pieces_.size() + chunk.piece_count > job_pieces_max ||
            is_being_filled(chunk)))

@@ -255,7 +255,7 @@ class Player final : public FaultyBackend {
       ready_.push_back(completion);
       return;
     }
-    if (entry.corrupt) {
+    if (entry.corrupt && entry.bytes != 0) {
       ++counters_.corrupted;
       if (inner_->moves_bytes())
         damage(entry);

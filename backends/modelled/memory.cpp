@@ -32,6 +32,7 @@ bool Memory::inside(SegmentId segment, Bytes offset, Bytes length) const {
 }
 
 bool Memory::holds(const ChunkPost& chunk) const {
+  if (chunk.is_probe()) return true;
   Bytes sum = 0;
   for (const Descriptor& piece : chunk.all()) {
     if (!inside(chunk.source_segment, piece.source_offset, piece.length) ||
@@ -43,6 +44,7 @@ bool Memory::holds(const ChunkPost& chunk) const {
 }
 
 void Memory::move(const ChunkPost& chunk) {
+  if (chunk.is_probe()) return;
   const std::byte* from = segments_[chunk.source_segment].bytes.get();
   std::byte* to = segments_[chunk.target_segment].bytes.get();
   for (const Descriptor& piece : chunk.all())

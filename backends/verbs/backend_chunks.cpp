@@ -15,6 +15,7 @@ constexpr Bytes bytes_together = 64 * KiB;
 }  // namespace
 
 bool VerbsBackend::is_sound(const Channel& channel, const ChunkPost& chunk) const {
+  if (chunk.is_probe()) return true;
   if (chunk.source_segment >= memory_.size() || chunk.target_segment >= memory_.size() ||
       memory_.place(chunk.source_segment) != channel.source ||
       memory_.place(chunk.target_segment) != channel.target)
@@ -79,6 +80,14 @@ void VerbsBackend::feed(ChannelId id) {
       channel.cutting = true;
     }
     Work& work = work_[channel.flying.last];
+    if (work.chunk.is_probe()) {
+      requests_.add_probe();
+      work.last_request = channel.handed + static_cast<std::uint32_t>(requests_.size()) - 1;
+      work.handed_whole = true;
+      channel.cutting = false;
+      chunk_ends_.push_back({static_cast<std::uint32_t>(requests_.size() - 1), 0});
+      continue;
+    }
     const bool near_staged = staging != nullptr && staging->near;
     const bool far_staged = staging != nullptr && staging->far;
     const SegmentId near = channel.pull ? work.chunk.target_segment : work.chunk.source_segment;
@@ -154,7 +163,7 @@ void VerbsBackend::completed(const ibv_wc& completion) {
     const std::int32_t behind = requests_between(work.last_request, request);
     if (!work.handed_whole || behind < 0 || (behind == 0 && !ok)) break;
     const std::uint32_t number = channel.flying.pop(work_);
-    if (!channel.staging)
+    if (!channel.staging || work_[number].chunk.is_probe())
       end(id, number, Outcome::ok);
     else if (!leave_wire(id, number))
       return;

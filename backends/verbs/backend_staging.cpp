@@ -10,8 +10,14 @@ bool VerbsBackend::enter_staging(ChannelId id) {
   Channel& channel = channels_[id];
   Staging& staging = *channel.staging;
   const bool copies = channel.pull ? staging.far : staging.near;
-  while (!channel.waiting.empty() && staging.count < StagingBuffer::jobs_max &&
-         staging.ring.room(work_[channel.waiting.first].chunk.bytes)) {
+  while (!channel.waiting.empty()) {
+    if (work_[channel.waiting.first].chunk.is_probe()) {  // needs no buffer
+      staging.ready.push(work_, channel.waiting.pop(work_));
+      continue;
+    }
+    if (staging.count == StagingBuffer::jobs_max ||
+        !staging.ring.room(work_[channel.waiting.first].chunk.bytes))
+      break;
     const std::uint32_t number = channel.waiting.pop(work_);
     Work& work = work_[number];
     work.staged_at = staging.ring.take(work.chunk.bytes);

@@ -44,6 +44,11 @@ bool RequestList::add(const ChunkPost& chunk, bool local_is_source, const Memory
   return true;
 }
 
+void RequestList::add_probe() {
+  requests_.emplace_back().opcode = IBV_WR_RDMA_WRITE;
+  last_bytes_ = 0;
+}
+
 void RequestList::link() {
   ibv_sge* piece = pieces_.data();
   for (std::size_t i = 0; i < requests_.size(); ++i) {

@@ -64,6 +64,9 @@ class RequestList {
   bool add(const ChunkPost& chunk, bool local_is_source, const MemoryKeys& local,
            const MemoryKeys& remote, const RequestLimits& limits, Cut& cut);
 
+  /// Appends a write of nothing, which the far end acknowledges and whose key nobody looks at.
+  void add_probe();
+
   /// Ties the requests together, up to each that asks for a completion, as ibv_post_send() takes
   /// them: `next` is null there. They stay where they are until clear().
   void link();

@@ -261,15 +261,12 @@ class Asker final : public RuntimeClient {
 
 void ignore_lost_completions(SchedulerConfig& config) {
   config.timeout_floor_ns = 1000 * s_ns;
-#if __has_include("core/health.h")
   config.late_floor_ns = config.timeout_cold_ns = 1000 * s_ns;
-#endif
 }
 
 /// With all ended and every message come: whose credit is whose.
 void check_credit(const World& world, std::span<const Scheduler> schedulers, bool all_came,
                   Watcher& watcher) {
-#if __has_include("core/health.h")
   for (const Scheduler& scheduler : schedulers)
     for (const CreditLedger& ledger : scheduler.ledgers()) {
       if (ledger.granted() + ledger.free() != ledger.capacity())
@@ -285,9 +282,6 @@ void check_credit(const World& world, std::span<const Scheduler> schedulers, boo
                       std::to_string(ledger.granted()) + " bytes granted for " +
                       world.cluster.places[ledger.place()].name);
     }
-#else
-  (void)world, (void)schedulers, (void)all_came, (void)watcher;
-#endif
 }
 
 void plant(PlantedBug bug, std::vector<SchedulerSetup>& setups) {

@@ -28,12 +28,6 @@ GatherCosts most_gathered(const ChannelNumbers& numbers) {
 /// one world is told as such, with its seed, on any machine alike.
 constexpr std::uint64_t most_steps = 1'000'000;
 
-#if __has_include("core/health.h")
-constexpr bool probes_are_known = true;
-#else
-constexpr bool probes_are_known = false;
-#endif
-
 }  // namespace
 
 Watcher::Watcher(const World& world, std::unique_ptr<Backend> inner)
@@ -129,9 +123,9 @@ void Watcher::post(ChannelId channel, std::span<const ChunkPost> chunks) {
       blame("a chunk was posted to a channel between other places");
     if (!view.open || view.ending)
       blame("a chunk was posted for a transfer that has ended or is cancelled");
-    if (probes_are_known && channels_[channel].down_ns != never_ns)
+    if (channels_[channel].down_ns != never_ns)
       blame("a chunk was posted to a channel that is known to be down");
-    if (channels_[channel].doubtful && probes_are_known)
+    if (channels_[channel].doubtful)
       blame("a user's chunk was sent to find out whether a channel works");
 
     const ChannelNumbers& numbers = numbers_[channel];
@@ -181,7 +175,7 @@ void Watcher::post(ChannelId channel, std::span<const ChunkPost> chunks) {
 void Watcher::post_probe(ChannelId channel, const ChunkPost& chunk) {
   ++probes_posted_;
   if (chunk.bytes != 0) blame("a probe has bytes");
-  if (probes_are_known && channels_[channel].down_ns != never_ns)
+  if (channels_[channel].down_ns != never_ns)
     blame("a probe was posted to a channel that is known to be down");
   if (++in_flight_[channel] > numbers_[channel].max_in_flight)
     blame("more chunks in flight than a channel takes");
@@ -212,19 +206,11 @@ TimeNs Watcher::limit_ns(ChannelId channel, const ChunkPost& chunk) const {
   const ChannelNumbers& numbers = numbers_[channel];
   const TimeNs service =
       slowest_service_ns(numbers, std::max(numbers.max_chunk_bytes, chunk.bytes));
-#if __has_include("core/health.h")
   return now() + in_flight_bound_ns(world_.config, numbers, service) + 1;
-#else
-  return now() + world_.config.timeout_floor_ns +
-         world_.config.timeout_factor * (numbers.fixed_ns + world_.config.channel_window_ns +
-                                         3 * numbers.max_in_flight * service) +
-         1;
-#endif
 }
 
 /// By when a transfer has ended or something has landed on its scheduler.
 TimeNs Watcher::end_bound_ns(std::size_t pair) const {
-#if __has_include("core/health.h")
   const SchedulerSetup& setup = setups_[scheduler_of_pair_[pair]];
   TimeNs service = 0;
   for (const SetupChannel& channel : setup.channels)
@@ -237,10 +223,6 @@ TimeNs Watcher::end_bound_ns(std::size_t pair) const {
       index = p;
   return kvhaul::end_bound_ns(setup, index, service) +
          world_.config.max_attempts * world_.weather.cancel_takes_ns;
-#else
-  (void)pair;
-  return never_ns;
-#endif
 }
 
 /// A more urgent transfer of the same pair does not wait while a less urgent one is posted. Urgent

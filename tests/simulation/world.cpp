@@ -146,6 +146,9 @@ SchedulerConfig draw_config(Random random) {
   config.credit_bytes = random.chance(0.5) ? random.between(20'000, 2'000'000) : 0;
   config.timeout_floor_ns = static_cast<TimeNs>(random.between(1'000'000, 20'000'000));
   config.timeout_factor = static_cast<std::uint32_t>(random.between(2, 10));
+  config.late_floor_ns = static_cast<TimeNs>(random.derived(1).between(100'000, 1'000'000));
+  config.timeout_cold_ns =
+      config.timeout_floor_ns * static_cast<TimeNs>(random.derived(2).between(1, 4));
   config.max_attempts = static_cast<std::uint32_t>(random.between(2, 10));
   config.quarantine_errors = static_cast<std::uint32_t>(random.between(1, 4));
   config.quarantine_ns = static_cast<TimeNs>(random.between(100'000, 5'000'000));
@@ -273,11 +276,7 @@ void draw_deaths(World& world, Random random) {
     else
       fault.where = nic + (random.chance(0.5) ? "/tx" : "/rx");
     fault.from_ns = random.chance(0.2) ? 0 : static_cast<TimeNs>(random.below(20'000'000));
-#if __has_include("core/health.h")
     const bool for_ever = random.chance(0.5);
-#else
-    const bool for_ever = random.chance(0.5) && false;  // a peer that dies hangs a run
-#endif
     fault.until_ns =
         for_ever ? never_ns : fault.from_ns + static_cast<TimeNs>(random.between(1, 60'000'000));
     world.faults_end_ns = std::max(world.faults_end_ns, for_ever ? fault.from_ns : fault.until_ns);

@@ -57,7 +57,8 @@ struct World {
   bool has_a_way(std::size_t pair) const;
   /// Channels are back by then: the last fault, the longest quarantine, and a probe.
   TimeNs settled_ns() const {
-    return faults_end_ns + 2 * config.quarantine_max_ns + 40 * config.timeout_floor_ns;
+    return faults_end_ns + 2 * config.quarantine_max_ns + 10 * config.timeout_cold_ns +
+           40 * config.timeout_floor_ns;
   }
 };
 

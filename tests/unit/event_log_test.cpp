@@ -227,7 +227,7 @@ TEST(EventLog, RefusesAnotherVersion) {
   const auto report = verify_log(sealed(log), "run.log");
   ASSERT_FALSE(report);
   EXPECT_EQ(report.error().message.find("damaged"), std::string::npos);
-  EXPECT_NE(report.error().message.find("expected log format version 3, found version 9"),
+  EXPECT_NE(report.error().message.find("expected log format version 4, found version 9"),
             std::string::npos);
 }
 
