@@ -125,7 +125,7 @@ TEST_F(ReplayCommand, QuietAndJson) {
   EXPECT_EQ(run(small_replay({"--quiet"})).out, "");
   const Ran json = run(small_replay({"--json", "--force"}));
   EXPECT_EQ(json.out, text("run/summary.json"));
-  EXPECT_TRUE(json.err.starts_with("laptop: ")) << json.err;
+  EXPECT_TRUE(json.err.starts_with("pcie-pair: ")) << json.err;
   EXPECT_EQ(run(small_replay({"--json", "--force", "--quiet"})).err, "");
 }
 

@@ -79,7 +79,7 @@ TEST_F(VerifyCommand, FilesThatAreNoLogs) {
   other[std::string("kvhaul-log\n").size()] = 99;
   write("newer.log", other);
   EXPECT_EQ(refused(2, {"verify", "newer.log"}),
-            "kvhaul: newer.log: byte 0: damaged: expected log format version 3, found version 99");
+            "kvhaul: newer.log: byte 0: damaged: expected log format version 4, found version 99");
 }
 
 }  // namespace
