@@ -102,6 +102,23 @@ TEST_P(Conformance, AdvertisesNumbersForEveryChannel) {
   EXPECT_FALSE(backend_->description().empty());
 }
 
+TEST_P(Conformance, AProbeComesBackAmongChunksOnEveryChannel) {
+  for (ChannelId channel = 0; channel < requests_.size(); ++channel) {
+    ChunkPost probe;
+    probe.chunk = next_chunk_++;
+    post(channel, probe);
+  }
+  post(0, piece(0, 0, 1000));
+  ChunkPost last;
+  last.chunk = next_chunk_++;
+  post(0, last);
+  run_until(requests_.size() + 2);
+  for (const Completion& completion : seen_) {
+    EXPECT_EQ(completion.outcome, Outcome::ok);
+    EXPECT_TRUE(completion.bytes == 0 || completion.bytes == 1000);
+  }
+}
+
 TEST_P(Conformance, MovesAPieceAndNothingElse) {
   SKIP_WITHOUT_PAYLOAD();
   backend_->fill(segments_[0], 0, segment_bytes, 7);
