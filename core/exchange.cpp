@@ -13,14 +13,18 @@ void append(std::string& out, std::string_view text) {
   out.append(reinterpret_cast<const char*>(&bytes), sizeof bytes).append(text);
 }
 
-Result<std::vector<std::string>> split(std::string_view all, std::uint32_t count) {
+Result<std::vector<std::string>> split(std::string_view all, std::uint32_t count,
+                                       std::uint32_t from) {
+  const auto cut_off = [&] {
+    return Error::failed("process " + std::to_string(from) + " sent a list that is cut off");
+  };
   std::vector<std::string> texts;
   for (std::uint32_t i = 0; i < count; ++i) {
     std::uint64_t bytes = 0;
-    if (all.size() < sizeof bytes) return Error::failed("process 0 sent a list that is cut off");
+    if (all.size() < sizeof bytes) return cut_off();
     std::memcpy(&bytes, all.data(), sizeof bytes);
     all.remove_prefix(sizeof bytes);
-    if (all.size() < bytes) return Error::failed("process 0 sent a list that is cut off");
+    if (all.size() < bytes) return cut_off();
     texts.emplace_back(all.substr(0, bytes));
     all.remove_prefix(bytes);
   }
@@ -58,7 +62,7 @@ Result<std::vector<std::string>> all_gather(Exchange& exchange, std::string_view
     if (auto sent = exchange.send(0, mine); !sent) return sent.error();
     auto all = exchange.receive(0);
     if (!all) return all.error();
-    return split(*all, exchange.size());
+    return split(*all, exchange.size(), 0);
   }
   std::vector<std::string> texts = {std::string(mine)};
   for (std::uint32_t rank = 1; rank < exchange.size(); ++rank) {
@@ -71,6 +75,36 @@ Result<std::vector<std::string>> all_gather(Exchange& exchange, std::string_view
   for (std::uint32_t rank = 1; rank < exchange.size(); ++rank)
     if (auto sent = exchange.send(rank, all); !sent) return sent.error();
   return texts;
+}
+
+Result<std::vector<std::string>> all_to_all(Exchange& exchange,
+                                            const std::vector<std::string>& for_each) {
+  const std::uint32_t size = exchange.size();
+  check(for_each.size() == size, "a text for every process");
+  if (exchange.rank() != 0) {
+    std::string mine;
+    for (const std::string& text : for_each) append(mine, text);
+    if (auto sent = exchange.send(0, mine); !sent) return sent.error();
+    auto all = exchange.receive(0);
+    if (!all) return all.error();
+    return split(*all, size, 0);
+  }
+  std::vector<std::vector<std::string>> of_all = {for_each};
+  for (std::uint32_t rank = 1; rank < size; ++rank) {
+    auto theirs = exchange.receive(rank);
+    if (!theirs) return theirs.error();
+    auto texts = split(*theirs, size, rank);
+    if (!texts) return texts.error();
+    of_all.push_back(std::move(*texts));
+  }
+  for (std::uint32_t to = 1; to < size; ++to) {
+    std::string all;
+    for (const auto& texts : of_all) append(all, texts[to]);
+    if (auto sent = exchange.send(to, all); !sent) return sent.error();
+  }
+  std::vector<std::string> for_me;
+  for (auto& texts : of_all) for_me.push_back(std::move(texts[0]));
+  return for_me;
 }
 
 Result<ClockOffset> clock_offset(Exchange& exchange, const std::function<TimeNs()>& now) {

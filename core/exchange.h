@@ -41,6 +41,12 @@ Error farewell_in(std::string_view text, std::uint32_t from);
 /// everybody has come.
 Result<std::vector<std::string>> all_gather(Exchange& exchange, std::string_view mine);
 
+/// What each process has for each other one: takes a text for every rank, and gives that of every
+/// rank for this process. All of them call it. It passes through process 0, and reaches nobody
+/// else.
+Result<std::vector<std::string>> all_to_all(Exchange& exchange,
+                                            const std::vector<std::string>& for_each);
+
 /// What to add to this process's clock to have that of process 0. From the quickest of many round
 /// trips, wrong by at most half of it. All processes call it; process 0 gets 0.
 struct ClockOffset {

@@ -78,28 +78,28 @@ Result<SegmentId> VerbsBackend::register_segment(PlaceId place, Bytes bytes) {
   const Clock::time_point before = Clock::now();
   const NodeId node = cluster_->places[place].node;
   if (drives(node)) {
-    std::map<std::uint32_t, Port*> ports;
-    for (const std::uint32_t nic : nics_of_place_[place])
-      ports.emplace(nic, ports_[nics_[nic].port].port.get());
-    if (auto added = memory_.add(place, cluster_->places[place].name, bytes, ports, devices());
+    std::map<MemoryUse, Port*> uses;
+    for (const MemoryUse& use : uses_of_place_[place])
+      uses.emplace(use, ports_[nics_[use.nic].port].port.get());
+    if (auto added = memory_.add(place, cluster_->places[place].name, bytes, uses, devices());
         !added)
       return added.error();
   } else {
     memory_.add_remote(place, bytes);
   }
-  // With one process there is nobody to wait for.
-  if (processes() == 1)
-    if (auto known = memory_.import_keys(memory_.export_keys()); !known) return known.error();
   start_ += Clock::now() - before;
   return static_cast<SegmentId>(memory_.size() - 1);
 }
 
 Result<void> VerbsBackend::start() {
   if (processes() == 1) return {};
-  auto all = all_gather(*options_.exchange, memory_.export_keys());
-  if (!all) return all.error();
-  for (const std::string& exported : *all)
-    if (auto known = memory_.import_keys(exported); !known) return known.error();
+  std::vector<std::string> keys;
+  for (std::uint32_t other = 0; other < processes(); ++other) keys.push_back(keys_for(other));
+  auto told = all_to_all(*options_.exchange, keys);
+  if (!told) return told.error();
+  for (std::uint32_t other = 0; other < processes(); ++other)
+    if (other != rank())
+      if (auto known = learn_keys((*told)[other]); !known) return known.error();
   if (auto set = set_clocks(); !set) return set.error();
   started_ = true;
   return {};

@@ -81,7 +81,7 @@ void VerbsBackend::feed(ChannelId id) {
     }
     Work& work = work_[channel.flying.last];
     if (work.chunk.is_probe()) {
-      requests_.add_probe();
+      requests_.add_probe(!channel.pull);
       work.last_request = channel.handed + static_cast<std::uint32_t>(requests_.size()) - 1;
       work.handed_whole = true;
       channel.cutting = false;
@@ -93,10 +93,10 @@ void VerbsBackend::feed(ChannelId id) {
     const SegmentId near = channel.pull ? work.chunk.target_segment : work.chunk.source_segment;
     const SegmentId far = channel.pull ? work.chunk.source_segment : work.chunk.target_segment;
     const MemoryKeys* const remote =
-        far_staged ? &staging->far_keys : memory_.remote(far, channel.far_nic);
+        far_staged ? &staging->far_keys : memory_.remote(far, channel.use(false));
     check(remote != nullptr, "a segment that no process has registered");
     const MemoryKeys& local =
-        near_staged ? staging->near_end.local() : memory_.local(near, channel.own_nic);
+        near_staged ? staging->near_end.local() : memory_.local(near, channel.use(true));
     const ChunkPost& chunk = staging == nullptr
                                  ? work.chunk
                                  : staging->on_the_wire(work.chunk, channel.pull, work.staged_at);

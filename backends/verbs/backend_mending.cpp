@@ -136,7 +136,7 @@ void VerbsBackend::begin_trial(ChannelId id) {
   channel.handed = 1;
   ibv_send_wr request = {};
   request.wr_id = request_id(id, channel.generation, 0);
-  request.opcode = IBV_WR_RDMA_WRITE;
+  request.opcode = channel.pull ? IBV_WR_RDMA_READ : IBV_WR_RDMA_WRITE;
   request.send_flags = IBV_SEND_SIGNALED;
   ibv_send_wr* bad = nullptr;
   if (ibv_post_send(channel.pair.get(), &request, &bad) != 0)

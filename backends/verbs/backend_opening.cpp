@@ -128,14 +128,16 @@ Result<void> VerbsBackend::choose_ways(std::span<const ChannelRequest> requests)
             .insert(cluster_->places[place].name + " on " +
                     ports_[nics_[nic].port].port->name.text());
       if (way->way != MemoryWay::staged) {
-        nics_of_place_[place].insert(nic);
+        uses_of_place_[place].insert(channel.use(near));
         continue;
       }
       Staging& staging = staging_of(channel);
       (near ? staging.near : staging.far) = true;
+      const auto rights = rights_of(channel, near);
+      if (!rights) return rights.error();
       auto end = StagingEnd::make(devices(), place,
                                   source ? StagingWay::from_device : StagingWay::to_device,
-                                  channel.max_pieces, *ports_[nics_[nic].port].port);
+                                  channel.max_pieces, *ports_[nics_[nic].port].port, *rights);
       if (!end)
         return Error{end.error().kind, cluster_->places[place].name + ": " + end.error().message};
       if (!near) staging.far_keys = end->remote();
@@ -150,6 +152,13 @@ Staging& VerbsBackend::staging_of(Channel& channel) {
   return *channel.staging;
 }
 
+Result<Rights> VerbsBackend::rights_of(const Channel& channel, bool near) {
+  const MemoryUse use = channel.use(near);
+  const auto domain = ports_[nics_[use.nic].port].port->domain_of(use.peer);
+  if (!domain) return domain.error();
+  return Rights{*domain, use.access};
+}
+
 Result<WayChoice> VerbsBackend::way_between(PlaceId place, std::uint32_t nic) {
   if (devices() == nullptr || !devices()->holds(place)) return WayChoice{};
   const std::uint32_t port = nics_[nic].port;
@@ -158,7 +167,9 @@ Result<WayChoice> VerbsBackend::way_between(PlaceId place, std::uint32_t nic) {
   constexpr Bytes probe_bytes = 2 * MiB;
   auto probe = devices()->allocate(place, probe_bytes);
   if (!probe) return probe.error();
-  auto registered = register_device(*ports_[port].port, **probe, probe_bytes,
+  // What a peer may write to can be had for less, too.
+  const Rights rights{ports_[port].port->domain.get(), Access::remote_write};
+  auto registered = register_device(*ports_[port].port, rights, **probe, probe_bytes,
                                     devices()->peer_memory_missing(place), "");
   if (!registered) return registered.error();
   return known->second = registered->way;
@@ -215,7 +226,10 @@ Result<void> VerbsBackend::make_ends() {
 Result<void> VerbsBackend::make_pair(Channel& channel) {
   const std::uint32_t port = nics_[channel.own_nic].port;
   channel.pair = {};
-  auto made = QueuePair::make(*ports_[port].port, {depth_[port], pieces_of_request, inline_bytes});
+  const auto rights = rights_of(channel, true);
+  if (!rights) return rights.error();
+  auto made =
+      QueuePair::make(*ports_[port].port, *rights, {depth_[port], pieces_of_request, inline_bytes});
   if (!made) return made.error();
   channel.pair = std::move(*made);
   channel.pair_number = channel.pair.number();
@@ -224,7 +238,9 @@ Result<void> VerbsBackend::make_pair(Channel& channel) {
 
 Result<void> VerbsBackend::make_answering(Channel& channel) {
   channel.answering = {};
-  auto made = QueuePair::make(*ports_[nics_[channel.far_nic].port].port, {1, 1, 0});
+  const auto rights = rights_of(channel, false);
+  if (!rights) return rights.error();
+  auto made = QueuePair::make(*ports_[nics_[channel.far_nic].port].port, *rights, {1, 1, 0});
   if (!made) return made.error();
   channel.answering = std::move(*made);
   channel.answering_number = channel.answering.number();
@@ -265,13 +281,10 @@ Result<void> VerbsBackend::meet() {
     }
     if (channel.staging)
       for (const bool near : {true, false}) {
-        const StagingEnd& end = near ? channel.staging->near_end : channel.staging->far_end;
-        if (!end) continue;
+        if (!(near ? channel.staging->near_end : channel.staging->far_end)) continue;
         put(mine, std::uint8_t{'s'});
         put(mine, c);
         put(mine, near);
-        put(mine, end.remote().address);
-        put(mine, end.remote().keys.front());
       }
   }
   if (processes() == 1) return {};
@@ -296,13 +309,9 @@ bool VerbsBackend::learn(std::string_view text) {
     }
     if (what == 's') {
       bool near = false;
-      MemoryKeys keys{0, staging_bytes, slice_bytes, {0}};
-      if (index >= channels_.size() || !take(text, near) || !take(text, keys.address) ||
-          !take(text, keys.keys.front()))
-        return false;
+      if (index >= channels_.size() || !take(text, near)) return false;
       Staging& staging = staging_of(channels_[index]);
       (near ? staging.near : staging.far) = true;
-      if (!near) staging.far_keys = std::move(keys);
       continue;
     }
     if (index >= channels_.size() || !take(text, number) || !take(text, packet)) return false;
@@ -311,6 +320,40 @@ bool VerbsBackend::learn(std::string_view text) {
     (what == 'o' ? channel.first_packet : channel.answering_first_packet) = packet;
   }
   return true;
+}
+
+std::string VerbsBackend::keys_for(std::uint32_t rank) const {
+  std::string buffers;
+  for (ChannelId c = 0; c < channels_.size(); ++c) {
+    const Channel& channel = channels_[c];
+    if (rank_of(channel.owner) != rank || !channel.staging || !channel.staging->far_end) continue;
+    const MemoryKeys& keys = channel.staging->far_end.remote();
+    put(buffers, c);
+    put(buffers, keys.address);
+    put(buffers, keys.keys.front());
+  }
+  std::set<NodeId> peers;
+  for (NodeId node = 0; node < cluster_->nodes.size(); ++node)
+    if (rank_of(node) == rank) peers.insert(node);
+  std::string out;
+  put(out, std::uint64_t{buffers.size()});
+  return out + buffers + memory_.export_keys(peers);
+}
+
+Result<void> VerbsBackend::learn_keys(std::string_view text) {
+  std::uint64_t bytes = 0;
+  bool fits = take(text, bytes) && bytes <= text.size();
+  std::string_view buffers = text.substr(0, fits ? bytes : 0);
+  while (fits && !buffers.empty()) {
+    ChannelId c = 0;
+    MemoryKeys keys{0, staging_bytes, slice_bytes, {0}};
+    fits = take(buffers, c) && take(buffers, keys.address) && take(buffers, keys.keys.front()) &&
+           c < channels_.size() && !channels_[c].answered && channels_[c].staging &&
+           channels_[c].staging->far;
+    if (fits) channels_[c].staging->far_keys = std::move(keys);
+  }
+  if (!fits) return Error::failed("another process told keys of buffers that do not fit");
+  return memory_.import_keys(text.substr(bytes));
 }
 
 PathSettings VerbsBackend::path_settings() const {

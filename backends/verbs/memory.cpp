@@ -12,15 +12,13 @@
 namespace kvhaul::verbs {
 namespace {
 
-constexpr int access_flags =
-    IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ;
-
 /// With relaxed ordering, which lets writes pass each other on PCIe and is ignored by what does not
-/// know it; without where it is refused. `reg(access)` returns the region or sets errno.
+/// know it; without where it is refused. `reg(flags)` returns the region or sets errno.
 template <class Register>
-MemoryRegion with_relaxed_ordering(Register reg) {
-  MemoryRegion region(reg(access_flags | IBV_ACCESS_RELAXED_ORDERING));
-  if (!region && errno != ENOMEM) region.reset(reg(access_flags));
+MemoryRegion with_relaxed_ordering(Access access, Register reg) {
+  const int flags = registration_flags(access);
+  MemoryRegion region(reg(flags | IBV_ACCESS_RELAXED_ORDERING));
+  if (!region && errno != ENOMEM) region.reset(reg(flags));
   return region;
 }
 
@@ -47,11 +45,12 @@ Error refused(const Port& port, const std::string& call, Bytes bytes) {
 }
 
 /// By address: host memory, or device memory where its driver makes that possible.
-Result<Registration> register_addresses(Port& port, std::byte* memory, Bytes bytes) {
+Result<Registration> register_addresses(const Port& port, const Rights& rights, std::byte* memory,
+                                        Bytes bytes) {
   Registration registration = begin_registration(memory, bytes);
   for (const Slice& slice : slices_of(bytes)) {
-    MemoryRegion region = with_relaxed_ordering([&](int access) {
-      return ibv_reg_mr(port.domain.get(), memory + slice.offset, slice.bytes, access);
+    MemoryRegion region = with_relaxed_ordering(rights.access, [&](int flags) {
+      return ibv_reg_mr(rights.domain, memory + slice.offset, slice.bytes, flags);
     });
     if (!region) return refused(port, "ibv_reg_mr", slice.bytes);
     add_slice(registration, std::move(region));
@@ -59,16 +58,17 @@ Result<Registration> register_addresses(Port& port, std::byte* memory, Bytes byt
   return registration;
 }
 
-Result<Registration> register_dma_buf(Port& port, DeviceSegment& segment, Bytes bytes) {
+Result<Registration> register_dma_buf(const Port& port, const Rights& rights,
+                                      DeviceSegment& segment, Bytes bytes) {
   Registration registration = begin_registration(segment.address(), bytes);
   for (const Slice& slice : slices_of(bytes)) {
     auto exported = segment.export_dma_buf(slice.offset, slice.bytes);
     if (!exported) return exported.error();
     // The region holds the memory from here on; the file may be closed.
-    MemoryRegion region = with_relaxed_ordering([&](int access) {
-      return ibv_reg_dmabuf_mr(port.domain.get(), exported->offset, slice.bytes,
+    MemoryRegion region = with_relaxed_ordering(rights.access, [&](int flags) {
+      return ibv_reg_dmabuf_mr(rights.domain, exported->offset, slice.bytes,
                                registration.local.address + slice.offset, exported->file.get(),
-                               access);
+                               flags);
     });
     if (!region) return refused(port, "ibv_reg_dmabuf_mr", slice.bytes);
     add_slice(registration, std::move(region));
@@ -78,18 +78,20 @@ Result<Registration> register_dma_buf(Port& port, DeviceSegment& segment, Bytes 
 
 }  // namespace
 
-Result<Registration> register_host(Port& port, std::byte* memory, Bytes bytes) {
-  return register_addresses(port, memory, bytes);
+Result<Registration> register_host(const Port& port, const Rights& rights, std::byte* memory,
+                                   Bytes bytes) {
+  return register_addresses(port, rights, memory, bytes);
 }
 
-Result<Registration> register_device(Port& port, DeviceSegment& segment, Bytes bytes,
-                                     const std::string& peer_memory, const std::string& staged) {
+Result<Registration> register_device(const Port& port, const Rights& rights, DeviceSegment& segment,
+                                     Bytes bytes, const std::string& peer_memory,
+                                     const std::string& staged) {
   WaysTried tried{"", peer_memory, staged};
-  auto registration = register_dma_buf(port, segment, bytes);
+  auto registration = register_dma_buf(port, rights, segment, bytes);
   if (!registration) {
     tried.dma_buf = registration.error().message;
     if (tried.peer_memory.empty()) {
-      registration = register_addresses(port, segment.address(), bytes);
+      registration = register_addresses(port, rights, segment.address(), bytes);
       if (!registration) tried.peer_memory = registration.error().message;
     }
   }
@@ -101,7 +103,7 @@ Result<Registration> register_device(Port& port, DeviceSegment& segment, Bytes b
 }
 
 Result<void> Memory::add(PlaceId place, const std::string& place_name, Bytes bytes,
-                         const std::map<std::uint32_t, Port*>& nics, DeviceMemorySource* devices) {
+                         const std::map<MemoryUse, Port*>& uses, DeviceMemorySource* devices) {
   Segment segment;
   segment.place = place;
   segment.bytes = bytes;
@@ -120,24 +122,32 @@ Result<void> Memory::add(PlaceId place, const std::string& place_name, Bytes byt
     std::memset(segment.memory.get(), 0, bytes);  // every page is there before anything is measured
   }
   const auto before = std::chrono::steady_clock::now();
-  std::map<Port*, std::pair<MemoryKeys, MemoryKeys>> known;  // one port may stand for several NICs
-  for (const auto& [nic, port] : nics) {
-    if (!known.contains(port)) {
+  // One port may stand for several NICs.
+  std::map<std::pair<ibv_pd*, Access>, std::pair<MemoryKeys, MemoryKeys>> known;
+  for (const auto& [use, port] : uses) {
+    const auto domain = port->domain_of(use.peer);
+    if (!domain) return of_place(domain.error());
+    const Rights rights{*domain, use.access};
+    const auto [keys, is_new] = known.try_emplace({rights.domain, rights.access});
+    if (is_new) {
       auto registered =
           segment.device
-              ? register_device(*port, *segment.device, bytes, devices->peer_memory_missing(place),
+              ? register_device(*port, rights, *segment.device, bytes,
+                                devices->peer_memory_missing(place),
                                 "a smaller piece of its memory could be registered, and the "
                                 "channels count on that; a scenario may put rdma_staged first in "
                                 "the order of its routes")
-              : register_host(*port, segment.memory.get(), bytes);
+              : register_host(*port, rights, segment.memory.get(), bytes);
       if (!registered) return of_place(registered.error());
-      known[port] = {std::move(registered->local), std::move(registered->remote)};
+      keys->second = {std::move(registered->local), std::move(registered->remote)};
       std::move(registered->regions.begin(), registered->regions.end(),
                 std::back_inserter(segment.regions));
       registered_bytes_ += bytes;
     }
-    segment.local.emplace(nic, known[port].first);
-    segment.remote.emplace(nic, known[port].second);
+    if (is_remote(use.access))
+      segment.remote.emplace(use, keys->second.second);
+    else
+      segment.local.emplace(use, keys->second.first);
   }
   registered_in_ns_ += std::chrono::duration_cast<std::chrono::nanoseconds>(
                            std::chrono::steady_clock::now() - before)
@@ -153,13 +163,16 @@ void Memory::add_remote(PlaceId place, Bytes bytes) {
   segments_.push_back(std::move(segment));
 }
 
-std::string Memory::export_keys() const {
+std::string Memory::export_keys(const std::set<NodeId>& peers) const {
   std::string out;
   for (std::uint32_t s = 0; s < segments_.size(); ++s) {
-    if (segments_[s].local.empty()) continue;
-    for (const auto& [nic, keys] : segments_[s].remote) {
+    if (address(s) == nullptr) continue;
+    for (const auto& [use, keys] : segments_[s].remote) {
+      if (!peers.contains(use.peer)) continue;
       put(out, s);
-      put(out, nic);
+      put(out, use.nic);
+      put(out, use.peer);
+      put(out, use.access);
       put(out, keys.address);
       put(out, keys.bytes);
       put(out, static_cast<std::uint32_t>(keys.keys.size()));
@@ -171,10 +184,12 @@ std::string Memory::export_keys() const {
 
 Result<void> Memory::import_keys(std::string_view exported) {
   while (!exported.empty()) {
-    std::uint32_t segment = 0, nic = 0, count = 0;
+    std::uint32_t segment = 0, count = 0;
+    MemoryUse use;
     MemoryKeys keys;
     keys.slice_bytes = slice_bytes;
-    bool whole = take(exported, segment) && take(exported, nic) && take(exported, keys.address) &&
+    bool whole = take(exported, segment) && take(exported, use.nic) && take(exported, use.peer) &&
+                 take(exported, use.access) && take(exported, keys.address) &&
                  take(exported, keys.bytes) && take(exported, count) &&
                  exported.size() / sizeof(std::uint32_t) >= count;
     for (std::uint32_t i = 0; whole && i < count; ++i)
@@ -183,7 +198,9 @@ Result<void> Memory::import_keys(std::string_view exported) {
     if (segment >= segments_.size() || segments_[segment].bytes != keys.bytes ||
         (keys.bytes + slice_bytes - 1) / slice_bytes != count)
       return Error::failed("another process has other segments than this one");
-    segments_[segment].remote[nic] = std::move(keys);
+    if (address(segment) != nullptr)
+      return Error::failed("another process has told keys of a segment of this one");
+    segments_[segment].remote[use] = std::move(keys);
   }
   return {};
 }

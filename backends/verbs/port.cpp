@@ -86,6 +86,15 @@ std::string Port::text() const {
   return out + ", MTU " + std::to_string(mtu_bytes(address.mtu));
 }
 
+Result<ibv_pd*> Port::domain_of(NodeId peer) {
+  if (peer == no_id) return domain.get();
+  ProtectionDomain& of_peer = peer_domains[peer];
+  if (!of_peer) of_peer.reset(ibv_alloc_pd(context.get()));
+  if (!of_peer)
+    return Error::missing(name.text() + ": ibv_alloc_pd, one for each peer: " + error_text(errno));
+  return of_peer.get();
+}
+
 std::vector<std::string> device_names() {
   int count = 0;
   ibv_device** const list = ibv_get_device_list(&count);

@@ -1,6 +1,7 @@
 // An opened port of an RDMA device, with the completion queue of everything that goes through it.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -8,6 +9,8 @@
 
 #include "backends/verbs/handles.h"
 #include "backends/verbs/port_choice.h"
+#include "core/ids.h"
+#include "core/result.h"
 #include "core/units.h"
 
 namespace kvhaul::verbs {
@@ -24,8 +27,9 @@ struct PortAddress {
 struct Port {
   PortName name;
   Context context;
-  ProtectionDomain domain;
-  CompletionChannel events;  // before the queue that uses it
+  ProtectionDomain domain;  // of what this process asks for itself: peers reach nothing in it
+  std::map<NodeId, ProtectionDomain> peer_domains;  // of what a peer may ask for
+  CompletionChannel events;                         // before the queue that uses it
   CompletionQueue completions;
   ibv_device_attr device = {};
   ibv_port_attr attributes = {};
@@ -35,6 +39,9 @@ struct Port {
 
   /// "rxa0:1 RoCE v2 ::ffff:192.168.70.1 (GID 1, a0), MTU 4096"
   std::string text() const;
+
+  /// The domain of a peer, made where there is none yet; no_id: this process's own.
+  Result<ibv_pd*> domain_of(NodeId peer);
 };
 
 /// Opens a port; errors (missing) say what it lacks: no such device, port down, no address. The

@@ -13,9 +13,10 @@ Error failed(const Port& port, const char* what, int code) {
 
 }  // namespace
 
-Result<QueuePair> QueuePair::make(Port& port, QueuePairSizes sizes) {
+Result<QueuePair> QueuePair::make(Port& port, const Rights& rights, QueuePairSizes sizes) {
   QueuePair made;
   made.port_ = &port;
+  made.access_flags_ = queue_pair_flags(rights.access);
   sizes.requests = std::min(sizes.requests, static_cast<std::uint32_t>(port.device.max_qp_wr));
   sizes.pieces_of_request =
       std::min(sizes.pieces_of_request, static_cast<std::uint32_t>(port.device.max_sge));
@@ -25,7 +26,7 @@ Result<QueuePair> QueuePair::make(Port& port, QueuePairSizes sizes) {
     wanted.send_cq = wanted.recv_cq = port.completions.get();
     wanted.qp_type = IBV_QPT_RC;
     wanted.cap = {sizes.requests, 1, sizes.pieces_of_request, 1, inline_bytes};
-    made.pair_.reset(ibv_create_qp(port.domain.get(), &wanted));
+    made.pair_.reset(ibv_create_qp(rights.domain, &wanted));
     sizes.inline_bytes = inline_bytes;
     if (made.pair_) break;
   }
@@ -40,7 +41,7 @@ Result<void> QueuePair::connect(const PairAddress& far, std::uint32_t first_pack
   ibv_qp_attr init = {};
   init.qp_state = IBV_QPS_INIT;
   init.port_num = port.name.port;
-  init.qp_access_flags = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ;
+  init.qp_access_flags = static_cast<unsigned>(access_flags_);
   if (const int code = ibv_modify_qp(
           pair_.get(), &init, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
       code != 0)

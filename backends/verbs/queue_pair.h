@@ -3,6 +3,7 @@
 #pragma once
 
 #include "backends/verbs/port.h"
+#include "backends/verbs/rights.h"
 
 namespace kvhaul::verbs {
 
@@ -33,8 +34,9 @@ struct PairAddress {
 class QueuePair {
  public:
   QueuePair() = default;
-  /// What the device does not grant (inline bytes, pieces) is less in sizes().
-  static Result<QueuePair> make(Port& port, QueuePairSizes sizes);
+  /// What the device does not grant (inline bytes, pieces) is less in sizes(). `rights` are those
+  /// of the far end here.
+  static Result<QueuePair> make(Port& port, const Rights& rights, QueuePairSizes sizes);
 
   ibv_qp* get() const { return pair_.get(); }
   std::uint32_t number() const { return pair_->qp_num; }
@@ -50,6 +52,7 @@ class QueuePair {
 
  private:
   Port* port_ = nullptr;
+  int access_flags_ = 0;
   QueuePairHandle pair_;
   QueuePairSizes sizes_;
 };

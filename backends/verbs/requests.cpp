@@ -44,8 +44,8 @@ bool RequestList::add(const ChunkPost& chunk, bool local_is_source, const Memory
   return true;
 }
 
-void RequestList::add_probe() {
-  requests_.emplace_back().opcode = IBV_WR_RDMA_WRITE;
+void RequestList::add_probe(bool write) {
+  requests_.emplace_back().opcode = write ? IBV_WR_RDMA_WRITE : IBV_WR_RDMA_READ;
   last_bytes_ = 0;
 }
 

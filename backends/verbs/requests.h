@@ -64,8 +64,9 @@ class RequestList {
   bool add(const ChunkPost& chunk, bool local_is_source, const MemoryKeys& local,
            const MemoryKeys& remote, const RequestLimits& limits, Cut& cut);
 
-  /// Appends a write of nothing, which the far end acknowledges and whose key nobody looks at.
-  void add_probe();
+  /// Appends a write, or where the channel pulls a read, of nothing: the far end answers it, and
+  /// nobody looks at its key.
+  void add_probe(bool write);
 
   /// Ties the requests together, up to each that asks for a completion, as ibv_post_send() takes
   /// them: `next` is null there. They stay where they are until clear().

@@ -6,14 +6,15 @@
 namespace kvhaul::verbs {
 
 Result<StagingEnd> StagingEnd::make(DeviceMemorySource* devices, PlaceId place, StagingWay way,
-                                    std::uint32_t pieces_max, Port& port) {
+                                    std::uint32_t pieces_max, const Port& port,
+                                    const Rights& rights) {
   StagingEnd end;
   auto buffer = devices != nullptr && devices->holds(place)
                     ? devices->make_staging(place, way, staging_bytes, pieces_max)
                     : HostStaging::make(way, staging_bytes);
   if (!buffer) return buffer.error();
   end.buffer_ = std::move(*buffer);
-  auto registered = register_host(port, end.buffer_->memory().data(), staging_bytes);
+  auto registered = register_host(port, rights, end.buffer_->memory().data(), staging_bytes);
   if (!registered) return registered.error();
   static_assert(staging_bytes <= slice_bytes);  // one region
   end.region_ = std::move(registered->regions.front());

@@ -49,9 +49,9 @@ struct StagePart {
 class StagingEnd {
  public:
   /// `devices` is null, or does not hold the place, where that lies in host memory. The buffer is
-  /// registered with the port.
+  /// registered with the port, with those rights.
   static Result<StagingEnd> make(DeviceMemorySource* devices, PlaceId place, StagingWay way,
-                                 std::uint32_t pieces_max, Port& port);
+                                 std::uint32_t pieces_max, const Port& port, const Rights& rights);
 
   explicit operator bool() const { return buffer_ != nullptr; }
   const MemoryKeys& local() const { return local_; }

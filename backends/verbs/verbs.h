@@ -5,6 +5,7 @@
 //   port.h           an opened port
 //   queue_pair.h     a reliable connection, made again when its path breaks
 //   requests.h       chunks as work requests
+//   rights.h         who may reach what: a registration and a key for each use of memory
 //   memory.h         segments, registered with the NICs
 //   registration.h   which way a NIC gets at a device's memory: decisions without a device
 //   staging.h        through pinned host memory, where it does not

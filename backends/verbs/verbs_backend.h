@@ -27,6 +27,7 @@
 #include "backends/verbs/queue_pair.h"
 #include "backends/verbs/registration.h"
 #include "backends/verbs/requests.h"
+#include "backends/verbs/rights.h"
 #include "backends/verbs/staging.h"
 #include "backends/verbs/verbs.h"
 
@@ -116,6 +117,12 @@ struct Channel {
   Cut cut;
   std::uint32_t handed = 0, ended = 0;  // requests
   TimeNs last_done_ns = 0;
+
+  /// What its near or far end, of the owner and of the other, has to have to do with a segment.
+  MemoryUse use(bool near) const {
+    if (near) return {own_nic, no_id, pull ? Access::local_write : Access::local_read};
+    return {far_nic, owner, pull ? Access::remote_read : Access::remote_write};
+  }
 };
 
 struct Road {
@@ -220,6 +227,9 @@ class VerbsBackend final : public Backend {
   Result<void> choose_ways(std::span<const ChannelRequest> requests);
   static Staging& staging_of(Channel& channel);
 
+  /// What a channel's near or far end of this process allows.
+  Result<Rights> rights_of(const Channel& channel, bool near);
+
   /// Tried with a small piece of the place's memory, once for every port.
   Result<WayChoice> way_between(PlaceId place, std::uint32_t nic);
 
@@ -233,6 +243,11 @@ class VerbsBackend final : public Backend {
   /// Tells the other processes how to reach this one's ends, and learns theirs.
   Result<void> meet();
   bool learn(std::string_view text);
+
+  /// The keys that the channels of another process need to this one's memory and buffers; and what
+  /// another process has told of its own.
+  std::string keys_for(std::uint32_t rank) const;
+  Result<void> learn_keys(std::string_view text);
   PathSettings path_settings() const;
   Result<void> connect_pair(Channel& channel);
   Result<void> connect_answering(Channel& channel);
@@ -356,7 +371,7 @@ class VerbsBackend final : public Backend {
   Memory memory_;
   std::vector<std::uint32_t> depth_;  // of a queue pair, by port
   std::vector<Nic> nics_;
-  std::map<PlaceId, std::set<std::uint32_t>> nics_of_place_;
+  std::map<PlaceId, std::set<MemoryUse>> uses_of_place_;
   std::vector<Channel> channels_;
   std::map<std::pair<NodeId, NodeId>, Link> links_;  // by our node and the other one
   std::deque<Heard> heard_;

@@ -87,6 +87,53 @@ TEST(AllGather, OthersSayTheirsAndReadTheList) {
   EXPECT_FALSE(all_gather(deaf, "one"));
 }
 
+TEST(AllToAll, ProcessZeroHandsEachItsOwn) {
+  Scripted zero(0, 3);
+  zero.says = {{1, with_length("1 to 0") + with_length("1 to 1") + with_length("1 to 2")},
+               {2, with_length("2 to 0") + with_length("") + with_length("2 to 2")}};
+  const auto mine = all_to_all(zero, {"0 to 0", "0 to 1", "0 to 2"});
+  ASSERT_TRUE(mine) << mine.error().message;
+  EXPECT_EQ(*mine, (Texts{"0 to 0", "1 to 0", "2 to 0"}));
+  ASSERT_EQ(zero.sent.size(), 2u);
+  EXPECT_EQ(zero.sent[0],
+            std::pair(1u, with_length("0 to 1") + with_length("1 to 1") + with_length("")));
+  EXPECT_EQ(zero.sent[1],
+            std::pair(2u, with_length("0 to 2") + with_length("1 to 2") + with_length("2 to 2")));
+
+  Scripted cut(0, 2);
+  cut.says = {{1, with_length("1 to 0") + with_length("1 to 1").substr(0, 9)}};
+  const auto wrong = all_to_all(cut, {"", ""});
+  ASSERT_FALSE(wrong);
+  EXPECT_EQ(wrong.error().message, "process 1 sent a list that is cut off");
+  EXPECT_TRUE(cut.sent.empty());
+  Scripted deaf(0, 2);
+  EXPECT_FALSE(all_to_all(deaf, {"", ""}));
+  Scripted mute(0, 2);
+  mute.says = {{1, with_length("") + with_length("")}};
+  mute.sends = 0;
+  EXPECT_FALSE(all_to_all(mute, {"", ""}));
+  Alone alone;
+  EXPECT_EQ(*all_to_all(alone, {"me"}), Texts{"me"});
+}
+
+TEST(AllToAll, OthersSayTheirsAndReadTheirs) {
+  Scripted other(1, 2);
+  other.says = {{0, with_length("0 to 1") + with_length("1 to 1")}};
+  const auto mine = all_to_all(other, {"1 to 0", "1 to 1"});
+  ASSERT_TRUE(mine) << mine.error().message;
+  EXPECT_EQ(*mine, (Texts{"0 to 1", "1 to 1"}));
+  EXPECT_EQ(other.sent,
+            (std::vector{std::pair(0u, with_length("1 to 0") + with_length("1 to 1"))}));
+  Scripted cut(1, 2);
+  cut.says = {{0, with_length("0 to 1")}};
+  EXPECT_FALSE(all_to_all(cut, {"", ""}));
+  Scripted deaf(1, 2);
+  EXPECT_FALSE(all_to_all(deaf, {"", ""}));
+  Scripted mute(1, 2);
+  mute.sends = 0;
+  EXPECT_FALSE(all_to_all(mute, {"", ""}));
+}
+
 TEST(Clocks, TheQuickestRoundTripCounts) {
   Scripted other(1, 2);
   // The k-th question is asked at 1000 k and answered after 100, but for the 11th, after 21.

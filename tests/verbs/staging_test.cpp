@@ -2,10 +2,6 @@
 // two processes (threads here) that move them, a device that is lost, and what is said of the ways.
 #include "backends/verbs/staging.h"
 
-#include <condition_variable>
-#include <deque>
-#include <map>
-#include <mutex>
 #include <optional>
 #include <thread>
 
@@ -16,12 +12,15 @@
 #include "core/exchange.h"
 #include "tests/support/host_device_memory.h"
 #include "tests/support/setups.h"
+#include "tests/verbs/thread_exchange.h"
 
 namespace kvhaul::verbs {
 namespace {
 
 using test::HostDeviceOptions;
 using test::HostDevices;
+using test::Mailboxes;
+using test::ThreadExchange;
 
 TEST(StagePart, IsReadAsItWasWrittenAndNothingElseIs) {
   const StagePart part{7, 3, 2, 4096, {{10, 20}, {30, 1}}};
@@ -61,46 +60,6 @@ TEST(Staging, PiecesOfAStagedEndLieBehindEachOther) {
   EXPECT_EQ(seen(true, false, true), (Pieces{{100, 4096, 10}, {300, 4106, 20}}));
   EXPECT_EQ(seen(false, true, true), (Pieces{{4096, 5000, 10}, {4106, 6000, 20}}));
 }
-
-/// Two processes that are threads.
-class Mailboxes {
- public:
-  void put(std::uint32_t from, std::uint32_t to, std::string_view bytes) {
-    const std::lock_guard lock(mutex_);
-    boxes_[{from, to}].emplace_back(bytes);
-    filled_.notify_all();
-  }
-  Result<std::string> take(std::uint32_t from, std::uint32_t to) {
-    std::unique_lock lock(mutex_);
-    auto& box = boxes_[{from, to}];
-    if (!filled_.wait_for(lock, std::chrono::seconds(60), [&] { return !box.empty(); }))
-      return Error::failed("the other thread sends nothing");
-    std::string bytes = std::move(box.front());
-    box.pop_front();
-    return bytes;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable filled_;
-  std::map<std::pair<std::uint32_t, std::uint32_t>, std::deque<std::string>> boxes_;
-};
-
-class ThreadExchange final : public Exchange {
- public:
-  ThreadExchange(Mailboxes& boxes, std::uint32_t rank) : boxes_(&boxes), rank_(rank) {}
-  std::uint32_t rank() const override { return rank_; }
-  std::uint32_t size() const override { return 2; }
-  Result<void> send(std::uint32_t to, std::string_view bytes) override {
-    boxes_->put(rank_, to, bytes);
-    return {};
-  }
-  Result<std::string> receive(std::uint32_t from) override { return boxes_->take(from, rank_); }
-
- private:
-  Mailboxes* boxes_;
-  std::uint32_t rank_;
-};
 
 struct Surroundings {
   Cluster cluster;
