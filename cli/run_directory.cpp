@@ -162,15 +162,14 @@ Result<RunDirectory> read_run_directory(const std::string& path) {
     return damaged(path, "a run directory, found no summary.json in it");
   auto input = open_text(file);
   if (!input) return input.error();
-  auto text = read_all(*input->bytes, file, summary_bytes_max);
+  auto text = read_all(*input, summary_bytes_max);
   if (!text) return text.error();
   return parse_summary(*text, path);
 }
 
 Result<RunRequests> read_run_requests(const RunDirectory& run) {
   const std::string path = run.path + "/requests.csv";
-  auto file = open_rows<4>(
-      path, {{{"request"}, {"input_tokens"}, {"prefill_instance"}, {"decode_instance"}}});
+  auto file = open_rows(path, {"request", "input_tokens", "prefill_instance", "decode_instance"});
   if (!file) return file.error();
   RunRequests requests;
   std::string first_pair;
@@ -198,12 +197,8 @@ Result<RunRequests> read_run_requests(const RunDirectory& run) {
 
 Result<std::vector<RunTransfer>> read_run_transfers(const RunDirectory& run) {
   const std::string path = run.path + "/transfers.csv";
-  auto file = open_rows<6>(path, {{{"request"},
-                                   {"prefill_chunk"},
-                                   {"bytes"},
-                                   {"failed_transfers"},
-                                   {"submitted_s"},
-                                   {"duration_ms"}}});
+  auto file = open_rows(path, {"request", "prefill_chunk", "bytes", "failed_transfers",
+                               "submitted_s", "duration_ms"});
   if (!file) return file.error();
   std::vector<RunTransfer> rows;
   while (true) {

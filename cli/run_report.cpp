@@ -133,7 +133,7 @@ Result<nlohmann::ordered_json> read_report_data(const std::string& directory) {
     return Error::bad_input(file + ": expected a file of the run, found none");
   auto input = open_text(file);
   if (!input) return input.error();
-  auto text = read_all(*input->bytes, file, run_file_bytes_max);
+  auto text = read_all(*input, run_file_bytes_max);
   if (!text) return text.error();
   auto found = parse_run_file(*text, file);
   if (!found) return found.error();

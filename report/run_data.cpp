@@ -36,7 +36,7 @@ double s_of(TimeNs time) { return static_cast<double>(time) / 1e9; }
 Result<Json> read_summary(const std::string& path) {
   auto input = open_text(path);
   if (!input) return input.error();
-  auto text = read_all(*input->bytes, path, summary_bytes_max);
+  auto text = read_all(*input, summary_bytes_max);
   if (!text) return text.error();
   Json json = Json::parse(*text, nullptr, false);
   if (!json.is_object()) return damaged(path, "JSON, it is damaged");
@@ -83,12 +83,8 @@ std::optional<double> told_rows(const Json& summary, const char* file) {
 
 Result<std::vector<RequestTimes>> read_requests(const std::string& path,
                                                 const std::optional<double>& told) {
-  auto file = open_rows<6>(path, {{{"outcome"},
-                                   {"arrival_s"},
-                                   {"queue_ms"},
-                                   {"prefill_ms"},
-                                   {"exposed_transfer_ms"},
-                                   {"ttft_ms"}}});
+  auto file = open_rows(
+      path, {"outcome", "arrival_s", "queue_ms", "prefill_ms", "exposed_transfer_ms", "ttft_ms"});
   if (!file) return file.error();
   std::vector<RequestTimes> requests;
   std::uint64_t rows = 0;
@@ -172,8 +168,8 @@ Result<Json> time_json(const std::vector<RequestTimes>& requests, const std::str
   }
   std::vector<std::uint64_t> resent(axis.bins), failed(axis.bins), repeated(axis.bins);
   const std::string path = directory + "/transfers.csv";
-  auto file = open_rows<4>(
-      path, {{{"resent_chunks"}, {"failed_transfers"}, {"damaged_transfers"}, {"submitted_s"}}});
+  auto file =
+      open_rows(path, {"resent_chunks", "failed_transfers", "damaged_transfers", "submitted_s"});
   if (!file) return file.error();
   std::uint64_t rows = 0;
   while (true) {
@@ -225,8 +221,7 @@ Result<Json> heat_json(const std::string& directory, const Json& links, TimeNs b
     ++count_of_kind[links[i].at("kind").get<std::string>()];
 
   const std::string path = directory + "/links.csv";
-  auto file = open_rows<6>(
-      path, {{{"link"}, {"kind"}, {"from_s"}, {"to_s"}, {"utilisation"}, {"saturated_share"}}});
+  auto file = open_rows(path, {"link", "kind", "from_s", "to_s", "utilisation", "saturated_share"});
   if (!file) return file.error();
   std::vector<std::vector<double>> rows(shown.size());
   std::map<std::string, std::vector<double>> sums;

@@ -2,12 +2,14 @@
 // (bad_input) that names it.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <filesystem>
+#include <initializer_list>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "core/result.h"
 #include "core/unit_text.h"
@@ -23,19 +25,18 @@ inline Error damaged(const std::string& file, const std::string& what) {
   return Error::bad_input(file + ": expected " + what);
 }
 
-/// Opens a file of rows; its last line must be whole.
-template <std::size_t columns>
-Result<TextFile<columns>> open_rows(
-    const std::string& path,
-    const std::array<typename TextFile<columns>::Column, columns>& header) {
+/// Opens a file of rows with these columns, among others; its last line must be whole.
+inline Result<TextFile> open_rows(const std::string& path,
+                                  std::initializer_list<std::string_view> columns) {
   std::error_code status;
   if (!std::filesystem::is_regular_file(path, status))
     return damaged(path, "a file of the run, found none");
   auto input = open_text(path);
   if (!input) return input.error();
   input->newline_required = true;
-  TextFile<columns> file(std::move(*input));
-  if (auto ok = file.read_header(header); !ok) return ok.error();
+  TextFile file(std::move(*input));
+  const std::vector<TextFile::Column> wanted(columns.begin(), columns.end());
+  if (auto ok = file.read_header(wanted); !ok) return ok.error();
   return file;
 }
 

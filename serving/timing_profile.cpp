@@ -94,7 +94,7 @@ enum SplitwiseColumns : std::size_t {
   token_time_column,
   splitwise_columns
 };
-constexpr TextFile<splitwise_columns>::Column splitwise_header[] = {
+constexpr TextFile::Column splitwise_header[] = {
     {"model"},      {"hardware"},    {"tensor_parallel"}, {"prompt_size"},
     {"batch_size"}, {"prompt_time"}, {"token_time"},
 };
@@ -241,13 +241,8 @@ class DistserveEvents final : public json::json_sax_t {
   int depth_ = 0;
 };
 
-}  // namespace
-
-Result<TimingTable> read_splitwise_profile(std::unique_ptr<std::istream> bytes, std::string name,
-                                           const ProfileChoice& choice) {
-  Result<TextInput> input = begin_text(std::move(bytes), std::move(name));
-  if (!input) return input.error();
-  TextFile<splitwise_columns> file(std::move(*input));
+Result<TimingTable> splitwise_of(TextInput input, const ProfileChoice& choice) {
+  TextFile file(std::move(input));
   if (auto header = file.read_header(splitwise_header); !header) return header.error();
   Choices choices;
   std::map<double, std::vector<double>> prefill, step;  // by tokens, by batch
@@ -287,30 +282,45 @@ Result<TimingTable> read_splitwise_profile(std::unique_ptr<std::istream> bytes, 
   return TimingTable{medians(prefill), medians(step)};
 }
 
-Result<TimingTable> read_splitwise_profile(const std::string& path, const ProfileChoice& choice) {
-  Result<TextInput> file = open_text(path);
-  if (!file) return file.error();
-  return read_splitwise_profile(std::move(file->bytes), path, choice);
-}
-
-Result<TimingPolynomial> read_distserve_profile(std::unique_ptr<std::istream> bytes,
-                                                std::string name, const ProfileChoice& choice) {
-  const Result<std::string> text = read_all(*bytes, name, json_bytes_max);
+Result<TimingPolynomial> distserve_of(TextInput input, const ProfileChoice& choice) {
+  const Result<std::string> text = read_all(input, json_bytes_max);
   if (!text) return text.error();
   std::uint64_t line = 1;
   ProfileChoice without_hardware = choice;
   without_hardware.hardware.clear();
-  DistserveEvents events(name, line, without_hardware);
+  DistserveEvents events(input.name, line, without_hardware);
   json::sax_parse(LineCounting(text->data(), line), LineCounting(text->data() + text->size(), line),
                   &events);
   return events.result();
 }
 
+}  // namespace
+
+Result<TimingTable> read_splitwise_profile(std::unique_ptr<std::istream> bytes, std::string name,
+                                           const ProfileChoice& choice) {
+  Result<TextInput> input = begin_text(std::move(bytes), std::move(name));
+  if (!input) return input.error();
+  return splitwise_of(std::move(*input), choice);
+}
+
+Result<TimingTable> read_splitwise_profile(const std::string& path, const ProfileChoice& choice) {
+  Result<TextInput> input = open_text(path);
+  if (!input) return input.error();
+  return splitwise_of(std::move(*input), choice);
+}
+
+Result<TimingPolynomial> read_distserve_profile(std::unique_ptr<std::istream> bytes,
+                                                std::string name, const ProfileChoice& choice) {
+  Result<TextInput> input = begin_text(std::move(bytes), std::move(name));
+  if (!input) return input.error();
+  return distserve_of(std::move(*input), choice);
+}
+
 Result<TimingPolynomial> read_distserve_profile(const std::string& path,
                                                 const ProfileChoice& choice) {
-  Result<TextInput> file = open_text(path);
-  if (!file) return file.error();
-  return read_distserve_profile(std::move(file->bytes), path, choice);
+  Result<TextInput> input = open_text(path);
+  if (!input) return input.error();
+  return distserve_of(std::move(*input), choice);
 }
 
 }  // namespace kvhaul

@@ -5,11 +5,10 @@ namespace kvhaul {
 namespace {
 
 enum Columns : std::size_t { time_column, input_column, output_column, extra_column };
-using CsvFile = TextFile<extra_column + 1>;
 
 class CsvRows final : public RowSource {
  public:
-  CsvRows(CsvFile file, const TraceLayout& layout) : file_(std::move(file)), layout_(layout) {}
+  CsvRows(TextFile file, const TraceLayout& layout) : file_(std::move(file)), layout_(layout) {}
 
   Result<bool> next(TraceRow& row) override {
     Result<bool> more = file_.next_row();
@@ -41,12 +40,12 @@ class CsvRows final : public RowSource {
     return true;
   }
 
-  CsvFile file_;
+  TextFile file_;
   const TraceLayout& layout_;
 };
 
 /// The first line of our own format: "# kvhaul trace 1, block 16 tokens".
-Result<std::uint32_t> read_preamble(CsvFile& file) {
+Result<std::uint32_t> read_preamble(TextFile& file) {
   std::string_view line;
   const Result<bool> more = file.next_line(line);
   if (!more) return more.error();
@@ -67,14 +66,14 @@ Result<OpenedRows> open_csv_rows(TextInput input, TraceFormat format) {
   const TraceLayout& layout = trace_layout(format);
   const bool ours = format == TraceFormat::kvhaul;
   input.newline_required = ours;
-  CsvFile file(std::move(input));
+  TextFile file(std::move(input));
   OpenedRows opened;
   if (ours) {
     const Result<std::uint32_t> block_tokens = read_preamble(file);
     if (!block_tokens) return block_tokens.error();
     opened.block_tokens = *block_tokens;
   }
-  const CsvFile::Column columns[] = {
+  const TextFile::Column columns[] = {
       {layout.time, layout.time_required},
       {layout.input},
       {layout.output},

@@ -111,25 +111,27 @@ std::optional<TimeNs> parse_datetime(std::string_view text) {
   const int month = cursor.digits(2);
   cursor.literal('-');
   const int day = cursor.digits(2);
-  cursor.literal(' ');
+  cursor.literal(cursor.peek() == 'T' || cursor.peek() == 't' ? cursor.peek() : ' ');
   const int hour = cursor.digits(2);
   cursor.literal(':');
   const int minute = cursor.digits(2);
   cursor.literal(':');
   const int second = cursor.digits(2);
   std::string_view fraction;
-  if (cursor.peek() == '.') {
-    cursor.literal('.');
+  if (const char point = cursor.peek(); point == '.' || point == ',') {
+    cursor.literal(point);
     fraction = cursor.all_digits();
   }
   int offset_min = 0;
-  if (const char sign = cursor.peek(); sign == '+' || sign == '-') {
-    cursor.literal(sign);
+  if (const char zone = cursor.peek(); zone == 'Z' || zone == 'z') {
+    cursor.literal(zone);
+  } else if (zone == '+' || zone == '-') {
+    cursor.literal(zone);
     const int hours = cursor.digits(2);
-    cursor.literal(':');
-    const int minutes = cursor.digits(2);
-    if (hours > 23 || minutes > 59) return std::nullopt;
-    offset_min = (sign == '-' ? -1 : 1) * (60 * hours + minutes);
+    if (cursor.peek() == ':') cursor.literal(':');
+    const int minutes = cursor.at_end() ? 0 : cursor.digits(2);
+    if (hours > 23 || minutes > 59 || text.ends_with(':')) return std::nullopt;
+    offset_min = (zone == '-' ? -1 : 1) * (60 * hours + minutes);
   }
   const std::chrono::year_month_day date{std::chrono::year(year),
                                          std::chrono::month(static_cast<unsigned>(month)),

@@ -26,8 +26,8 @@ std::optional<double> parse_number(std::string_view text);
 std::optional<TimeNs> parse_seconds(std::string_view text);
 /// The same with another unit: s_ns, ms_ns, us_ns or 1. At most 9e18 ns.
 std::optional<TimeNs> parse_time(std::string_view text, TimeNs unit_ns);
-/// "2023-11-16 18:17:03", then up to nine digits of fraction, then an offset such as "+00:00"; both
-/// may be missing. Since 1970 in UTC.
+/// ISO 8601: "2023-11-16 18:17:03" or with a T between, then up to nine digits of fraction, then Z
+/// or an offset such as "+00:00", "+0000" or "+00"; both may be missing. Since 1970 in UTC.
 std::optional<TimeNs> parse_datetime(std::string_view text);
 
 /// "FILE:LINE: expected WHAT, found 'FOUND'"

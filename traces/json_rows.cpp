@@ -115,7 +115,7 @@ class Objects {
   std::uint64_t line() const { return object_line_; }
   Result<bool> next(std::string_view& object) {
     Result<bool> more = in_array_ ? next_element() : next_line();
-    if (input_.bytes->bad()) return Error::failed("cannot read '" + name() + "'");
+    if (input_.bytes->bad()) return cannot_read(*input_.bytes, name());
     object = object_;
     return more;
   }

@@ -119,9 +119,7 @@ class LengthsEvents final : public json::json_sax_t {
   int depth_ = 0;
 };
 
-using WindowFile = TextFile<6>;
-
-Result<ServegenWindow> parse_window(const WindowFile& file) {
+Result<ServegenWindow> parse_window(const TextFile& file) {
   const auto bad = [&](std::string_view expected, std::size_t column) {
     return expected_at(file.name(), file.line(), expected, file.field(column));
   };
@@ -142,6 +140,41 @@ Result<ServegenWindow> parse_window(const WindowFile& file) {
   if (!shape || *shape < 0.01 || *shape > 1e6) return bad("a shape from 0.01 to 1000000", 4);
   window.shape = *shape;
   return window;
+}
+
+Result<std::vector<ServegenWindow>> windows_of(TextInput input) {
+  constexpr std::size_t columns = 6;
+  TextFile file(std::move(input), columns);
+  std::vector<ServegenWindow> windows;
+  for (;;) {
+    const Result<bool> more = file.next_row();
+    if (!more) return more.error();
+    if (!*more) break;
+    const Result<ServegenWindow> window = parse_window(file);
+    if (!window) return window.error();
+    if (!windows.empty() && window->start_ns <= windows.back().start_ns)
+      return expected_at(file.name(), file.line(), "a window after the one before", file.field(0));
+    windows.push_back(*window);
+  }
+  if (windows.empty())
+    return expected_not(file.name(), 1, "at least one window", "the end of the file");
+  return windows;
+}
+
+Result<std::vector<ServegenLengths>> lengths_of(TextInput dataset) {
+  const Result<std::string> text = read_all(dataset, dataset_bytes_max);
+  if (!text) return text.error();
+  std::uint64_t line = 1;
+  LengthsEvents events(dataset.name, line);
+  json::sax_parse(LineCounting(text->data(), line), LineCounting(text->data() + text->size(), line),
+                  &events);
+  Result<std::vector<ServegenLengths>> lengths = events.result();
+  if (!lengths) return lengths;
+  std::ranges::sort(*lengths, {}, &ServegenLengths::start_ns);
+  if (lengths->empty()) return expected_not(dataset.name, line, "at least one window", "none");
+  if (std::ranges::adjacent_find(*lengths, {}, &ServegenLengths::start_ns) != lengths->end())
+    return expected_not(dataset.name, line, "each window once", "one twice");
+  return lengths;
 }
 
 GapDistribution gaps_of(const ServegenWindow& window) {
@@ -259,38 +292,16 @@ class ServegenReader final : public TraceReader {
 
 Result<std::vector<ServegenWindow>> read_servegen_windows(std::unique_ptr<std::istream> bytes,
                                                           std::string name) {
-  WindowFile file(TextInput{std::move(bytes), std::move(name)});
-  std::vector<ServegenWindow> windows;
-  for (;;) {
-    const Result<bool> more = file.next_row();
-    if (!more) return more.error();
-    if (!*more) break;
-    const Result<ServegenWindow> window = parse_window(file);
-    if (!window) return window.error();
-    if (!windows.empty() && window->start_ns <= windows.back().start_ns)
-      return expected_at(file.name(), file.line(), "a window after the one before", file.field(0));
-    windows.push_back(*window);
-  }
-  if (windows.empty())
-    return expected_not(file.name(), 1, "at least one window", "the end of the file");
-  return windows;
+  Result<TextInput> input = begin_text(std::move(bytes), std::move(name));
+  if (!input) return input.error();
+  return windows_of(std::move(*input));
 }
 
 Result<std::vector<ServegenLengths>> read_servegen_lengths(std::unique_ptr<std::istream> bytes,
                                                            std::string name) {
-  const Result<std::string> text = read_all(*bytes, name, dataset_bytes_max);
-  if (!text) return text.error();
-  std::uint64_t line = 1;
-  LengthsEvents events(name, line);
-  json::sax_parse(LineCounting(text->data(), line), LineCounting(text->data() + text->size(), line),
-                  &events);
-  Result<std::vector<ServegenLengths>> lengths = events.result();
-  if (!lengths) return lengths;
-  std::ranges::sort(*lengths, {}, &ServegenLengths::start_ns);
-  if (lengths->empty()) return expected_not(name, line, "at least one window", "none");
-  if (std::ranges::adjacent_find(*lengths, {}, &ServegenLengths::start_ns) != lengths->end())
-    return expected_not(name, line, "each window once", "one twice");
-  return lengths;
+  Result<TextInput> input = begin_text(std::move(bytes), std::move(name));
+  if (!input) return input.error();
+  return lengths_of(std::move(*input));
 }
 
 Result<ServegenClient> load_servegen_client(const std::string& trace_path,
@@ -299,11 +310,9 @@ Result<ServegenClient> load_servegen_client(const std::string& trace_path,
   if (!trace) return trace.error();
   Result<TextInput> dataset = open_text(dataset_path);
   if (!dataset) return dataset.error();
-  Result<std::vector<ServegenWindow>> windows =
-      read_servegen_windows(std::move(trace->bytes), trace_path);
+  Result<std::vector<ServegenWindow>> windows = windows_of(std::move(*trace));
   if (!windows) return windows.error();
-  Result<std::vector<ServegenLengths>> lengths =
-      read_servegen_lengths(std::move(dataset->bytes), dataset_path);
+  Result<std::vector<ServegenLengths>> lengths = lengths_of(std::move(*dataset));
   if (!lengths) return lengths.error();
   return ServegenClient{std::move(*windows), std::move(*lengths)};
 }

@@ -1,99 +1,131 @@
 #include "traces/text_file.h"
 
-#include <array>
+#include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <optional>
+#include <iostream>
 #include <system_error>
-#include <tuple>
-
-#define CSV_IO_NO_THREAD  // the library would start a thread per file
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wstringop-truncation"  // in how the library copies a file name
-#endif
-#include <libfccp/csv.h>
+#include <unistd.h>
 
 #include "core/unit_text.h"
 #include "traces/fields.h"
+#include "traces/gzip.h"
 
 namespace kvhaul {
 namespace {
 
-constexpr const char* long_line = "a line above 8 MiB";
+constexpr std::size_t head_bytes = MiB;
+constexpr std::size_t read_bytes = std::size_t{256} * KiB;
+constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
+constexpr std::size_t no_column = ~std::size_t{0};
 
-/// What the bytes given to the library so far had wrong with them.
-struct Damage {
-  std::uint64_t line = 0;      // the first damaged line, 0: none
-  const char* found = "";      // there
-  bool read_failed = false;    // the bytes end here because the disk said so
-  bool newline_added = false;  // the file itself has none at its end
-};
+std::string take_head(std::istream& bytes) {
+  std::string head(head_bytes, '\0');
+  bytes.read(head.data(), static_cast<std::streamsize>(head.size()));
+  head.resize(static_cast<std::size_t>(bytes.gcount()));
+  return head;
+}
 
-/// The library's view of the bytes: notes damage by line, and always ends in a newline.
-class GuardedBytes final : public io::ByteSourceBase {
+std::string_view trimmed(std::string_view text) {
+  const std::size_t first = text.find_first_not_of(" \t");
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
+
+/// Takes the fields off a record, one at a time.
+class Fields {
  public:
-  GuardedBytes(TextInput& input, Damage& damage) : input_(input), damage_(damage) {}
+  explicit Fields(std::string_view record) : rest_(record) {}
 
-  int read(char* buffer, int size) override {
-    std::streamsize count = take_head(buffer, size);
-    if (count < size && input_.bytes->good()) {
-      input_.bytes->read(buffer + count, size - count);
-      count += input_.bytes->gcount();
-      damage_.read_failed = input_.bytes->bad();
+  /// What came next. Of a field, what stood in quotes is good until the next call.
+  enum class Next : std::uint8_t { field, end, open_quote, text_after_quote };
+  Next next(std::string_view& field) {
+    if (done_) return Next::end;
+    const std::size_t first = rest_.find_first_not_of(" \t");
+    if (first == std::string_view::npos || rest_[first] != '"') {
+      const std::size_t comma = rest_.find(',');
+      field = trimmed(rest_.substr(0, comma));
+      return skip(comma);
     }
-    if (count > 0) {
-      look_over({buffer, static_cast<std::size_t>(count)});
-      ends_in_newline_ = buffer[count - 1] == '\n';
+    unquoted_.clear();
+    for (std::size_t at = first + 1;;) {
+      const std::size_t quote = rest_.find('"', at);
+      if (quote == std::string_view::npos) return Next::open_quote;
+      unquoted_.append(rest_, at, quote - at);
+      at = quote + 1;
+      if (at < rest_.size() && rest_[at] == '"') {
+        unquoted_ += '"';
+        ++at;
+        continue;
+      }
+      const std::size_t comma = rest_.find(',', at);
+      const std::string_view after =
+          comma == std::string_view::npos ? rest_.substr(at) : rest_.substr(at, comma - at);
+      if (!trimmed(after).empty()) return Next::text_after_quote;
+      field = unquoted_;
+      return skip(comma);
     }
-    if (count < size && !ends_in_newline_) {
-      buffer[count++] = '\n';
-      ends_in_newline_ = true;
-      damage_.newline_added = true;
-      if (input_.newline_required && damage_.line == 0)
-        note("no newline at its end; is the file cut?");
-    }
-    return static_cast<int>(count);
   }
 
  private:
-  std::streamsize take_head(char* buffer, int size) {
-    const std::size_t count = input_.head.copy(buffer, static_cast<std::size_t>(size), head_taken_);
-    head_taken_ += count;
-    return static_cast<std::streamsize>(count);
+  Next skip(std::size_t comma) {
+    done_ = comma == std::string_view::npos;
+    if (!done_) rest_.remove_prefix(comma + 1);
+    return Next::field;
   }
 
-  void look_over(std::string_view bytes) {
-    while (!bytes.empty() && damage_.line == 0) {
-      const std::size_t newline = bytes.find('\n');
-      const std::string_view part = bytes.substr(0, newline);
-      line_bytes_ += part.size();
-      if (part.find('\0') != std::string_view::npos) {
-        note("a NUL byte");
-      } else if (line_bytes_ > trace_record_bytes_max) {
-        note(long_line);
+  std::string_view rest_;
+  std::string unquoted_;
+  bool done_ = false;
+};
+
+/// Whether the quotes of a record are closed, over the lines that it may go on for.
+class Quotes {
+ public:
+  /// After one more line of it.
+  bool open_after(std::string_view line) {
+    for (const char c : line) {
+      const bool blank = c == ' ' || c == '\t';
+      switch (state_) {
+        case State::start:
+          if (c == '"')
+            state_ = State::quoted;
+          else if (c != ',' && !blank)
+            state_ = State::plain;
+          break;
+        case State::plain:
+          if (c == ',') state_ = State::start;
+          break;
+        case State::quoted:
+          if (c == '"') state_ = State::closed;
+          break;
+        case State::closed:  // or one of two that stand for one
+          if (c == '"')
+            state_ = State::quoted;
+          else if (c == ',')
+            state_ = State::start;
+          else
+            state_ = State::plain;
+          break;
       }
-      if (newline == std::string_view::npos) return;
-      bytes.remove_prefix(newline + 1);
-      line_bytes_ = 0;
-      ++line_;
     }
-  }
-  void note(const char* found) {
-    damage_.line = line_;
-    damage_.found = found;
+    return state_ == State::quoted;
   }
 
-  TextInput& input_;
-  Damage& damage_;
-  std::size_t head_taken_ = 0;
-  std::uint64_t line_ = 1;
-  std::size_t line_bytes_ = 0;
-  bool ends_in_newline_ = true;
+ private:
+  enum class State : std::uint8_t { start, plain, quoted, closed };
+  State state_ = State::start;
 };
 
 }  // namespace
+
+Error cannot_read(const std::istream& bytes, const std::string& name) {
+  const auto* packed = dynamic_cast<const GzipStream*>(&bytes);
+  if (packed != nullptr && !packed->damage().empty())
+    return Error::bad_input(name + ": expected " + packed->damage());
+  return Error::failed("cannot read '" + name + "'");
+}
 
 Result<TextInput> open_text(const std::string& path) {
   auto file = std::make_unique<std::ifstream>(path, std::ios::binary);
@@ -103,31 +135,47 @@ Result<TextInput> open_text(const std::string& path) {
   std::error_code status;
   if (std::filesystem::is_directory(path, status))
     return Error::bad_input(path + ": expected a file, found a directory");
-  return TextInput{std::move(file), path};
+  return begin_text(std::move(file), path);
+}
+
+Result<TextInput> open_standard_input() {
+  static bool taken = false;
+  if (taken) return Error::bad_input("standard input ('-') can be read only once");
+  taken = true;
+  if (isatty(STDIN_FILENO) == 1)
+    return Error::bad_input(
+        "standard input: expected a file or a pipe, as in 'zcat t.gz | kvhaul ... -', found a "
+        "terminal");
+  return begin_text(std::make_unique<std::istream>(std::cin.rdbuf()), "standard input");
 }
 
 Result<TextInput> begin_text(std::unique_ptr<std::istream> bytes, std::string name) {
-  TextInput input{std::move(bytes), std::move(name), std::string(std::size_t{64} * KiB, '\0')};
-  input.bytes->read(input.head.data(), static_cast<std::streamsize>(input.head.size()));
-  input.head.resize(static_cast<std::size_t>(input.bytes->gcount()));
-  if (input.bytes->bad()) return Error::failed("cannot read '" + input.name + "'");
+  TextInput input{std::move(bytes), std::move(name)};
+  input.head = take_head(*input.bytes);
+  if (!input.bytes->bad() && input.head.starts_with(gzip_magic)) {
+    input.bytes = std::make_unique<GzipStream>(std::move(input.bytes), std::move(input.head));
+    input.head = take_head(*input.bytes);
+  }
+  // What is there before the damage is still read, and where it is, said then.
+  if (input.bytes->bad() && input.head.empty()) return cannot_read(*input.bytes, input.name);
   return input;
 }
 
-Result<std::string> read_all(std::istream& bytes, const std::string& name, std::size_t bytes_max) {
-  std::string text;
-  for (std::string part(std::size_t{64} * KiB, '\0'); bytes.good();) {
+Result<std::string> read_all(TextInput& input, std::size_t bytes_max) {
+  std::string text = std::move(input.head);
+  std::istream& bytes = *input.bytes;
+  for (std::string part(read_bytes, '\0'); bytes.good() && text.size() <= bytes_max;) {
     bytes.read(part.data(), static_cast<std::streamsize>(part.size()));
     text.append(part, 0, static_cast<std::size_t>(bytes.gcount()));
-    if (text.size() > bytes_max)
-      return Error::bad_input("'" + name + "' is longer than " + bytes_text(bytes_max));
   }
-  if (bytes.bad()) return Error::failed("cannot read '" + name + "'");
+  if (bytes.bad()) return cannot_read(bytes, input.name);
+  if (text.size() > bytes_max)
+    return Error::bad_input("'" + input.name + "' is longer than " + bytes_text(bytes_max));
   return text;
 }
 
 std::string_view line_of(std::string_view head, std::uint64_t number) {
-  if (head.starts_with("\xef\xbb\xbf")) head.remove_prefix(3);
+  if (head.starts_with(byte_order_mark)) head.remove_prefix(byte_order_mark.size());
   for (; number > 1; --number) {
     const std::size_t newline = head.find('\n');
     if (newline == std::string_view::npos) return {};
@@ -138,126 +186,177 @@ std::string_view line_of(std::string_view head, std::uint64_t number) {
   return head;
 }
 
-template <std::size_t columns>
-struct TextFile<columns>::Impl {
-  explicit Impl(TextInput from)
-      : input(std::move(from)), csv(input.name, std::make_unique<GuardedBytes>(input, damage)) {}
+std::vector<std::string> csv_fields(std::string_view line) {
+  std::vector<std::string> all;
+  Fields fields(line);
+  for (std::string_view field; fields.next(field) == Fields::Next::field;) all.emplace_back(field);
+  return all;
+}
 
-  TextInput input;
-  Damage damage;
-  io::CSVReader<columns> csv;
-  std::string expected_columns = std::to_string(columns) + " columns";
-  std::array<bool, columns> has{};
-  std::array<char*, columns> fields{};  // null where the header lacks the column
+class TextFile::Impl {
+ public:
+  Impl(TextInput input, std::size_t columns)
+      : input_(std::move(input)), expected_columns_(std::to_string(columns) + " columns") {
+    if (input_.head.starts_with(byte_order_mark)) begin_ = byte_order_mark.size();
+    buffer_ = std::move(input_.head);
+    for (std::size_t i = 0; i < columns; ++i) place_of_.push_back(i);
+    fields_.resize(columns);
+    has_.resize(columns, true);
+  }
 
-  std::uint64_t line() const { return csv.get_file_line(); }
+  const std::string& name() const { return input_.name; }
+  std::uint64_t line() const { return line_; }
+  std::string_view line_text() const { return line_text_; }
+  bool has(std::size_t column) const { return has_[column]; }
+  std::string_view field(std::size_t column) const { return fields_[column]; }
 
-  /// Runs one call of the library: its exceptions and the damage of the line it read become values.
-  template <class Call>
-  Result<bool> guarded(const Call& call) {
-    bool more = false;
-    std::optional<Error> error;
-    try {
-      more = call();
-    } catch (const io::error::too_few_columns&) {
-      error = found_columns("fewer");
-    } catch (const io::error::too_many_columns&) {
-      error = found_columns("more");
-    } catch (const io::error::duplicated_column_in_header& twice) {
-      error = expected_not(input.name, line(), "each column once",
-                           in_quotes(twice.column_name) + " twice");
-    } catch (const io::error::header_missing&) {
-      error = expected_not(input.name, line() + 1, "a header", "the end of the file");
-    } catch (const io::error::line_length_limit_exceeded&) {
-      error = expected_not(input.name, line(), "a line of text", long_line);
+  Result<bool> next_line(std::string_view& line) {
+    Result<bool> more = read_line(line);
+    if (!more || !*more) return more;
+    line_ = lines_;
+    line_text_ = line;
+    return true;
+  }
+
+  Result<void> read_header(std::span<const Column> wanted) {
+    std::vector<std::string> names;
+    Result<bool> more =
+        next_record([&](std::size_t, std::string_view name) { names.emplace_back(name); });
+    if (!more) return more.error();
+    if (!*more) return expected_not(name(), line_ + 1, "a header", "the end of the file");
+    place_of_.assign(names.size(), no_column);
+    fields_.assign(wanted.size(), {});
+    has_.assign(wanted.size(), false);
+    expected_columns_ = "as many columns as the header has";
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      if (wanted[i].name.empty()) continue;
+      for (std::size_t place = 0; place < names.size(); ++place) {
+        if (names[place] != wanted[i].name) continue;
+        if (has_[i])
+          return expected_not(name(), line_, "each column once",
+                              in_quotes(names[place]) + " twice");
+        has_[i] = true;
+        place_of_[place] = i;
+      }
+      if (wanted[i].required && !has_[i])
+        return expected_at(name(), line_, "a column " + in_quotes(wanted[i].name), line_text_);
     }
-    if (damage.line != 0 && line() == damage.line)
-      return expected_not(input.name, line(), "a line of text", damage.found);
-    if (error) return *error;
-    if (!more && damage.read_failed) return Error::failed("cannot read '" + input.name + "'");
-    return more;
+    return {};
   }
 
-  Error found_columns(const char* how_many) const {
-    return expected_not(
-        input.name, line(), expected_columns,
-        damage.newline_added ? std::string(how_many) + "; is the file cut?" : how_many);
+  Result<bool> next_row() {
+    std::size_t count = 0;
+    Result<bool> more = next_record([&](std::size_t place, std::string_view field) {
+      count = place + 1;
+      if (place < place_of_.size() && place_of_[place] != no_column)
+        fields_[place_of_[place]] = field;
+    });
+    if (!more || !*more || count == place_of_.size()) return more;
+    const std::string how_many = count < place_of_.size() ? "fewer" : "more";
+    return expected_not(name(), line_, expected_columns_,
+                        cut_ ? how_many + "; is the file cut?" : how_many);
   }
+
+ private:
+  /// One line from the file, checked, without its line end.
+  Result<bool> read_line(std::string_view& line) {
+    std::size_t newline = std::string::npos;
+    for (std::size_t searched = begin_;;) {
+      newline = buffer_.find('\n', searched);
+      const std::size_t end = std::min(newline, buffer_.size());
+      if (end - begin_ > trace_record_bytes_max)
+        return expected_not(name(), lines_ + 1, "a line of text", "a line above 8 MiB");
+      if (newline != std::string::npos || !input_.bytes->good()) break;
+      buffer_.erase(0, begin_);
+      begin_ = 0;
+      searched = buffer_.size();
+      buffer_.resize(searched + read_bytes);
+      input_.bytes->read(buffer_.data() + searched, static_cast<std::streamsize>(read_bytes));
+      buffer_.resize(searched + static_cast<std::size_t>(input_.bytes->gcount()));
+    }
+    const bool whole = newline != std::string::npos;
+    if (!whole && input_.bytes->bad()) return cannot_read(*input_.bytes, name());
+    if (!whole && begin_ == buffer_.size()) return false;
+    line = std::string_view(buffer_).substr(begin_, whole ? newline - begin_ : newline);
+    begin_ = whole ? newline + 1 : buffer_.size();
+    ++lines_;
+    cut_ = !whole;
+    if (line.find('\0') != std::string_view::npos)
+      return expected_not(name(), lines_, "a line of text", "a NUL byte");
+    if (cut_ && input_.newline_required)
+      return expected_not(name(), lines_, "a line of text",
+                          "no newline at its end; is the file cut?");
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    return true;
+  }
+
+  /// Gives the fields of one record to `take`, by their place.
+  template <class Take>
+  Result<bool> next_record(const Take& take) {
+    Result<bool> more = next_line(line_text_);
+    if (!more || !*more) return more;
+    if (line_text_.find('"') == std::string_view::npos) {
+      split(line_text_, take);
+      return true;
+    }
+    record_ = line_text_;
+    const std::size_t first_line_bytes = record_.size();
+    Quotes quotes;
+    for (std::string_view line = line_text_; quotes.open_after(line);) {
+      more = read_line(line);
+      if (!more) return more;
+      if (!*more)
+        return expected_not(name(), line_, "a closing '\"' in this row", "the end of the file");
+      record_.append("\n").append(line);
+      if (record_.size() > trace_record_bytes_max)
+        return expected_not(name(), line_, "a row of text",
+                            "one above 8 MiB; does a '\"' close nowhere?");
+    }
+    line_text_ = std::string_view(record_).substr(0, first_line_bytes);
+    if (split(record_, take)) return true;
+    return expected_not(name(), line_, "a comma after a closing '\"'", "other text");
+  }
+  /// False: there is something behind a closing quote.
+  template <class Take>
+  static bool split(std::string_view record, const Take& take) {
+    Fields fields(record);
+    std::string_view field;
+    for (std::size_t place = 0;; ++place) {
+      const Fields::Next next = fields.next(field);
+      if (next != Fields::Next::field) return next == Fields::Next::end;
+      take(place, field);
+    }
+  }
+
+  TextInput input_;
+  std::string buffer_;  // of the file, read up to begin_
+  std::size_t begin_ = 0;
+  std::uint64_t lines_ = 0;     // read from the file
+  std::uint64_t line_ = 0;      // where the record begins
+  std::string_view line_text_;  // in buffer_ or record_
+  std::string record_;          // where something in it is quoted
+  bool cut_ = false;            // the line read last has no newline
+  std::string expected_columns_;
+  std::vector<std::size_t> place_of_;  // in fields_, of each column
+  std::vector<std::string> fields_;
+  std::vector<bool> has_;
 };
 
-template <std::size_t columns>
-TextFile<columns>::TextFile(TextInput input) : impl_(std::make_unique<Impl>(std::move(input))) {}
-template <std::size_t columns>
-TextFile<columns>::~TextFile() = default;
-template <std::size_t columns>
-TextFile<columns>::TextFile(TextFile&&) noexcept = default;
-template <std::size_t columns>
-TextFile<columns>& TextFile<columns>::operator=(TextFile&&) noexcept = default;
+TextFile::TextFile(TextInput input, std::size_t columns)
+    : impl_(std::make_unique<Impl>(std::move(input), columns)) {}
+TextFile::~TextFile() = default;
+TextFile::TextFile(TextFile&&) noexcept = default;
+TextFile& TextFile::operator=(TextFile&&) noexcept = default;
 
-template <std::size_t columns>
-const std::string& TextFile<columns>::name() const {
-  return impl_->input.name;
+const std::string& TextFile::name() const { return impl_->name(); }
+std::uint64_t TextFile::line() const { return impl_->line(); }
+std::string_view TextFile::line_text() const { return impl_->line_text(); }
+Result<bool> TextFile::next_line(std::string_view& line) { return impl_->next_line(line); }
+Result<void> TextFile::read_header(std::span<const Column> wanted) {
+  return impl_->read_header(wanted);
 }
-template <std::size_t columns>
-std::uint64_t TextFile<columns>::line() const {
-  return impl_->line();
-}
-
-template <std::size_t columns>
-Result<bool> TextFile<columns>::next_line(std::string_view& line) {
-  return impl_->guarded([&] {
-    const char* text = impl_->csv.next_line();
-    line = text == nullptr ? std::string_view() : std::string_view(text);
-    return text != nullptr;
-  });
-}
-
-template <std::size_t columns>
-Result<void> TextFile<columns>::read_header(std::span<const Column> wanted) {
-  check(wanted.size() <= columns, "too many columns for this TextFile");
-  // The library wants all names: the rest are ones that no header can hold.
-  std::array<std::string, columns> names;
-  for (std::size_t i = 0; i < columns; ++i)
-    names[i] = i < wanted.size() ? wanted[i].name : std::string(i + 1, '\n');
-  const Result<bool> read = impl_->guarded([&] {
-    std::apply(
-        [&](const auto&... name) {
-          impl_->csv.read_header(io::ignore_extra_column | io::ignore_missing_column, name...);
-        },
-        names);
-    return true;
-  });
-  if (!read) return read.error();
-  impl_->expected_columns = "as many columns as the header has";
-  for (std::size_t i = 0; i < wanted.size(); ++i) {
-    impl_->has[i] = impl_->csv.has_column(names[i]);
-    if (wanted[i].required && !impl_->has[i])
-      return expected_at(name(), line(), "a column '" + names[i] + "'",
-                         line_of(impl_->input.head, line()));
-  }
-  return {};
-}
-
-template <std::size_t columns>
-Result<bool> TextFile<columns>::next_row() {
-  return impl_->guarded([&] {
-    return std::apply([&](auto&... field) { return impl_->csv.read_row(field...); }, impl_->fields);
-  });
-}
-
-template <std::size_t columns>
-bool TextFile<columns>::has(std::size_t column) const {
-  return impl_->has[column];
-}
-
-template <std::size_t columns>
-std::string_view TextFile<columns>::field(std::size_t column) const {
-  const char* text = impl_->fields[column];
-  return text == nullptr ? std::string_view() : std::string_view(text);
-}
-
-template class TextFile<4>;  // requests of traces
-template class TextFile<6>;  // ServeGen's windows
-template class TextFile<7>;  // timing profiles
+Result<bool> TextFile::next_row() { return impl_->next_row(); }
+bool TextFile::has(std::size_t column) const { return impl_->has(column); }
+std::string_view TextFile::field(std::size_t column) const { return impl_->field(column); }
 
 }  // namespace kvhaul

@@ -1,16 +1,15 @@
-// For readers of files, not for their users: lines and CSV rows of a text, through
-// fast-cpp-csv-parser.
-//
-// That library needs guarding: it ends a line at a NUL byte, reads past its data where a long file
-// lacks the final newline, and throws. All of that stays inside text_file.cpp.
+// For readers of files, not for their users: the bytes of a text, packed or not, its lines, and the
+// rows of a CSV (RFC 4180: fields in quotes may hold commas, line ends and doubled quotes).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <istream>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/result.h"
 
@@ -23,35 +22,40 @@ struct TextInput {
   std::string head = {};          // was taken from `bytes` already, and comes before the rest
   bool newline_required = false;  // a last line without one is an error: the file was cut
 };
-/// The error says why the file could not be opened.
+/// A file with its head taken. The error says why it could not be opened.
 Result<TextInput> open_text(const std::string& path);
-/// The same over bytes that are already open, with their head taken: enough for the first line of
-/// any CSV, and for the keys before the ids in JSON.
+/// Standard input likewise, once in the life of a program; not where that is a terminal.
+Result<TextInput> open_standard_input();
+/// The same over bytes that are already open. Gzip data is known by its first bytes, and unpacked
+/// as it is read. The head is enough for the first line of any CSV, and for some of any JSON.
 Result<TextInput> begin_text(std::unique_ptr<std::istream> bytes, std::string name);
 /// Everything that is left, for files that are small by nature.
-Result<std::string> read_all(std::istream& bytes, const std::string& name, std::size_t bytes_max);
+Result<std::string> read_all(TextInput& input, std::size_t bytes_max);
+/// Why bytes that are bad() cannot be read on.
+Error cannot_read(const std::istream& bytes, const std::string& name);
 /// Line `number` (from 1) of the bytes in `head`, without its line end and a byte order mark.
 std::string_view line_of(std::string_view head, std::uint64_t number);
+/// The fields of a line of CSV, as far as quotes in it are closed.
+std::vector<std::string> csv_fields(std::string_view line);
 
-/// `columns` is how many columns a row has without a header, and how many a header may be asked
-/// for. Those that readers need are instantiated in text_file.cpp.
-template <std::size_t columns>
 class TextFile {
  public:
-  explicit TextFile(TextInput input);
+  /// Without a header, every row has exactly `columns` columns.
+  explicit TextFile(TextInput input, std::size_t columns = 0);
   ~TextFile();
   TextFile(TextFile&&) noexcept;
   TextFile& operator=(TextFile&&) noexcept;
 
   const std::string& name() const;
-  /// Of the line or row read last, from 1.
+  /// Where the line or row read last begins, from 1.
   std::uint64_t line() const;
+  /// That line, without its line end; good until the next call.
+  std::string_view line_text() const;
 
   /// False at the end. The line is good until the next call.
   Result<bool> next_line(std::string_view& line);
 
-  /// Reads the header; other columns may stand between these. Without this call, every row has
-  /// exactly `columns` columns.
+  /// Reads the header; other columns may stand between these.
   struct Column {
     std::string_view name;
     bool required = true;
@@ -63,7 +67,7 @@ class TextFile {
   std::string_view field(std::size_t column) const;
 
  private:
-  struct Impl;
+  class Impl;
   std::unique_ptr<Impl> impl_;
 };
 

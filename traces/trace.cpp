@@ -189,13 +189,8 @@ class FileReader final : public TraceReader {
   std::optional<TimeNs> start_ns_;                         // of the first request given out
 };
 
-bool header_has(std::string_view header, std::string_view column) {
-  while (true) {
-    const std::size_t comma = header.find(',');
-    if (header.substr(0, comma) == column) return true;
-    if (comma == std::string_view::npos) return false;
-    header.remove_prefix(comma + 1);
-  }
+bool header_has(const std::vector<std::string>& header, std::string_view column) {
+  return std::ranges::find(header, column) != header.end();
 }
 
 bool fits(const TraceLayout& layout, std::string_view line) {
@@ -207,8 +202,9 @@ bool fits(const TraceLayout& layout, std::string_view line) {
     case Text::csv:
       break;
   }
-  return header_has(line, layout.input) && header_has(line, layout.output) &&
-         (!layout.time_required || header_has(line, layout.time));
+  const std::vector<std::string> header = csv_fields(line);
+  return header_has(header, layout.input) && header_has(header, layout.output) &&
+         (!layout.time_required || header_has(header, layout.time));
 }
 
 Result<TraceFormat> sniff(std::string_view head, const std::string& name) {
@@ -257,26 +253,35 @@ std::string describe_counts(const TraceCounts& counts) {
   return text;
 }
 
-Result<TraceReaderPtr> open_trace(const std::string& path, std::optional<TraceFormat> format) {
-  Result<TextInput> input = open_text(path);
-  if (!input) return input.error();
-  return read_trace(std::move(input->bytes), path, format);
-}
+namespace {
 
-Result<TraceReaderPtr> read_trace(std::unique_ptr<std::istream> bytes, std::string name,
-                                  std::optional<TraceFormat> format) {
-  Result<TextInput> input = begin_text(std::move(bytes), name);
-  if (!input) return input.error();
+Result<TraceReaderPtr> read_text(TextInput input, std::optional<TraceFormat> format) {
+  const std::string name = input.name;
   if (!format) {
-    const Result<TraceFormat> sniffed = sniff(input->head, name);
+    const Result<TraceFormat> sniffed = sniff(input.head, name);
     if (!sniffed) return sniffed.error();
     format = *sniffed;
   }
   Result<OpenedRows> opened = trace_layout(*format).text == Text::csv
-                                  ? open_csv_rows(std::move(*input), *format)
-                                  : open_json_rows(std::move(*input), *format);
+                                  ? open_csv_rows(std::move(input), *format)
+                                  : open_json_rows(std::move(input), *format);
   if (!opened) return opened.error();
-  return TraceReaderPtr(std::make_unique<FileReader>(std::move(name), *format, std::move(*opened)));
+  return TraceReaderPtr(std::make_unique<FileReader>(name, *format, std::move(*opened)));
+}
+
+}  // namespace
+
+Result<TraceReaderPtr> open_trace(const std::string& path, std::optional<TraceFormat> format) {
+  Result<TextInput> input = path == "-" ? open_standard_input() : open_text(path);
+  if (!input) return input.error();
+  return read_text(std::move(*input), format);
+}
+
+Result<TraceReaderPtr> read_trace(std::unique_ptr<std::istream> bytes, std::string name,
+                                  std::optional<TraceFormat> format) {
+  Result<TextInput> input = begin_text(std::move(bytes), std::move(name));
+  if (!input) return input.error();
+  return read_text(std::move(*input), format);
 }
 
 }  // namespace kvhaul

@@ -100,8 +100,9 @@ class TraceReader {
 };
 using TraceReaderPtr = std::unique_ptr<TraceReader>;
 
-/// Opens a trace. Without a format it is sniffed from the first line, where that is unambiguous;
-/// formats that look alike (mooncake and qwen) are an error that names the candidates.
+/// Opens a trace; "-" is standard input. Gzip data is known by its first bytes. Without a format it
+/// is sniffed from the first line, where that is unambiguous; formats that look alike (mooncake and
+/// qwen) are an error that names the candidates.
 Result<TraceReaderPtr> open_trace(const std::string& path, std::optional<TraceFormat> format);
 
 /// The same over bytes that are already open; `name` is what errors call them.

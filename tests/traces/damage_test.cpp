@@ -86,7 +86,7 @@ TEST_P(EveryFormat, NulByteInTheMiddle) {
 
 TEST_P(EveryFormat, HugeLine) {
   expect_clear(error_of(std::string(trace_record_bytes_max + 100, 'x'), format()));
-  // Also above the 2^24 bytes where the CSV library gives up by itself, after good rows.
+  // Also after good rows.
   const std::string head = text();
   expect_clear(error_of(head + std::string(std::size_t{40} << 20, '7'), format()));
 }
@@ -202,9 +202,8 @@ TEST(Damage, RowsBeforeTheDamageAreGiven) {
   EXPECT_EQ(whole.counts.requests, 2u);
 }
 
-TEST(Damage, ReadsFilesAboveTheBlocksOfTheCsvLibrary) {
-  // Over 48 MiB, ending without a newline where an earlier block had one: the library by itself
-  // reads stale bytes there.
+TEST(Damage, ReadsFilesOfManyBlocks) {
+  // Over 50 MiB, ending without a newline where an earlier block had one.
   std::string text = csv("");
   std::uint64_t rows = 0;
   while (text.size() < (std::size_t{50} << 20)) {
