@@ -95,7 +95,6 @@ void CreditLedger::rebalance(std::vector<ControlMessage>& out) {
   // What the idle ones keep is theirs; the rest is divided between those that asked.
   const Bytes idle = senders_.size() - hungry;
   const Bytes fair = (setup_.capacity_bytes - idle * setup_.min_share_bytes) / hungry;
-  bool short_of = false;
   for (Sender& sender : senders_) {
     if (!sender.hungry || sender.granted >= fair) continue;
     const Bytes more = std::min(free_, fair - sender.granted);
@@ -107,9 +106,7 @@ void CreditLedger::rebalance(std::vector<ControlMessage>& out) {
       out.push_back({self_, sender.node, static_cast<std::uint32_t>(CreditMessage::grant),
                      setup_.place, more, 0, 64});
     }
-    short_of = short_of || sender.granted < fair;
   }
-  if (!short_of) return;
   for (Sender& sender : senders_)
     shrink(sender, sender.hungry ? fair : setup_.min_share_bytes, out);
 }

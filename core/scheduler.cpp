@@ -244,8 +244,8 @@ TransferId Scheduler::submit(TimeNs now, const TransferRequest& request) {
 
 // ---- Posting --------------------------------------------------------------------------------
 
+/// The pair must not be parked.
 void Scheduler::pump(TimeNs now, std::uint32_t pair) {
-  if (pairs_[pair].parked_link != no_id || pairs_[pair].parked_on_credit) return;
   std::visit([&](auto& policy) { pump_pair(policy, now, pair, {}); }, policy_);
 }
 

@@ -84,6 +84,30 @@ TEST(Learning, LatencyIsNoRate) {
   EXPECT_NEAR(ns_per_byte(table), 1, 0.01);
 }
 
+/// To the last bit: nothing of one observation is left for the next.
+TEST(Learning, AChannelThatIsAsAdvertisedStaysExactlyThere) {
+  ChannelTable table(learning());
+  const std::uint64_t advertised = table.advertised_cost(0).q32();
+  TimeNs now = 0;
+  for (int i = 0; i < 10; ++i) {
+    table.observed(0, 1000, now, now + 1000);
+    now += 1000;
+    EXPECT_EQ(table.learned_cost(0).q32(), advertised) << i;
+  }
+}
+
+/// What lands sooner than its latency is left out, time and bytes.
+TEST(Learning, TooSoonIsNoObservation) {
+  SchedulerSetup setup = learning();
+  setup.channels[0].numbers.fixed_ns = 3000;
+  ChannelTable table(setup);
+  const std::uint64_t advertised = table.advertised_cost(0).q32();
+  table.observed(0, 50, 0, 2950);
+  table.observed(0, 700, 10'000, 13'000);
+  table.observed(0, 1000, 20'000, 24'000);
+  EXPECT_EQ(table.learned_cost(0).q32(), advertised);
+}
+
 TEST(Learning, AHandOffThatMovesNothingCostsNothing) {
   SchedulerSetup setup = learning();
   setup.channels[0].numbers.bytes_per_s = 0;

@@ -127,6 +127,41 @@ TEST(LostChunks, WithHistoryAChunkIsGivenUpSoon) {
   EXPECT_EQ(d.scheduler.counters().quarantines, 1u);
 }
 
+/// However long the history is.
+TEST(LostChunks, ALongHistoryIsNoneTheLess) {
+  const SchedulerSetup setup = one_pair(2);
+  SchedulerDriver d(setup);
+  for (int i = 0; i < 5; ++i) warm_up(d, 2);
+  d.submit(1000);
+  d.advance_to(d.now + late_after(setup.config) + setup.config.timeout_floor_ns);
+  EXPECT_EQ(d.scheduler.counters().timeouts, 1u);
+}
+
+/// Every attempt has twice the time of the one before, up to the cold timeout.
+TEST(LostChunks, PatienceDoublesWithEveryAttempt) {
+  SchedulerSetup setup = one_pair(8);
+  setup.config.max_attempts = 8;
+  SchedulerDriver d(setup);
+  warm_up(d, 8);
+  d.submit(1000);
+  TimeNs patience = setup.config.timeout_floor_ns;
+  for (std::uint64_t attempt = 1; attempt <= 7; ++attempt) {
+    const auto chunk = std::find_if(d.in_flight.begin(), d.in_flight.end(),
+                                    [](const PostAction& p) { return !p.post.is_probe(); });
+    ASSERT_NE(chunk, d.in_flight.end());
+    const TimeNs given_up = d.now + late_after(setup.config) + patience;
+    d.advance_to(given_up - 1);
+    EXPECT_EQ(d.scheduler.counters().timeouts, attempt - 1);
+    d.advance_to(given_up);
+    EXPECT_EQ(d.scheduler.counters().timeouts, attempt) << attempt;
+    const PostAction lost = *chunk;
+    d.in_flight.erase(chunk);
+    d.complete({lost.channel, Outcome::cancelled, lost.post.chunk, 0, d.now, d.now, 0});
+    patience = std::min(2 * patience, setup.config.timeout_cold_ns);
+  }
+  EXPECT_EQ(patience, setup.config.timeout_cold_ns);
+}
+
 /// A channel of its own pair gives a cold one its history: both cross the same hosts.
 TEST(LostChunks, HistoryOfTheOtherChannelsOfAPairCounts) {
   SchedulerSetup setup = one_pair(2);
@@ -150,6 +185,7 @@ TEST(LostChunks, HistoryOfTheOtherChannelsOfAPairCounts) {
 TEST(LostChunks, AChannelThatHasShownToNeedLongerGetsLonger) {
   const SchedulerSetup setup = one_pair(1);
   SchedulerDriver d(setup);
+  d.now = 10 * s_ns;  // what is forgotten is counted from when it was shown, not from the start
   warm_up(d, 1);
   // One chunk takes 400 us: more than half of what it was allowed, and not late.
   d.submit(1000);

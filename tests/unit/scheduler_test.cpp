@@ -290,6 +290,61 @@ TEST(Scheduler, AFallbackTierIsUsedOnlyWhileNothingBetterWorks) {
   EXPECT_EQ(d.ends[0].fallback_tier, 1u);
 }
 
+/// Up to 255 they are told apart.
+TEST(Scheduler, TellsWhichFallbackTierWasUsed) {
+  for (const auto& [tier, told] :
+       {std::pair{200u, 200u}, {255u, 255u}, {256u, 255u}, {1000u, 255u}}) {
+    SchedulerSetup setup = one_pair(2);
+    setup.channels[1].tier = tier;
+    SchedulerDriver d(setup);
+    d.link(0, false);
+    d.submit(1000);
+    d.end(1);
+    ASSERT_EQ(d.ends.size(), 1u);
+    EXPECT_EQ(d.ends[0].fallback_tier, told);
+  }
+}
+
+/// Ids of a scheduler's channels may have gaps: others own the rest.
+TEST(Scheduler, AChangeOfAChannelThatIsNotItsOwnIsIgnored) {
+  SchedulerSetup setup = one_pair(2);
+  setup.channels[0].id = 5;
+  setup.channels[1].id = 9;
+  SchedulerDriver d(setup);
+  for (const ChannelId other : {0u, 4u, 6u, 8u, 10u, 4'000'000'000u}) d.link(other, false);
+  d.submit(4000);
+  EXPECT_EQ(d.on(5), 2u);
+  EXPECT_EQ(d.on(9), 2u);
+  d.link(9, false);
+  EXPECT_EQ(d.cancels.size(), 2u);
+}
+
+/// The more channels share a transfer, the more it gains from being cut; a link that all of them
+/// cross limits how many do.
+TEST(Scheduler, CutsForAsManyChannelsAsTheirCommonLinkCanFill) {
+  const auto chunks = [](double link_bytes_per_s) {
+    SchedulerSetup setup = one_pair(4);
+    setup.links = {{link_bytes_per_s}};
+    setup.config.chunk_bytes = 0;
+    setup.config.chunk_time_ns = 100 * ms_ns;
+    setup.config.channel_window_ns = setup.config.link_window_ns = s_ns;
+    for (SetupChannel& channel : setup.channels) {
+      channel.links = {0};
+      channel.numbers.half_bandwidth_bytes = 10'000;
+    }
+    SchedulerDriver d(setup);
+    d.submit(16'000'000);
+    return d.in_flight.size();
+  };
+  const std::size_t one = chunks(1e9), two = chunks(2e9), four = chunks(4e9);
+  EXPECT_EQ(one, 1u);  // nothing is gained by cutting
+  EXPECT_LT(two, four);
+  EXPECT_EQ(chunks(1.98e9), one);  // two do not fit
+  EXPECT_EQ(chunks(1.992e9), two);  // but for rounding
+  EXPECT_EQ(chunks(0.5e9), one);
+  EXPECT_EQ(chunks(9e9), four);
+}
+
 TEST(Scheduler, FailsWhatHasNoRouteForTooLong) {
   SchedulerSetup setup = one_pair(1);
   SchedulerDriver d(setup);
@@ -367,6 +422,23 @@ TEST(Scheduler, IsSatedWhenNothingWaitsForThePlaceAnyMore) {
   while (!d.in_flight.empty()) d.end(d.in_flight[0].channel);
   EXPECT_EQ(d.messages.size(), 2u);
   EXPECT_TRUE(d.scheduler.idle());
+}
+
+TEST(Scheduler, IsSatedWhenAllThatWaitedHasFailed) {
+  SchedulerSetup setup = one_pair(1);
+  setup.accounts[0] = {1, 9, 1000, 1000, true};
+  SchedulerDriver d(setup);
+  d.submit(1000);
+  d.submit(1000);
+  ASSERT_EQ(d.messages.size(), 1u);  // it asks
+  d.link(0, false);
+  d.end(0, Outcome::cancelled);
+  d.advance_to(setup.config.stall_timeout_ns - 1);
+  EXPECT_EQ(d.messages.size(), 1u);
+  d.advance_to(setup.config.stall_timeout_ns);
+  EXPECT_EQ(d.ends.size(), 2u);
+  ASSERT_EQ(d.messages.size(), 2u);
+  EXPECT_EQ(d.messages[1].kind, static_cast<std::uint32_t>(CreditMessage::sated));
 }
 
 TEST(Scheduler, PacksScatteredPiecesWhereThatIsCheaper) {

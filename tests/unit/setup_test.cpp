@@ -301,6 +301,8 @@ TEST(Baselines, ChooseAndCutAsTheirModelsDo) {
   EXPECT_GT(count[2], 30);
   EXPECT_GT(count[3], 30);
   EXPECT_EQ(near.choose({table, 0, one, {}}), 3u);
+  const std::vector<std::uint32_t> one_is_near = {1, 2, 3};
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(near.choose({table, 0, one_is_near, {}}), 1u);
 
   RoundRobin turns(setup);
   EXPECT_EQ(turns.chunk_bytes(pair, GiB, 1), 512 * 1024u);
