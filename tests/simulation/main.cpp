@@ -1,4 +1,5 @@
 // simulation [--seed S] [--first F --seeds N]: runs worlds and says what each came to.
+// simulation --decisions N: prints tests/simulation/decisions.txt, for worlds 1 to N.
 // Exit 0 when every invariant held, 1 when one did not, 2 on bad usage.
 #include <charconv>
 #include <csignal>
@@ -33,7 +34,7 @@ void no_end(int) {
 int main(int argc, char** argv) {
   using namespace kvhaul::simulation;
   std::uint64_t first = 1, count = 1000;
-  bool one = false;
+  bool one = false, decisions = false;
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string_view name = argv[i];
     std::uint64_t value = 0;
@@ -45,11 +46,13 @@ int main(int argc, char** argv) {
       first = value;
     else if (name == "--seeds")
       count = value;
+    else if (name == "--decisions")
+      first = 1, count = value, decisions = true;
     else
       argc = 0;
   }
   if (argc == 0 || argc % 2 == 0) {
-    std::fprintf(stderr, "usage: simulation [--seed S] [--first F] [--seeds N]\n");
+    std::fprintf(stderr, "usage: simulation [--seed S] [--first F] [--seeds N] [--decisions N]\n");
     return 2;
   }
   std::signal(SIGVTALRM, no_end);
@@ -62,6 +65,11 @@ int main(int argc, char** argv) {
       std::printf("seed %llu: %s\n", static_cast<unsigned long long>(seed),
                   world.describe().c_str());
     const Verdict verdict = simulate(world);
+    if (decisions) {
+      std::printf("%llu %016llx\n", static_cast<unsigned long long>(seed),
+                  static_cast<unsigned long long>(verdict.log_checksum));
+      continue;
+    }
     sum.chunks += verdict.chunks;
     sum.resent += verdict.resent;
     sum.delivered += verdict.delivered;
@@ -81,6 +89,7 @@ int main(int argc, char** argv) {
                 world.describe().c_str(), argv[0], static_cast<unsigned long long>(seed));
     return 1;
   }
+  if (decisions) return 0;
   const auto n = [](std::uint64_t value) { return static_cast<unsigned long long>(value); };
   std::printf(
       "%llu seeds, no invariant broken: %llu chunks, %llu of them again after %llu faults, %llu "

@@ -5,6 +5,7 @@
 
 #include "backends/emulated/emulated.h"
 #include "backends/faults/faulty_backend.h"
+#include "core/checksum.h"
 #include "core/credit.h"
 #include "core/runtime.h"
 #include "tests/simulation/watcher.h"
@@ -355,6 +356,7 @@ Verdict simulate(const World& world, PlantedBug bug) {
   else if (verified->chunks != verdict.chunks)
     watcher.blame("the replayed log posts another number of chunks");
   verdict.log_bytes = log.size();
+  verdict.log_checksum = checksum(std::as_bytes(std::span(log)));
   const faults::FaultCounters& played = player.fault_counters();
   verdict.faults = played.failed + played.lost + played.delayed + played.corrupted +
                    played.degraded + played.cut;

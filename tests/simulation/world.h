@@ -89,6 +89,7 @@ struct Verdict {
   std::uint64_t steps = 0;           // turns of the loop
   std::uint64_t share_of_bound = 0;  // the longest wait for an end or a sign of life, in percent
   std::uint64_t log_bytes = 0;       // recorded, and replayed with identical decisions
+  std::uint64_t log_checksum = 0;    // of all that its schedulers heard and decided
   TimeNs end_ns = 0;
 };
 
