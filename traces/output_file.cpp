@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <optional>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -76,23 +77,34 @@ class OutputFile::Target {
  public:
   explicit Target(int descriptor) : descriptor_(descriptor) {}
   ~Target() {
+    if (!temporary_.empty()) unlink(temporary_.c_str());  // while it is locked
     if (descriptor_ >= 0) ::close(descriptor_);
-    if (!temporary_.empty()) unlink(temporary_.c_str());
   }
   Target(const Target&) = delete;
   Target& operator=(const Target&) = delete;
 
-  /// A file without a name in the folder of `place`, or with one that begins with a dot.
+  /// A file without a name in the folder of `place`, or with one that begins with a dot. Its lock
+  /// says that it is being written.
   bool open_beside(const fs::path& place, bool replace) {
     place_ = place.native();
     folder_ = place.parent_path().empty() ? "." : place.parent_path().native();
     replace_ = replace;
     if (access("/proc/self/fd", X_OK) == 0)  // by which it gets its name
       descriptor_ = open(folder_.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, mode_wanted);
-    if (descriptor_ >= 0) return true;
+    if (descriptor_ >= 0) {
+      flock(descriptor_, LOCK_EX);
+      return true;
+    }
     return with_temporary_name([this](const char* name) {
       descriptor_ = open(name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, mode_wanted);
-      return descriptor_ >= 0;
+      if (descriptor_ < 0) return false;
+      // Before it had its lock somebody may have taken it for one that was left.
+      flock(descriptor_, LOCK_EX);
+      if (stands_at(descriptor_, name)) return true;
+      ::close(descriptor_);
+      descriptor_ = -1;
+      errno = EEXIST;
+      return false;
     });
   }
 
@@ -124,18 +136,37 @@ class OutputFile::Target {
   }
 
  private:
-  /// Tries names until one is free.
+  static bool stands_at(int descriptor, const char* name) {
+    struct stat file {
+    }, there{};
+    return fstat(descriptor, &file) == 0 && lstat(name, &there) == 0 &&
+           file.st_dev == there.st_dev && file.st_ino == there.st_ino;
+  }
+
+  /// Removes a temporary file whose writer was killed: nobody holds its lock, nor has made another
+  /// of its name meanwhile.
+  static bool remove_left(const char* name) {
+    const int left = open(name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    const bool removed = left >= 0 && flock(left, LOCK_EX | LOCK_NB) == 0 &&
+                         stands_at(left, name) && unlink(name) == 0;
+    if (left >= 0) ::close(left);
+    return removed;
+  }
+
+  /// Tries names until one is free. The next writer of the same file tries the same ones, so that
+  /// what killed ones leave does not pile up.
   template <class Make>
   bool with_temporary_name(const Make& make) {
     const std::string name = fs::path(place_).filename().native().substr(0, 200);
     for (int i = 0; i < 1000; ++i) {
-      const std::string tried = folder_ + "/." + name + "." + std::to_string(getpid()) + "-" +
-                                std::to_string(i) + ".part";
-      if (make(tried.c_str())) {
+      const std::string tried = folder_ + "/." + name + "." + std::to_string(i) + ".part";
+      bool made = make(tried.c_str());
+      if (!made && errno != EEXIST) return false;
+      if (!made) made = remove_left(tried.c_str()) && make(tried.c_str());
+      if (made) {
         temporary_ = tried;
         return true;
       }
-      if (errno != EEXIST) return false;
     }
     return false;
   }

@@ -1,7 +1,12 @@
 // Files of a run: how numbers are written, and that a full disk is reported.
 #include "traces/output_file.h"
 
+#include <fcntl.h>
+#include <filesystem>
+#include <fstream>
 #include <functional>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include "tests/traces/trace_testing.h"
 
@@ -53,6 +58,27 @@ TEST(OutputFile, CannotBeCreated) {
   EXPECT_EQ(file.error().message,
             "/no/such/folder/out: cannot be created: No such file or directory");
   EXPECT_EQ(file.error().kind, ErrorKind::bad_input);
+}
+
+/// With --force a file gets a name of the moment before its own. Killed in between it keeps that.
+TEST(OutputFile, WhatAKilledWriterHasLeftGoesAndWhatOneWritesStays) {
+  const TempPath path("out");
+  const std::filesystem::path place(path.string());
+  const auto part = [&](int i) {
+    return place.parent_path().string() + "/." + place.filename().string() + '.' +
+           std::to_string(i) + ".part";
+  };
+  for (const int i : {0, 1}) std::ofstream(part(i)) << "from a killed one, or not";
+  std::ofstream(place) << "old";
+  const int living = open(part(0).c_str(), O_RDWR | O_CLOEXEC);
+  ASSERT_EQ(flock(living, LOCK_EX), 0);
+  auto file = OutputFile::create(path.string(), {.force = true, .inputs = {}});
+  ASSERT_TRUE(file);
+  EXPECT_TRUE(file->text("new").close());
+  EXPECT_EQ(file_text(path.string()), "new");
+  EXPECT_TRUE(std::filesystem::remove(part(0)));
+  EXPECT_FALSE(std::filesystem::exists(part(1)));
+  close(living);
 }
 
 TEST(OutputFile, FullDisk) {
