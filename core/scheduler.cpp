@@ -753,10 +753,15 @@ TimeNs Scheduler::slack_ns(TimeNs now, const ChannelState& channel) const {
   return halvings >= 40 ? 0 : channel.slack_ns >> halvings;
 }
 
-/// From when a chunk is late until it is given up. Twice as long with every attempt: where nothing
-/// is lost and everything slow, giving up for the same reason again would help nobody.
-TimeNs Scheduler::patience_ns(TimeNs now, std::uint32_t channel, std::uint32_t attempts) const {
-  const PairState& pair = pairs_[channels_[channel].pair];
+/// Twice as long with every attempt: where nothing is lost and everything slow, giving up for the
+/// same reason again would help nobody.
+TimeNs Scheduler::Patience::of_attempt_ns(std::uint32_t attempts) const {
+  TimeNs patience = first_ns;
+  for (; attempts > 1 && patience < longest_ns; --attempts) patience *= 2;
+  return std::min(patience, longest_ns) + slack_ns;
+}
+
+Scheduler::Patience Scheduler::patience_of(TimeNs now, const PairState& pair) const {
   TimeNs slack = 0;
   bool history = false;  // channels of a pair are of few kinds, and cross the same hosts
   for (std::uint32_t i = 0; i < pair.channel_count; ++i) {
@@ -765,9 +770,7 @@ TimeNs Scheduler::patience_ns(TimeNs now, std::uint32_t channel, std::uint32_t a
     slack = std::max(slack, slack_ns(now, state));
   }
   const TimeNs longest = std::max(setup_.config.timeout_floor_ns, setup_.config.timeout_cold_ns);
-  TimeNs patience = history ? setup_.config.timeout_floor_ns : longest;
-  for (; attempts > 1 && patience < longest; --attempts) patience *= 2;
-  return std::min(patience, longest) + slack;
+  return {history ? setup_.config.timeout_floor_ns : longest, longest, slack};
 }
 
 /// A chunk or a probe has come back: the channel works, and all links that it crosses.
@@ -781,8 +784,7 @@ void Scheduler::landed_on(TimeNs now, std::uint32_t channel, TimeNs late_ns, Tim
         std::max(slack_ns(now, state), std::min(2 * used, slack_max_ns(setup_.config)));
     state.slack_since_ns = now;
   }
-  if (state.landed < history_chunks && ++state.landed == history_chunks && doubtful_ != 0)
-    arm(now);  // what is late on other channels of the pair need not wait for the cold timeout
+  if (state.landed < history_chunks) ++state.landed;
   if (doubtful_ == 0) [[likely]]
     return;
   const auto landed = [](Health& health) { health.landed(); };
@@ -931,6 +933,7 @@ void Scheduler::arm(TimeNs at) {
 /// Looks at the chunks in flight on a channel, oldest first. Those that are late make it suspected,
 /// those that have been late for too long are given up.
 void Scheduler::look_at_chunks(TimeNs now, std::uint32_t channel, TimeNs& next) {
+  std::optional<Patience> patience;  // once it is asked for: the same for all of them
   for (std::uint32_t slot = channels_[channel].first_in_flight; slot != no_id;
        slot = chunks_[slot].newer) {
     if (chunks_[slot].cancelling) continue;
@@ -946,7 +949,8 @@ void Scheduler::look_at_chunks(TimeNs now, std::uint32_t channel, TimeNs& next) 
       change_channel(now, channel, [](Health& health) { health.suspect(); });
       doubt_links(now, channel);
     }
-    const TimeNs given_up_ns = add_time(late_ns, patience_ns(now, channel, chunks_[slot].attempts));
+    if (!patience) patience = patience_of(now, pairs_[channels_[channel].pair]);
+    const TimeNs given_up_ns = add_time(late_ns, patience->of_attempt_ns(chunks_[slot].attempts));
     if (given_up_ns > now) {
       next = std::min(next, given_up_ns);
       continue;

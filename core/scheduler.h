@@ -246,6 +246,15 @@ class Scheduler {
   friend class TransferQueue<Scheduler>;
   QueueHook& hook(std::uint32_t transfer) { return transfers_[transfer].hook; }
 
+  /// How long after it is late a chunk is given up.
+  struct Patience {
+    TimeNs first_ns = 0;    // at its first attempt
+    TimeNs longest_ns = 0;  // at any
+    TimeNs slack_ns = 0;    // on top of either
+
+    TimeNs of_attempt_ns(std::uint32_t attempts) const;
+  };
+
   enum class Step { posted, blocked, empty };
   struct Posted {
     std::uint32_t channel = no_id;
@@ -303,7 +312,7 @@ class Scheduler {
   std::uint32_t doubts(std::uint32_t channel) const;
   bool blocked(std::uint32_t channel) const;
   TimeNs slack_ns(TimeNs now, const ChannelState& channel) const;
-  TimeNs patience_ns(TimeNs now, std::uint32_t channel, std::uint32_t attempts) const;
+  Patience patience_of(TimeNs now, const PairState& pair) const;
 
   // Probes
   void probe_channel(TimeNs now, std::uint32_t channel);

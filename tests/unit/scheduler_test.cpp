@@ -322,7 +322,7 @@ TEST(Scheduler, AChangeOfAChannelThatIsNotItsOwnIsIgnored) {
 /// The more channels share a transfer, the more it gains from being cut; a link that all of them
 /// cross limits how many do.
 TEST(Scheduler, CutsForAsManyChannelsAsTheirCommonLinkCanFill) {
-  const auto chunks = [](double link_bytes_per_s) {
+  const auto chunks = [](double link_bytes_per_s, std::uint32_t stages = 1) {
     SchedulerSetup setup = one_pair(4);
     setup.links = {{link_bytes_per_s}};
     setup.config.chunk_bytes = 0;
@@ -331,6 +331,7 @@ TEST(Scheduler, CutsForAsManyChannelsAsTheirCommonLinkCanFill) {
     for (SetupChannel& channel : setup.channels) {
       channel.links = {0};
       channel.numbers.half_bandwidth_bytes = 10'000;
+      channel.numbers.stages = stages;
     }
     SchedulerDriver d(setup);
     d.submit(16'000'000);
@@ -342,7 +343,31 @@ TEST(Scheduler, CutsForAsManyChannelsAsTheirCommonLinkCanFill) {
   EXPECT_EQ(chunks(1.98e9), one);  // two do not fit
   EXPECT_EQ(chunks(1.992e9), two);  // but for rounding
   EXPECT_EQ(chunks(0.5e9), one);
+  EXPECT_GT(chunks(1e9, 2), one);
+  EXPECT_EQ(chunks(0.5e9, 2), chunks(1e9, 2));  // one it is all the same
   EXPECT_EQ(chunks(9e9), four);
+}
+
+/// Chunks are cut once: they fit every channel of the pair, fallbacks too.
+TEST(Scheduler, ChunksFitTheChannelThatTakesLeast) {
+  SchedulerSetup setup = one_pair(2);
+  setup.channels[1].tier = 1;
+  setup.channels[1].numbers.max_chunk_bytes = 300;
+  SchedulerDriver whole(setup);
+  whole.submit(1000);
+  ASSERT_EQ(whole.in_flight.size(), 4u);
+  EXPECT_EQ(whole.in_flight[0].post.bytes, 300u);
+
+  setup.channels[0].numbers.max_pieces = 8;
+  setup.channels[1].numbers.max_pieces = 3;
+  SchedulerDriver scattered(setup);
+  std::vector<Descriptor> pieces;
+  for (Bytes i = 0; i < 6; ++i) pieces.push_back({i * 20, i * 30, 10});
+  TransferRequest request;
+  request.descriptors = pieces;
+  scattered.scheduler.submit(0, request);
+  ASSERT_EQ(scattered.scheduler.actions().posts.size(), 2u);
+  EXPECT_EQ(scattered.scheduler.actions().posts[0].post.piece_count, 3u);
 }
 
 TEST(Scheduler, FailsWhatHasNoRouteForTooLong) {
