@@ -1,6 +1,6 @@
 // What schedulers decide in drawn worlds is written down: a change that moves a decision shows
-// here, also one that breaks no invariant. One that was meant replaces the file, and its commit says
-// why.
+// here, also one that breaks no invariant. One that was meant replaces the file, and its commit
+// says why.
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
