@@ -4,30 +4,60 @@
 namespace kvhaul {
 namespace {
 
-enum Columns : std::size_t { time_column, input_column, output_column, extra_column };
+enum Columns : std::size_t {
+  time_column,
+  input_column,
+  output_column,
+  prefix_column,
+  batch_column,
+  session_column,
+};
+
+constexpr std::string_view our_first_line = "# kvhaul trace ";
 
 class CsvRows final : public RowSource {
  public:
-  CsvRows(TextFile file, const TraceLayout& layout) : file_(std::move(file)), layout_(layout) {}
+  /// The header has been read.
+  CsvRows(TextFile file, const TraceLayout& layout)
+      : file_(std::move(file)),
+        layout_(layout),
+        header_(file_.line_text()),
+        header_line_(file_.line()) {}
 
   Result<bool> next(TraceRow& row) override {
     Result<bool> more = file_.next_row();
     row.line = file_.line();
+    if (begins_again(more)) return begins_again_error();
     if (!more || !*more) return more;
     row.time = file_.field(time_column);
     row.input = file_.field(input_column);
     row.output = file_.field(output_column);
+    row.session = file_.field(session_column);
     row.prefix_blocks.clear();
-    const std::string_view extra = file_.field(extra_column);
-    if (!layout_.prefix.empty() && !read_ids(extra, row.prefix_blocks))
+    const std::string_view ids = file_.field(prefix_column);
+    if (!read_ids(ids, row.prefix_blocks))
       return expected_at(file_.name(), row.line,
-                         "whole numbers with single spaces in 'prefix_blocks'", extra);
-    if (!layout_.batch_size.empty() && file_.has(extra_column) && extra != "1")
-      return expected_at(file_.name(), row.line, "a batch_size of 1", extra);
+                         "whole numbers with single spaces in " + in_quotes(layout_.prefix), ids);
+    const std::string_view batch = file_.field(batch_column);
+    if (file_.has(batch_column) && batch != "1")
+      return expected_at(file_.name(), row.line, "a batch_size of 1", batch);
     return true;
   }
 
  private:
+  /// Whether another file was put behind this one.
+  bool begins_again(const Result<bool>& more) const {
+    if ((more && !*more) || file_.line() == header_line_) return false;
+    const std::string_view line = file_.line_text();
+    return line.ends_with(header_) ||
+           (!more && line.find(our_first_line) != std::string_view::npos);
+  }
+  Error begins_again_error() const {
+    return expected_not(file_.name(), file_.line(), "a row",
+                        "a first line: are these two files in one? 'kvhaul trace merge' puts "
+                        "traces together by time");
+  }
+
   static bool read_ids(std::string_view text, std::vector<std::uint64_t>& ids) {
     while (!text.empty()) {
       const std::size_t space = text.find(' ');
@@ -41,7 +71,9 @@ class CsvRows final : public RowSource {
   }
 
   TextFile file_;
-  const TraceLayout& layout_;
+  TraceLayout layout_;
+  std::string header_;
+  std::uint64_t header_line_;
 };
 
 /// The first line of our own format: "# kvhaul trace 1, block 16 tokens".
@@ -62,27 +94,29 @@ Result<std::uint32_t> read_preamble(TextFile& file) {
 
 }  // namespace
 
-Result<OpenedRows> open_csv_rows(TextInput input, TraceFormat format) {
-  const TraceLayout& layout = trace_layout(format);
-  const bool ours = format == TraceFormat::kvhaul;
+Result<OpenedRows> open_csv_rows(TextInput input, const TraceLayout& layout) {
+  const bool ours = layout.name == trace_format_name(TraceFormat::kvhaul);
   input.newline_required = ours;
   TextFile file(std::move(input));
   OpenedRows opened;
+  opened.block_tokens = layout.block_tokens;
   if (ours) {
     const Result<std::uint32_t> block_tokens = read_preamble(file);
     if (!block_tokens) return block_tokens.error();
     opened.block_tokens = *block_tokens;
   }
   const TextFile::Column columns[] = {
-      {layout.time, layout.time_required},
+      {layout.time, layout.time_required && !layout.time.empty()},
       {layout.input},
       {layout.output},
-      {layout.prefix.empty() ? layout.batch_size : layout.prefix, false},
+      {layout.prefix, layout.prefix_required},
+      {layout.batch_size, false},
+      {layout.session, layout.session_required},
   };
-  const bool has_extra = !columns[extra_column].name.empty();
-  const Result<void> header = file.read_header(std::span(columns).first(has_extra ? 4 : 3));
+  const Result<void> header = file.read_header(columns);
   if (!header) return header.error();
   opened.has_arrivals = file.has(time_column);
+  opened.has_sessions = file.has(session_column);
   opened.rows = std::make_unique<CsvRows>(std::move(file), layout);
   return opened;
 }

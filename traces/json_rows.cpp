@@ -17,23 +17,38 @@ using nlohmann::json;
 /// Takes the wanted values out of one object, as they are written, and reads past the rest.
 class ObjectEvents final : public json::json_sax_t {
  public:
-  enum Fields : std::size_t { time_field, input_field, output_field, prefix_field, no_field };
+  enum Fields : std::size_t {
+    time_field,
+    input_field,
+    output_field,
+    session_field,
+    delay_field,
+    prefix_field,  // a list of whole numbers
+    turns_field,   // a list of objects with input, output and pause
+    no_field
+  };
 
-  /// The value of the last key is a list of whole numbers. An empty key is not wanted.
-  explicit ObjectEvents(std::array<std::string_view, no_field> keys) : keys_(keys) {}
+  /// An empty name is not wanted.
+  explicit ObjectEvents(const TraceLayout& layout)
+      : keys_({layout.time, layout.input, layout.output, layout.session, layout.delay,
+               layout.prefix, layout.turns}),
+        pause_key_(layout.pause_after) {}
 
   /// False: expected() and found() say why.
   bool read(std::string_view text) {
     depth_ = 0;
-    in_prefix_ = false;
+    in_prefix_ = in_turns_ = false;
     seen_.fill(false);
+    for (std::string& value : values_) value.clear();
     ids_.clear();
+    turns_.clear();
     expected_.clear();
     return json::sax_parse(text.data(), text.data() + text.size(), this);
   }
   bool seen(std::size_t field) const { return seen_[field]; }
   const std::string& value(std::size_t field) const { return values_[field]; }
   std::vector<std::uint64_t>& ids() { return ids_; }
+  std::vector<TraceTurn>& turns() { return turns_; }
   const std::string& expected() const { return expected_; }
   const std::string& found() const { return found_; }
 
@@ -50,6 +65,10 @@ class ObjectEvents final : public json::json_sax_t {
   bool binary(binary_t&) override { return scalar("binary"); }
 
   bool key(string_t& text) override {
+    if (in_turn()) {
+      turn_value_ = turn_value(text);
+      return turn_value_ == nullptr || turn_value_->empty() || stop("each key once", text);
+    }
     if (depth_ != 1) return true;
     field_ = static_cast<std::size_t>(std::ranges::find(keys_, text) - keys_.begin());
     if (text.empty()) field_ = no_field;
@@ -57,17 +76,25 @@ class ObjectEvents final : public json::json_sax_t {
     if (seen_[field_]) return stop("each key once", text);
     return seen_[field_] = true;
   }
-  bool start_object(std::size_t) override { return depth_ == 0 ? begin() : scalar("{") && begin(); }
-  bool end_object() override { return end(); }
-  bool start_array(std::size_t) override {
-    if (depth_ == 1 && field_ == prefix_field && !in_prefix_) {
-      in_prefix_ = true;
+  bool start_object(std::size_t) override {
+    if (in_turns_ && depth_ == 2) {
+      turns_.emplace_back();
+      turn_value_ = nullptr;
       return begin();
     }
-    return scalar("[") && begin();
+    return depth_ == 0 ? begin() : scalar("{") && begin();
+  }
+  bool end_object() override { return end(); }
+  bool start_array(std::size_t) override {
+    const bool prefix = depth_ == 1 && field_ == prefix_field;
+    const bool turns = depth_ == 1 && field_ == turns_field;
+    if (!prefix && !turns) return scalar("[") && begin();
+    in_prefix_ = prefix;
+    in_turns_ = turns;
+    return begin();
   }
   bool end_array() override {
-    if (depth_ == 2) in_prefix_ = false;
+    if (depth_ == 2) in_prefix_ = in_turns_ = false;
     return end();
   }
   bool parse_error(std::size_t, const std::string& token, const json::exception&) override {
@@ -82,23 +109,64 @@ class ObjectEvents final : public json::json_sax_t {
     found_ = found;
     return false;
   }
+  bool in_turn() const { return in_turns_ && depth_ == 3; }
+  std::string* turn_value(std::string_view key) {
+    if (key.empty()) return nullptr;
+    if (key == keys_[input_field]) return &turns_.back().input;
+    if (key == keys_[output_field]) return &turns_.back().output;
+    return key == pause_key_ ? &turns_.back().pause : nullptr;
+  }
   /// Anything that is not an id where an id may stand.
   bool scalar(std::string_view text) {
     if (depth_ == 0) return stop("a JSON object", text);
     if (in_prefix_ || (depth_ == 1 && field_ == prefix_field))
       return stop("a list of whole numbers from 0 up", text);
+    if ((in_turns_ && depth_ == 2) || (depth_ == 1 && field_ == turns_field))
+      return stop("a list of objects", text);
+    if (in_turn() && turn_value_ != nullptr) *turn_value_ = text;
     if (depth_ == 1 && field_ < no_field) values_[field_] = text;
     return true;
   }
 
   std::array<std::string_view, no_field> keys_;
+  std::string_view pause_key_;
   std::array<std::string, no_field> values_;
   std::array<bool, no_field> seen_{};
   std::vector<std::uint64_t> ids_;
+  std::vector<TraceTurn> turns_;
+  std::string* turn_value_ = nullptr;  // in turns_, of the last key
   std::string expected_, found_;
   int depth_ = 0;
   std::size_t field_ = no_field;
-  bool in_prefix_ = false;
+  bool in_prefix_ = false, in_turns_ = false;
+};
+
+/// Collects the keys of the outermost object.
+class KeyEvents final : public json::json_sax_t {
+ public:
+  std::vector<std::string> keys;
+
+  bool null() override { return depth_ > 0; }
+  bool boolean(bool) override { return depth_ > 0; }
+  bool number_integer(number_integer_t) override { return depth_ > 0; }
+  bool number_unsigned(number_unsigned_t) override { return depth_ > 0; }
+  bool number_float(number_float_t, const string_t&) override { return depth_ > 0; }
+  bool string(string_t&) override { return depth_ > 0; }
+  bool binary(binary_t&) override { return depth_ > 0; }
+  bool key(string_t& text) override {
+    if (depth_ == 1) keys.push_back(text);
+    return true;
+  }
+  bool start_object(std::size_t) override { return ++depth_ > 0; }
+  bool end_object() override { return --depth_ >= 0; }
+  bool start_array(std::size_t) override { return depth_++ > 0; }
+  bool end_array() override { return --depth_ >= 0; }
+  bool parse_error(std::size_t, const std::string&, const json::exception&) override {
+    return false;
+  }
+
+ private:
+  int depth_ = 0;
 };
 
 /// The text of one object after the other: a line each, or the elements of one array, which is cut
@@ -157,6 +225,10 @@ class Objects {
   Result<bool> end_of_array() {
     const int c = get_past_space();
     object_line_ = line_;
+    if (c == '[')
+      return expected_not(name(), line_, "nothing after the ']'",
+                          "'[': are these two files in one? 'kvhaul trace merge' puts traces "
+                          "together by time");
     if (c != end_of_file) return unexpected("nothing after the ']'", c);
     return false;
   }
@@ -202,8 +274,8 @@ class JsonRows final : public RowSource {
  public:
   JsonRows(TextInput input, const TraceLayout& layout)
       : objects_(std::move(input), layout.text == TraceLayout::Text::json_array),
-        keys_({layout.time, layout.input, layout.output, layout.prefix}),
-        events_(keys_) {}
+        layout_(layout),
+        events_(layout) {}
 
   Result<bool> next(TraceRow& row) override {
     std::string_view object;
@@ -215,38 +287,64 @@ class JsonRows final : public RowSource {
         return expected_not(objects_.name(), row.line, events_.expected(), "its end");
       return expected_at(objects_.name(), row.line, events_.expected(), events_.found());
     }
-    for (std::size_t field = 0; field < keys_.size(); ++field)
-      if (!keys_[field].empty() && !events_.seen(field))
-        return expected_at(objects_.name(), row.line,
-                           std::string("a key '").append(keys_[field]) + "'", object);
+    const bool turns = events_.seen(ObjectEvents::turns_field);
+    for (const auto& [key, seen] :
+         {std::pair{layout_.time, events_.seen(ObjectEvents::time_field) ||
+                                      events_.seen(ObjectEvents::delay_field)},
+          {layout_.input, events_.seen(ObjectEvents::input_field) || turns},
+          {layout_.output, events_.seen(ObjectEvents::output_field) || turns}})
+      if (!key.empty() && !seen)
+        return expected_at(objects_.name(), row.line, "a key " + in_quotes(key), object);
+    if (turns && events_.turns().empty())
+      return expected_not(objects_.name(), row.line, "a request in " + in_quotes(layout_.turns),
+                          "none");
     row.time = events_.value(ObjectEvents::time_field);
     row.input = events_.value(ObjectEvents::input_field);
     row.output = events_.value(ObjectEvents::output_field);
+    row.session = events_.value(ObjectEvents::session_field);
+    row.delay = events_.value(ObjectEvents::delay_field);
     row.prefix_blocks.swap(events_.ids());
+    row.turns.swap(events_.turns());
     return true;
   }
 
  private:
   Objects objects_;
-  std::array<std::string_view, ObjectEvents::no_field> keys_;
+  TraceLayout layout_;
   ObjectEvents events_;
 };
 
 }  // namespace
 
-Result<OpenedRows> open_json_rows(TextInput input, TraceFormat format) {
-  const TraceLayout& layout = trace_layout(format);
+Result<OpenedRows> open_json_rows(TextInput input, const TraceLayout& layout) {
   OpenedRows opened;
   opened.block_tokens = layout.block_tokens;
+  opened.has_arrivals = !layout.time.empty();
+  opened.has_sessions = !layout.session.empty();
   opened.rows = std::make_unique<JsonRows>(std::move(input), layout);
   return opened;
 }
 
-bool json_has_keys(std::string_view line, std::string_view a, std::string_view b,
-                   std::string_view c) {
-  ObjectEvents events({a, b, c, {}});
-  (void)events.read(line);  // the keys before the place where it was cut are seen
-  return events.seen(0) && events.seen(1) && events.seen(2);
+HeadPrefixes prefixes_in_head(std::string_view head, const TraceLayout& layout) {
+  constexpr int rows_max = 1000;
+  HeadPrefixes prefixes;
+  ObjectEvents events(layout);
+  for (int row = 0; row < rows_max && !head.empty(); ++row) {
+    const std::size_t newline = head.find('\n');
+    if (!events.read(line_of(head, 1))) break;  // damaged, or cut where the head ends
+    const auto input = parse_tokens(events.value(ObjectEvents::input_field));
+    prefixes.any = prefixes.any || events.seen(ObjectEvents::prefix_field);
+    if (input) prefixes.sizes.add(*input, events.ids().size());
+    if (newline == std::string_view::npos) break;
+    head.remove_prefix(newline + 1);
+  }
+  return prefixes;
+}
+
+std::vector<std::string> json_keys(std::string_view line) {
+  KeyEvents events;
+  (void)json::sax_parse(line.data(), line.data() + line.size(), &events);
+  return std::move(events.keys);
 }
 
 }  // namespace kvhaul

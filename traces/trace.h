@@ -46,21 +46,25 @@ struct TraceRequest {
   /// equal tokens up to the end of that block. Never more than the input has blocks (the last one
   /// may be partial); empty where the format has none.
   std::vector<std::uint64_t> prefix_blocks;
+  /// Which conversation it is a turn of, by a number that says nothing else; 0: not known.
+  std::uint64_t session = 0;
   std::uint64_t line = 0;  // where it stands in the file, from 1; 0: not from a file
 };
 
 enum class TraceFormat : std::uint8_t {
-  azure,          // Azure LLM inference 2023 and 2024, CSV
-  mooncake,       // Mooncake FAST'25 and arXiv, JSONL: milliseconds, 512-token blocks
-  qwen,           // Qwen-Bailian, JSONL: the same keys, seconds, 16-token blocks
-  vidur,          // vidur CSV, with or without arrival times
-  burstgpt,       // BurstGPT 1, 2 and 3, CSV
-  splitwise,      // splitwise-sim CSV
-  distserve,      // DistServe JSON
-  llmservingsim,  // LLMServingSim JSONL of vLLM runs
-  kvhaul,         // our own CSV
+  azure,                // Azure LLM inference 2023 and 2024, CSV
+  mooncake,             // Mooncake FAST'25 and arXiv, JSONL: milliseconds, 512-token blocks
+  qwen,                 // Qwen-Bailian, JSONL: the same keys, seconds, 16-token blocks
+  vidur,                // vidur CSV, with or without arrival times
+  burstgpt,             // BurstGPT 1, 2 and 3, CSV
+  splitwise,            // splitwise-sim CSV
+  distserve,            // DistServe JSON
+  llmservingsim,        // LLMServingSim JSONL of vLLM runs
+  llmservingsim_input,  // what LLMServingSim itself reads, JSONL
+  kvhaul,               // our own CSV
+  columns,              // any CSV or JSON whose columns the user names
 };
-inline constexpr std::size_t trace_format_count = 9;
+inline constexpr std::size_t trace_format_count = 11;
 std::string_view trace_format_name(TraceFormat format);
 std::string_view trace_format_summary(TraceFormat format);
 std::optional<TraceFormat> find_trace_format(std::string_view name);
@@ -69,6 +73,8 @@ struct TraceInfo {
   TraceFormat format = TraceFormat::kvhaul;  // kvhaul also for generated and merged traces
   std::uint32_t block_tokens = 0;            // of prefix_blocks; 0: the trace knows no prefixes
   bool has_arrivals = true;                  // false: all arrive at once, lengths only
+  bool has_sessions = false;                 // some requests may name theirs
+  std::string assumed;  // what the file does not say and was taken for granted; empty: nothing
 };
 
 /// What became of the rows so far. rows = requests + zero_input + left_out.
@@ -80,8 +86,9 @@ struct TraceCounts {
   std::uint64_t zero_output = 0;   // given out, to be reported as failed
   std::uint64_t out_of_order = 0;  // arrived before the row above it; given its time
   std::uint64_t odd_prefix = 0;    // number of prefix ids does not fit the input; surplus ids cut
-  std::uint64_t spread = 0;        // moved from the time of their batch into the gap after it
-  std::uint64_t clipped = 0;       // input or output shortened to fit the model's context
+  std::uint64_t later_turns = 0;  // of sessions: placed after the turn before, whose end is unknown
+  std::uint64_t spread = 0;       // moved from the time of their batch into the gap after it
+  std::uint64_t clipped = 0;      // input or output shortened to fit the model's context
 };
 /// One line for people: "19,366 rows, 19,366 requests", then whatever else is not zero.
 std::string describe_counts(const TraceCounts& counts);
@@ -100,12 +107,38 @@ class TraceReader {
 };
 using TraceReaderPtr = std::unique_ptr<TraceReader>;
 
-/// Opens a trace; "-" is standard input. Gzip data is known by its first bytes. Without a format it
-/// is sniffed from the first line, where that is unambiguous; formats that look alike (mooncake and
-/// qwen) are an error that names the candidates.
-Result<TraceReaderPtr> open_trace(const std::string& path, std::optional<TraceFormat> format);
+/// What a file does not say about itself.
+struct TraceReading {
+  std::optional<TraceFormat> format = {};          // none: recognised by the first lines
+  std::optional<std::uint32_t> block_tokens = {};  // that a prefix id stands for, where formats differ
+  /// "arrival=NAME,input=NAME,output=NAME": columns or keys with other names than those of the
+  /// format; docs/traces.md has all of it.
+  std::string columns = {};
+  /// Requests keep the times of their rows in whatever order those are: for sorting. They may be
+  /// below 0.
+  bool any_order = false;
+  /// Time 0 is that of the file's own clock, not the first request.
+  bool times_as_written = false;
+};
+
+/// A row may be that much earlier than one above it: clocks of several writers. It is given the
+/// time of that one and counted. A row that is earlier still is an error, which names 'kvhaul trace
+/// sort' and 'merge': a file that begins anew in its middle would become one burst.
+inline constexpr TimeNs trace_back_max_ns = s_ns;
+
+/// Opens a trace; "-" is standard input. Gzip data is known by its first bytes. Formats that look
+/// alike and cannot be told apart are an error that names the option to give.
+Result<TraceReaderPtr> open_trace(const std::string& path, const TraceReading& reading);
 
 /// The same over bytes that are already open; `name` is what errors call them.
+Result<TraceReaderPtr> read_trace(std::unique_ptr<std::istream> bytes, std::string name,
+                                  const TraceReading& reading);
+
+/// With nothing said but the format.
+inline Result<TraceReaderPtr> open_trace(const std::string& path,
+                                         std::optional<TraceFormat> format) {
+  return open_trace(path, TraceReading{.format = format});
+}
 Result<TraceReaderPtr> read_trace(std::unique_ptr<std::istream> bytes, std::string name,
                                   std::optional<TraceFormat> format);
 

@@ -198,7 +198,8 @@ class ClipContext final : public Filter {
 
 class Merge final : public TraceReader {
  public:
-  Merge(std::vector<TraceReaderPtr> readers, TraceInfo info) : info_(info) {
+  Merge(std::vector<TraceReaderPtr> readers, TraceInfo info, bool same_ids)
+      : info_(std::move(info)), same_ids_(same_ids) {
     for (TraceReaderPtr& reader : readers) sources_.push_back({.reader = std::move(reader)});
   }
 
@@ -214,6 +215,7 @@ class Merge final : public TraceReader {
       sum.zero_output += one.zero_output;
       sum.out_of_order += one.out_of_order;
       sum.odd_prefix += one.odd_prefix;
+      sum.later_turns += one.later_turns;
       sum.spread += one.spread;
       sum.clipped += one.clipped;
     }
@@ -242,7 +244,9 @@ class Merge final : public TraceReader {
     if (ended_) return false;
     std::swap(request, sources_[from].ahead);
     sources_[from].asked = false;
+    if (same_ids_) return true;
     for (std::uint64_t& id : request.prefix_blocks) id = mix64(id ^ mix64(from));
+    if (request.session != 0) request.session = mix64(request.session ^ mix64(from)) | 1;
     return true;
   }
 
@@ -255,6 +259,7 @@ class Merge final : public TraceReader {
   };
 
   TraceInfo info_;
+  bool same_ids_;
   std::vector<Source> sources_;
   bool ended_ = false;
 };
@@ -288,9 +293,13 @@ Result<TraceReaderPtr> clip_context(TraceReaderPtr reader, std::uint32_t context
   return TraceReaderPtr(std::make_unique<ClipContext>(std::move(reader), context_tokens));
 }
 
-Result<TraceReaderPtr> merge_traces(std::vector<TraceReaderPtr> readers) {
+Result<TraceReaderPtr> merge_traces(std::vector<TraceReaderPtr> readers, bool same_ids) {
   TraceInfo info;
   for (const TraceReaderPtr& reader : readers) {
+    const std::string& assumed = reader->info().assumed;
+    if (info.assumed.find(assumed) == std::string::npos)
+      info.assumed += (info.assumed.empty() ? "" : "; ") + assumed;
+    info.has_sessions = info.has_sessions || reader->info().has_sessions;
     const std::uint32_t block = reader->info().block_tokens;
     if (!reader->info().has_arrivals)
       return Error::bad_input("cannot merge a trace without arrival times");
@@ -300,7 +309,7 @@ Result<TraceReaderPtr> merge_traces(std::vector<TraceReaderPtr> readers) {
                               " tokens");
     info.block_tokens = std::max(info.block_tokens, block);
   }
-  return TraceReaderPtr(std::make_unique<Merge>(std::move(readers), info));
+  return TraceReaderPtr(std::make_unique<Merge>(std::move(readers), std::move(info), same_ids));
 }
 
 }  // namespace kvhaul

@@ -31,7 +31,8 @@ TraceReaderPtr spread_batches(TraceReaderPtr reader);
 Result<TraceReaderPtr> clip_context(TraceReaderPtr reader, std::uint32_t context_tokens);
 
 /// Several traces as one, by arrival time. All need arrival times, and those with prefixes the same
-/// block size; prefix ids are changed so that two traces never share any.
-Result<TraceReaderPtr> merge_traces(std::vector<TraceReaderPtr> readers);
+/// block size. Prefix ids and sessions are changed so that two traces never share any, unless with
+/// `same_ids`, for parts of one trace.
+Result<TraceReaderPtr> merge_traces(std::vector<TraceReaderPtr> readers, bool same_ids = false);
 
 }  // namespace kvhaul

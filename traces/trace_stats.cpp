@@ -142,6 +142,7 @@ Result<TraceStats> measure_trace(TraceReader& reader) {
   ArrivalStats arrivals;
   std::optional<InfiniteCache> cache;
   if (const std::uint32_t block = reader.info().block_tokens; block > 0) cache.emplace(block);
+  std::unordered_map<std::uint64_t, std::uint64_t> turns;  // by session
   TraceRequest request;
   for (;;) {
     const Result<bool> more = reader.next(request);
@@ -152,7 +153,9 @@ Result<TraceStats> measure_trace(TraceReader& reader) {
     output.add(request.output_tokens);
     if (reader.info().has_arrivals) arrivals.add(request.arrival_ns);
     if (cache) cache->add(request);
+    if (request.session != 0) stats.turns_max = std::max(stats.turns_max, ++turns[request.session]);
   }
+  stats.sessions = turns.size();
   stats.input = input.stats();
   stats.output = output.stats();
   arrivals.put(stats);

@@ -25,6 +25,8 @@ struct TraceStats {
   std::uint64_t requests = 0;
   TokenStats input, output;
   std::optional<PrefixStats> prefix;  // where the trace knows prefixes
+  std::uint64_t sessions = 0;         // different ones that requests name
+  std::uint64_t turns_max = 0;        // of one of them
 
   // The rest is 0 where a trace has no arrival times.
   TimeNs span_ns = 0;                    // from the first arrival to the last
@@ -36,7 +38,8 @@ struct TraceStats {
 };
 
 /// Reads the rest of the trace. Exact, in memory that grows with the number of different lengths
-/// and, where the trace has prefixes, of different blocks; not with the number of requests.
+/// and, where the trace has them, of different prefix blocks and sessions; not with the number of
+/// requests.
 Result<TraceStats> measure_trace(TraceReader& reader);
 
 }  // namespace kvhaul

@@ -8,8 +8,9 @@ Result<TraceWriter> TraceWriter::create(const std::string& path, const TraceInfo
   if (!file) return file.error();
   file->text("# kvhaul trace 1, block ").number(info.block_tokens).text(" tokens\n");
   file->text(info.has_arrivals ? "arrival_s," : "");
-  file->text("input_tokens,output_tokens,prefix_blocks\n");
-  return TraceWriter(std::move(*file), info.has_arrivals);
+  file->text("input_tokens,output_tokens,prefix_blocks");
+  file->text(info.has_sessions ? ",session\n" : "\n");
+  return TraceWriter(std::move(*file), info);
 }
 
 Result<void> TraceWriter::write(const TraceRequest& request) {
@@ -23,6 +24,7 @@ Result<void> TraceWriter::write(const TraceRequest& request) {
   row_.append(std::to_string(request.output_tokens)).append(",");
   for (const std::uint64_t id : request.prefix_blocks) row_.append(std::to_string(id)).append(" ");
   if (!request.prefix_blocks.empty()) row_.pop_back();
+  if (has_sessions_) row_.append(",").append(std::to_string(request.session));
   row_ += '\n';
   file_.text(row_);
   return file_.failed() ? file_.flush() : Result<void>();

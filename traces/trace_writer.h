@@ -21,11 +21,13 @@ class TraceWriter {
   Result<void> close() { return file_.close(); }
 
  private:
-  TraceWriter(OutputFile file, bool has_arrivals)
-      : file_(std::move(file)), has_arrivals_(has_arrivals) {}
+  TraceWriter(OutputFile file, const TraceInfo& info)
+      : file_(std::move(file)),
+        has_arrivals_(info.has_arrivals),
+        has_sessions_(info.has_sessions) {}
 
   OutputFile file_;
-  bool has_arrivals_;
+  bool has_arrivals_, has_sessions_;
   std::string row_;
 };
 

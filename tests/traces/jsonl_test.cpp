@@ -33,30 +33,26 @@ TEST(Qwen, CountsInSecondsAndBlocksOf16) {
   EXPECT_EQ(whole.info.block_tokens, 16u);
 }
 
-TEST(Mooncake, IsNotGuessedFromQwen) {
-  EXPECT_EQ(error_of(row("0", 512, "[0]"), std::nullopt),
-            "t:1: mooncake (ms, 512-token blocks) and qwen (s, 16-token blocks) look alike; say "
-            "which with --format mooncake or --format qwen");
-  // Seconds with a fraction are a hint, not a proof.
-  EXPECT_NE(error_of(row("0.5", 512, "[0]"), std::nullopt).find("look alike"), std::string::npos);
-}
-
 TEST(Mooncake, ReadsFractionsOfMilliseconds) {
   EXPECT_EQ(text_of(read_text(row("0.0", 16, "[0]") + row("250.5", 16, "[0]"), mooncake)),
             "0 16 9 0\n250500000 16 9 0\n");
 }
 
-TEST(Mooncake, CountsRowsWhoseIdsDoNotFitTheInput) {
-  const WholeTrace whole = read_text(
-      row("0", 512, "[1, 2, 3]") + row("0", 1025, "[1, 2]") + row("0", 1024, "[1, 2]"), mooncake);
-  EXPECT_EQ(text_of(whole), "0 512 9 1\n0 1025 9 1 2\n0 1024 9 1 2\n");  // surplus ids are cut
+TEST(Mooncake, CountsRowsWithTooFewIds) {
+  // Two of three blocks, of which the last is partial, are as many as whole blocks; one is not.
+  const WholeTrace whole = read_text(row("0", 1025, "[1, 2, 3]") + row("0", 1025, "[1, 2]") +
+                                         row("0", 1025, "[1]") + row("0", 1024, "[]"),
+                                     mooncake);
+  EXPECT_EQ(text_of(whole), "0 1025 9 1 2 3\n0 1025 9 1 2\n0 1025 9 1\n0 1024 9\n");
   EXPECT_EQ(whole.counts.odd_prefix, 2u);
 }
 
-TEST(Qwen, ReadAsMooncakeIsOddInEveryRow) {
+TEST(Mooncake, CutsTheIdOfABlockThatIsStillEmpty) {
   const WholeTrace whole =
-      read_text(row("0", 33, "[1, 2, 3]") + row("1", 40, "[1, 2, 4]"), mooncake);
-  EXPECT_EQ(whole.counts.odd_prefix, 2u);
+      read_text(row("0", 1024, "[1, 2, 3]") + row("0", 1025, "[1, 2, 3]"), std::nullopt);
+  EXPECT_EQ(text_of(whole), "0 1024 9 1 2\n0 1025 9 1 2 3\n");
+  EXPECT_EQ(whole.info.block_tokens, 512u);
+  EXPECT_EQ(whole.counts.odd_prefix, 1u);
 }
 
 TEST(Mooncake, ReusesAVectorThatHeldMore) {

@@ -129,11 +129,15 @@ TEST(RealTraces, MooncakeSpreadIsSmooth) {
   EXPECT_EQ(reader->counts().spread, 10851u);
 }
 
-TEST(RealTraces, MooncakeIsNotGuessed) {
-  REAL_TRACE_OR_SKIP(path, "mooncake-fast25/conversation_trace.jsonl");
-  const auto reader = open_trace(path, std::nullopt);
-  ASSERT_FALSE(reader);
-  EXPECT_NE(reader.error().message.find("--format mooncake"), std::string::npos);
+TEST(RealTraces, MooncakeIsRecognised) {
+  for (const char* file : {"mooncake-fast25/conversation_trace.jsonl",
+                           "mooncake-arxiv/mooncake_trace.slice93.jsonl"}) {
+    REAL_TRACE_OR_SKIP(path, file);
+    const auto reader = open_trace(path, std::nullopt);
+    ASSERT_TRUE(reader) << reader.error().message;
+    EXPECT_EQ((*reader)->info().format, TraceFormat::mooncake);
+    EXPECT_EQ((*reader)->info().block_tokens, 512u);
+  }
 }
 
 TEST(RealTraces, SplitwiseSim) {

@@ -106,10 +106,13 @@ TEST(Samples, SayWhatTheyShow) {
   };
   EXPECT_EQ(counts("azure-2023.csv", std::nullopt), "12 rows, 12 requests");
   EXPECT_EQ(counts("azure-2024.csv", std::nullopt), "10 rows, 10 requests");
-  EXPECT_EQ(counts("mooncake.jsonl", TraceFormat::mooncake), "12 rows, 12 requests");
+  EXPECT_EQ(counts("mooncake.jsonl", std::nullopt), "12 rows, 12 requests");
   EXPECT_EQ(counts("qwen.jsonl", std::nullopt), "10 rows, 10 requests");
   EXPECT_EQ(counts("burstgpt-1.csv", std::nullopt),
             "12 rows, 10 requests; 2 dropped: no input tokens; 1 without output tokens");
+  EXPECT_EQ(counts("llmservingsim-input.jsonl", std::nullopt),
+            "11 rows, 11 requests; 5 later turns of sessions: each its pause after the turn before "
+            "came, however long that took");
   EXPECT_EQ(counts("burstgpt-3.csv", std::nullopt),
             "10 rows, 9 requests; 1 dropped: no input tokens");
 }

@@ -52,8 +52,16 @@ inline WholeTrace read_text(std::string text, std::optional<TraceFormat> format)
   return read_whole(read_trace(std::make_unique<std::istringstream>(std::move(text)), "t", format));
 }
 
+inline WholeTrace read_text(std::string text, const TraceReading& reading) {
+  return read_whole(
+      read_trace(std::make_unique<std::istringstream>(std::move(text)), "t", reading));
+}
+
 inline std::string error_of(std::string text, std::optional<TraceFormat> format) {
   return read_text(std::move(text), format).error;
+}
+inline std::string error_of(std::string text, const TraceReading& reading) {
+  return read_text(std::move(text), reading).error;
 }
 
 /// The requests as "arrival_ns in out [ids]", one per line: easy to compare at a glance.
