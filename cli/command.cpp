@@ -15,7 +15,8 @@ constexpr unsigned help_columns = 80;
 // Where --help goes while all_help() asks every command for it.
 thread_local std::vector<CommandHelp>* collected = nullptr;
 
-constexpr std::string_view trace_actions[] = {"describe", "convert", "cut", "scale", "generate"};
+constexpr std::string_view trace_actions[] = {"describe", "convert", "cut",     "scale",
+                                              "sort",     "merge",   "generate"};
 }  // namespace
 
 std::span<const Command> commands() {
@@ -31,7 +32,7 @@ std::span<const Command> commands() {
        run_topo},
       {"calibrate", "measure what a scenario's routes cost here, and write it into the scenario",
        run_calibrate},
-      {"trace", "describe, convert, cut, scale or generate request traces", run_trace,
+      {"trace", "describe, convert, cut, scale, sort, merge or generate request traces", run_trace,
        trace_actions},
       {"verify", "feed a recorded event log back and check that decisions are identical",
        run_verify},

@@ -4,6 +4,7 @@
 #include "cli/command.h"
 #include "cli/replay_run.h"
 #include "cli/terminal.h"
+#include "cli/trace_files.h"
 
 namespace kvhaul::cli {
 namespace po = boost::program_options;
@@ -17,10 +18,8 @@ Options declare() {
       "Replays a request trace: requests become prefill work, KV transfers and decode\n"
       "steps on the instances of a scenario; the transfers go through the scheduler to a\n"
       "backend. Prints a table and writes a run directory (docs/run-directory.md).");
-  options.add()                                            //
-      ("trace,t", po::value<Text>(), "the request trace")  //
-      ("format", po::value<Text>(),
-       "its format; sniffed when unambiguous ('kvhaul list formats')")  //
+  options.add()                                                                  //
+      ("trace,t", po::value<Text>(), "the request trace; - for standard input")  //
       ("scenario,s", po::value<Text>()->default_value("laptop"),
        "a scenario file, or the name of a shipped one")  //
       ("backend,b", po::value<Text>()->default_value("emulated"),
@@ -48,6 +47,7 @@ Options declare() {
       ("quiet,q", po::bool_switch(), "print nothing but errors")              //
       ("busy-prefill", po::bool_switch(),
        "cuda: keep the prefill GPUs' processors and memory busy while prefill runs");
+  declare_trace_reading(options);
   declare_device_options(options);
   declare_process_options(options);
   options.positional("trace", 1);
@@ -55,9 +55,8 @@ Options declare() {
                   "two emulated GPUs in this computer's memory, real bytes, real time");
   options.example("kvhaul replay -t conv.csv -s dgx-h100-pair -o runs/dgx",
                   "an hour of Azure's conversations on two DGX H100, in virtual time");
-  options.example(
-      "kvhaul replay -t mooncake.jsonl --format mooncake -s dgx-h100-pair --policy round_robin",
-      "another policy; Mooncake's format must be told from Qwen's");
+  options.example("kvhaul replay -t mooncake.jsonl -s dgx-h100-pair --policy round_robin",
+                  "another policy");
   options.example("kvhaul replay -t conv.csv -s dgx-h100-pair --faults flap.yaml --record run.log",
                   "with scripted faults, recording every event and decision");
   options.example("mpirun -np 4 kvhaul replay -t conv.csv -s four-nodes.yaml -b verbs",
@@ -85,15 +84,9 @@ Result<ReplayRequest> read(const Options& options, const Arguments& arguments) {
   if (!options.maybe_text("trace"))
     return Error::bad_input("kvhaul replay: expected --trace FILE; see 'kvhaul replay --help'");
   request.trace = options.text("trace");
-  if (const auto name = options.maybe_text("format")) {
-    request.format = find_trace_format(*name);
-    if (!request.format) {
-      std::vector<std::string> names;
-      for (std::size_t i = 0; i < trace_format_count; ++i)
-        names.emplace_back(trace_format_name(static_cast<TraceFormat>(i)));
-      return unknown_choice("--format", *name, names);
-    }
-  }
+  auto reading = read_trace_reading(options);
+  if (!reading) return reading.error();
+  request.reading = std::move(*reading);
   request.scenario = options.text("scenario");
   request.backend = options.text("backend");
   auto real_time = choice<bool>(options, "time", {{"virtual", false}, {"real", true}});

@@ -19,6 +19,7 @@
 #include "cli/run_report.h"
 #include "cli/run_yaml.h"
 #include "cli/terminal.h"
+#include "cli/trace_files.h"
 #include "cli/version.h"
 #include "core/policy/all.h"
 #include "core/runtime.h"
@@ -45,9 +46,11 @@ struct OpenedTrace {
 };
 
 Result<OpenedTrace> open(const ReplayRequest& request, const Scenario& scenario) {
-  auto opened = open_trace(request.trace, request.format);
+  auto opened = open_trace(request.trace, request.reading);
   if (!opened) return opened.error();
   OpenedTrace trace{std::move(*opened), {}};
+  if (const std::string& assumed = trace.reader->info().assumed; !assumed.empty())
+    trace.notes.push_back("trace: " + assumed);
   if (!trace.reader->info().has_arrivals)
     trace.notes.push_back("the trace has no arrival times: all requests arrive at once");
   if (request.limit) {
@@ -85,7 +88,8 @@ struct TraceOutline {
 Result<std::optional<TraceOutline>> outline_trace(const ReplayRequest& request,
                                                   const Scenario& scenario) {
   std::error_code status;
-  if (!fs::is_regular_file(request.trace, status)) return std::optional<TraceOutline>();
+  if (request.trace == "-" || !fs::is_regular_file(request.trace, status))
+    return std::optional<TraceOutline>();
   auto trace = open(request, scenario);
   if (!trace) return trace.error();
   TraceRequest row;
@@ -112,7 +116,9 @@ Result<std::string> choose_directory(const ReplayRequest& request, const Scenari
   std::error_code status;
   fs::path directory = request.out;
   if (request.out.empty()) {
-    const std::string stem = scenario.name + "-" + fs::path(request.trace).stem().string();
+    const std::string stem =
+        scenario.name + "-" +
+        (request.trace == "-" ? "stdin" : fs::path(request.trace).stem().string());
     for (int n = 1;; ++n) {
       directory = fs::path("runs") / (stem + "-" + std::to_string(n));
       if (!fs::exists(directory, status)) break;
@@ -277,6 +283,10 @@ class ReplayRun {
 
   /// What must be the same in all processes.
   Result<void> compare() {
+    if (request_.trace == "-")
+      return Error::bad_input(
+          "--trace -: standard input reaches one process only; expected a file for a run of "
+          "several");
     auto trace = digest_of_file(request_.trace);
     if (!trace) return trace.error();
     std::string profiles;
@@ -286,6 +296,7 @@ class ReplayRun {
       profiles += *digest + ",";
     }
     const ReplayConfig& serving = scenario_.serving;
+    const TraceReading& reading = request_.reading;
     std::string ranks;
     for (const std::uint32_t rank : rank_of_node_) ranks += std::to_string(rank) + ",";
     return compare_processes(
@@ -303,7 +314,9 @@ class ReplayRun {
          {"--speedup", number_text(request_.speedup, 15)},
          {"--limit", std::to_string(request_.limit.value_or(0))},
          {"--spread-batches", std::to_string(request_.spread_batches)},
-         {"--format", std::to_string(request_.format ? static_cast<int>(*request_.format) : -1)},
+         {"--format", std::to_string(reading.format ? static_cast<int>(*reading.format) : -1)},
+         {"--block-tokens", std::to_string(reading.block_tokens.value_or(0))},
+         {"--columns", reading.columns},
          {"--record", request_.record ? "yes" : "no"},
          {"--service-level", std::to_string(request_.devices.service_level)},
          {"--traffic-class", std::to_string(request_.devices.traffic_class)},
@@ -380,7 +393,7 @@ class ReplayRun {
   /// The files that this run reads.
   std::vector<std::string> inputs() const {
     std::vector<std::string> files = inputs_of(scenario_);
-    files.push_back(request_.trace);
+    files.push_back(input_file(request_.trace));
     if (request_.faults) files.push_back(*request_.faults);
     if (!request_.processes.secret_file.empty()) files.push_back(request_.processes.secret_file);
     return files;
@@ -470,6 +483,8 @@ class ReplayRun {
     const auto all = static_cast<std::ptrdiff_t>(plan_.tiers.size());
     std::string text = scenario_.name + ": " + std::to_string(used) + " channels";
     if (all != used) text += ", " + std::to_string(all - used) + " more to fall back on";
+    if (const std::string& assumed = trace_.reader->info().assumed; !assumed.empty())
+      text += "\ntrace " + assumed;
     if (!outline_) return text;
     const ReplayConfig& serving = scenario_.serving;
     const bool by_chunk =
@@ -593,7 +608,8 @@ class ReplayRun {
     RunLabels labels;
     labels.scenario = scenario_.name;
     labels.model = scenario_.serving.model.name;
-    labels.trace = fs::path(request_.trace).filename().string();
+    labels.trace =
+        request_.trace == "-" ? "standard input" : fs::path(request_.trace).filename().string();
     labels.trace_format = trace_format_name(trace_.reader->info().format);
     labels.backend = request_.backend;
     labels.time = scenario_.real_time ? "real" : "virtual";

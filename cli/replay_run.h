@@ -16,8 +16,8 @@
 namespace kvhaul::cli {
 
 struct ReplayRequest {
-  std::string trace;
-  std::optional<TraceFormat> format;
+  std::string trace;  // "-": standard input
+  TraceReading reading;
   std::string scenario = "laptop";
   std::string backend = "emulated";
   std::optional<bool> real_time, payload, throttle;  // else as the scenario says

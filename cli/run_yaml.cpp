@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <thread>
 
+#include "cli/trace_files.h"
 #include "cli/version.h"
 #include "core/unit_text.h"
 
@@ -79,8 +80,10 @@ Result<void> write_run_file(const std::string& directory, const ReplayRequest& r
   file->number(std::thread::hardware_concurrency());
   if (!result.processes.empty()) write_processes(*file, result.processes);
   file->text("\ntrace:\n  file: ");
-  file->text(quoted(fs::absolute(request.trace, status).string())).text("\n  bytes: ");
-  const std::uintmax_t bytes = fs::file_size(request.trace, status);
+  file->text(quoted(request.trace == "-" ? "standard input"
+                                         : fs::absolute(request.trace, status).string()));
+  file->text("\n  bytes: ");
+  const std::uintmax_t bytes = fs::file_size(input_file(request.trace), status);
   file->number(status ? 0 : bytes).text("\nscenario_file: ").text(quoted(scenario.file));
   file->text("\nscenario: |\n").text(indented(scenario.text)).text("\n");
   if (fault_text) file->text("faults: |\n").text(indented(*fault_text)).text("\n");

@@ -14,8 +14,10 @@
 #include "cli/sweep_page.h"
 #include "cli/sweep_table.h"
 #include "cli/terminal.h"
+#include "cli/trace_files.h"
 #include "processes/mpi_exchange.h"
 #include "traces/output_file.h"
+#include "traces/text_file.h"
 
 namespace kvhaul::cli {
 namespace po = boost::program_options;
@@ -25,9 +27,9 @@ namespace {
 using Text = std::string;
 
 // Options of replay that go to every point as they are; and those without a value.
-constexpr const char* passed_on[] = {"trace",   "format",  "backend",   "limit",
-                                     "speedup", "policy",  "streaming", "seed",
-                                     "time",    "payload", "direction", "faults"};
+constexpr const char* passed_on[] = {"format",  "block-tokens", "columns",   "backend", "limit",
+                                     "speedup", "policy",       "streaming", "seed",    "time",
+                                     "payload", "direction",    "faults"};
 constexpr const char* passed_flags[] = {"spread-batches", "throttle"};
 
 Options declare() {
@@ -37,8 +39,8 @@ Options declare() {
       "every combination is run, each in a process of its own. Keys are paths into the\n"
       "scenario, or @scenario, @policy, @speedup, @streaming, @backend. Prints a table and\n"
       "writes DIR/sweep.csv, DIR/report.html and a run directory per point (docs/sweep.md).");
-  options.add()                                            //
-      ("trace,t", po::value<Text>(), "the request trace")  //
+  options.add()                                                                  //
+      ("trace,t", po::value<Text>(), "the request trace; - for standard input")  //
       ("scenario,s", po::value<Text>()->default_value("laptop"),
        "a scenario file, or the name of a shipped one")  //
       ("set", po::value<std::vector<Text>>()->composing(),
@@ -49,7 +51,6 @@ Options declare() {
        "replays at a time; else one per processor, "
        "one under mpirun and in real time")                                               //
       ("quiet,q", po::bool_switch(), "print nothing but errors")                          //
-      ("format", po::value<Text>(), "of the trace; sniffed when unambiguous")             //
       ("backend,b", po::value<Text>(), "what moves the chunks ('kvhaul list backends')")  //
       ("limit,n", po::value<Text>(), "only the first N requests")                         //
       ("speedup", po::value<Text>(), "divide arrival times by this")                      //
@@ -62,6 +63,7 @@ Options declare() {
       ("faults", po::value<Text>(), "a fault file to play")                               //
       ("spread-batches", po::bool_switch(), "spread requests of one timestamp")           //
       ("throttle", po::bool_switch(), "real time: land no earlier than the links would let it");
+  declare_trace_reading(options);
   options.positional("trace", 1);
   options.example(
       "kvhaul sweep -t conv.csv -s dgx-h100-pair --set cluster.node_types.dgx_h100.nics.count=1,2,"
@@ -80,9 +82,12 @@ struct Sweep {
   std::vector<SweepKey> keys;
   std::vector<SweepPoint> points;
   std::string out;
+  std::optional<TraceReading> spooled;  // standard input goes into the folder, to be read often
   bool force = false;
   std::size_t jobs = 1;
 };
+
+std::string spooled_trace(const Sweep& sweep) { return sweep.out + "/standard-input"; }
 
 /// Everything that can be checked before anything is made.
 Result<Sweep> read(const Options& options, bool under_mpi) {
@@ -99,21 +104,28 @@ Result<Sweep> read(const Options& options, bool under_mpi) {
     if (key.path.starts_with('@') && options.has(key.path.c_str() + 1))
       return Error::bad_input("kvhaul sweep: --" + key.path.substr(1) + " is swept over by --set " +
                               key.path);
-  SweepBase base{options.text("scenario"), {}};
+  Sweep sweep;
+  sweep.out = options.text("out");
+  const bool from_pipe = options.text("trace") == "-";
+  if (from_pipe && under_mpi)
+    return Error::bad_input("--trace -: standard input reaches one rank only; expected a file");
+  const std::string trace = from_pipe ? spooled_trace(sweep) : options.text("trace");
+  SweepBase base{options.text("scenario"), {"--trace=" + trace}};
   for (const char* name : passed_on)
     if (const auto value = options.maybe_text(name))
       base.arguments.push_back("--" + std::string(name) + "=" + *value);
   for (const char* name : passed_flags)
     if (options.flag(name)) base.arguments.push_back("--" + std::string(name));
 
-  Sweep sweep;
-  sweep.out = options.text("out");
   sweep.force = options.flag("force");
   auto points = make_sweep_points(*keys, base);
   if (!points) return points.error();
   auto request = read_replay_request(points->front().arguments);
   if (!request) return request.error();
-  if (auto trace = open_trace(request->trace, request->format); !trace) return trace.error();
+  if (from_pipe)
+    sweep.spooled = request->reading;
+  else if (auto opened = open_trace(trace, request->reading); !opened)
+    return opened.error();
   sweep.keys = std::move(*keys);
   sweep.points = std::move(*points);
   if (options.has("jobs")) {
@@ -151,6 +163,25 @@ Result<void> write_file(const std::string& path, const std::string& text) {
   if (!file) return file.error();
   file->text(text);
   return file->close();
+}
+
+/// Standard input as a file that every point can read.
+Result<void> spool_trace(const Sweep& sweep) {
+  auto input = open_standard_input();
+  if (!input) return input.error();
+  const std::string path = spooled_trace(sweep);
+  auto file = OutputFile::create(path, {.force = true, .inputs = {input_file("-")}});
+  if (!file) return file.error();
+  file->text(input->head);
+  for (std::string part(1 << 16, '\0'); input->bytes->good() && !file->failed();) {
+    input->bytes->read(part.data(), static_cast<std::streamsize>(part.size()));
+    file->text({part.data(), static_cast<std::size_t>(input->bytes->gcount())});
+  }
+  if (input->bytes->bad()) return cannot_read(*input->bytes, input->name);
+  if (auto ok = file->close(); !ok) return ok;
+  auto opened = open_trace(path, *sweep.spooled);
+  if (!opened) return opened.error();
+  return {};
 }
 
 /// The points of this rank: its number, and every so many after it.
@@ -213,6 +244,8 @@ CommandResult run(const Options& options, const Arguments& arguments, Exchange& 
   auto sweep = read(options, started_by_mpi());
   if (auto ok = agree(ranks, error_of(sweep)); !ok) return ok.error();
   auto made = ranks.rank() == 0 ? make_folders(*sweep) : Result<RunFolder>(RunFolder());
+  if (made && sweep->spooled)
+    if (auto ok = spool_trace(*sweep); !ok) made = ok.error();
   if (auto ok = agree(ranks, error_of(made)); !ok) return ok.error();
   std::vector<SweepRow> rows;
   {

@@ -1,15 +1,15 @@
-// kvhaul trace: describe, convert, cut, scale or generate request traces.
+// kvhaul trace: describe, convert, cut, scale, sort, merge or generate request traces.
 #include <charconv>
 #include <iostream>
 
 #include "cli/command.h"
 #include "cli/terminal.h"
+#include "cli/trace_files.h"
 #include "core/unit_text.h"
 #include "traces/generator.h"
 #include "traces/servegen.h"
 #include "traces/trace_filters.h"
 #include "traces/trace_stats.h"
-#include "traces/trace_writer.h"
 
 namespace kvhaul::cli {
 namespace po = boost::program_options;
@@ -19,32 +19,17 @@ using Text = std::string;
 
 /// The options of every action that reads a trace.
 void add_input(Options& options) {
-  options.add()                                       //
-      ("in", po::value<Text>(), "the trace to read")  //
-      ("format", po::value<Text>(), "its format; sniffed when unambiguous ('kvhaul list formats')");
+  options.add()("in", po::value<Text>(), "the trace to read; - for standard input");
   options.positional("in", 1);
+  declare_trace_reading(options);
 }
 
 Result<TraceReaderPtr> open_input(const Options& options) {
   if (!options.maybe_text("in"))
     return Error::bad_input("kvhaul trace: expected a trace file; see --help");
-  std::optional<TraceFormat> format;
-  if (const auto name = options.maybe_text("format")) {
-    format = find_trace_format(*name);
-    std::vector<std::string> names;
-    for (std::size_t i = 0; i < trace_format_count; ++i)
-      names.emplace_back(trace_format_name(static_cast<TraceFormat>(i)));
-    if (!format) return unknown_choice("--format", *name, names);
-  }
-  return open_trace(options.text("in"), format);
-}
-
-/// The options of every action that writes a trace.
-void add_output(Options& options) {
-  options.add()                                        //
-      ("out", po::value<Text>(), "the file to write")  //
-      ("force", po::bool_switch(), "write over a file that is there");
-  options.positional("out", 1);
+  auto reading = read_trace_reading(options);
+  if (!reading) return reading.error();
+  return open_trace(options.text("in"), *reading);
 }
 
 /// `inputs` are the files that the action reads.
@@ -52,13 +37,7 @@ CommandResult write_output(const Options& options, TraceReader& reader,
                            std::vector<std::string> inputs) {
   if (!options.maybe_text("out"))
     return Error::bad_input("kvhaul trace: expected a file to write; see --help");
-  const std::string out = options.text("out");
-  const OutputRules rules{options.flag("force"), std::move(inputs)};
-  if (auto wrote = write_trace(reader, out, rules); !wrote) return wrote.error();
-  // Where the trace itself goes to standard output this would stand behind its rows.
-  (out.starts_with("/dev/") ? std::cerr : std::cout)
-      << out << ": " << describe_counts(reader.counts()) << "\n";
-  return 0;
+  return write_trace_output(options, reader, options.text("out"), std::move(inputs));
 }
 
 CommandResult describe(const Arguments& arguments) {
@@ -67,9 +46,12 @@ CommandResult describe(const Arguments& arguments) {
       "Prints what a trace looks like: rates, lengths, bursts, shared prefixes, and what a\n"
       "reader would drop.");
   add_input(options);
-  options.example("kvhaul trace describe conv.csv", "Azure's format is sniffed");
-  options.example("kvhaul trace describe mooncake.jsonl --format mooncake",
-                  "Mooncake's looks like Qwen's");
+  options.example("kvhaul trace describe conv.csv", "Azure's format is recognised");
+  options.example(
+      "kvhaul trace describe log.csv --columns arrival_ms=start,input=prompt,output=completion",
+      "a CSV of one's own");
+  options.example("zstd -dc trace.jsonl.zst | kvhaul trace describe - --format mooncake",
+                  "standard input; gzip needs no help");
   auto go_on = options.parse(arguments);
   if (!go_on) return go_on.error();
   if (!*go_on) return 0;
@@ -79,6 +61,8 @@ CommandResult describe(const Arguments& arguments) {
   if (!stats) return stats.error();
   std::cout << options.text("in") << ": " << trace_format_name((*reader)->info().format) << ", "
             << describe_counts((*reader)->counts()) << "\n";
+  if (!(*reader)->info().assumed.empty())
+    std::cout << "assumed: " << (*reader)->info().assumed << "\n";
   if ((*reader)->info().has_arrivals) {
     std::cout << "span " << duration_text(stats->span_ns) << ", "
               << number_text(stats->requests_per_s, 4) << " requests/s; gaps: CV "
@@ -98,6 +82,8 @@ CommandResult describe(const Arguments& arguments) {
               << number_text(100 * stats->prefix->token_hits) << "% of the input tokens ("
               << stats->prefix->distinct_blocks << " different blocks of "
               << (*reader)->info().block_tokens << " tokens)\n";
+  if (stats->sessions > 0)
+    std::cout << stats->sessions << " sessions, of up to " << stats->turns_max << " requests\n";
   return 0;
 }
 
@@ -105,7 +91,7 @@ CommandResult convert(const Arguments& arguments) {
   Options options("trace convert", "FILE OUT [options]",
                   "Writes any trace in kvhaul's own format (docs/traces.md).");
   add_input(options);
-  add_output(options);
+  declare_trace_output(options);
   options.example("kvhaul trace convert conv.csv conv.kvhaul.csv", "exact to the nanosecond");
   auto go_on = options.parse(arguments);
   if (!go_on) return go_on.error();
@@ -119,7 +105,7 @@ CommandResult cut(const Arguments& arguments) {
   Options options("trace cut", "FILE OUT [options]",
                   "Writes the part of a trace that arrives in a stretch of time.");
   add_input(options);
-  add_output(options);
+  declare_trace_output(options);
   options.add()                                                                                  //
       ("from", po::value<Text>()->default_value("0 s"), "from this time on; it becomes time 0")  //
       ("to", po::value<Text>(), "up to this time; else to the end")                              //
@@ -152,7 +138,7 @@ CommandResult cut(const Arguments& arguments) {
 CommandResult scale(const Arguments& arguments) {
   Options options("trace scale", "FILE OUT [options]", "Writes a trace with other arrival times.");
   add_input(options);
-  add_output(options);
+  declare_trace_output(options);
   options.add()                                                                           //
       ("speedup", po::value<Text>()->default_value("1"), "divide arrival times by this")  //
       ("spread-batches", po::bool_switch(),
@@ -213,7 +199,7 @@ CommandResult generate(const Arguments& arguments) {
       "trace generate", "OUT [options]",
       "Writes a synthetic trace, from distributions or from ServeGen's fitted clients. The\n"
       "same options and seed give the same trace everywhere.");
-  add_output(options);
+  declare_trace_output(options);
   options.add()                                                                      //
       ("requests,n", po::value<Text>()->default_value("1000"), "how many requests")  //
       ("arrivals", po::value<Text>()->default_value("poisson"),
@@ -321,17 +307,16 @@ CommandResult generate(const Arguments& arguments) {
 
 CommandResult run_trace(const Arguments& arguments) {
   static constexpr std::pair<std::string_view, CommandResult (*)(const Arguments&)> actions[] = {
-      {"describe", describe},
-      {"convert", convert},
-      {"cut", cut},
-      {"scale", scale},
-      {"generate", generate}};
+      {"describe", describe}, {"convert", convert},   {"cut", cut},          {"scale", scale},
+      {"sort", trace_sort},   {"merge", trace_merge}, {"generate", generate}};
   if (arguments.empty() || arguments[0] == "--help" || arguments[0] == "-h") {
     std::cout << "kvhaul trace ACTION [options]\n\n"
                  "  describe  what a trace looks like\n"
                  "  convert   any format into kvhaul's own\n"
                  "  cut       a stretch of time\n"
                  "  scale     other arrival times\n"
+                 "  sort      requests in order of arrival\n"
+                 "  merge     several traces as one\n"
                  "  generate  a synthetic trace\n\n"
                  "  kvhaul trace ACTION --help    its options, with examples\n";
     return arguments.empty() ? CommandResult(Error::bad_input("kvhaul trace: expected an action"))
