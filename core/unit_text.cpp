@@ -141,17 +141,17 @@ std::string rate_text(double bytes_per_s) {
 
 std::string duration_text(TimeNs time_ns) {
   if (time_ns == never_ns) return "never";
-  const double ns = static_cast<double>(time_ns);
-  const double magnitude = std::fabs(ns);
-  if (magnitude < 1e3) return number_text(ns) + " ns";
-  if (magnitude < 1e6) return number_text(ns / 1e3) + " us";
-  if (magnitude < 1e9) return number_text(ns / 1e6) + " ms";
-  if (magnitude < 120e9) return number_text(ns / 1e9) + " s";
-  const auto minutes = static_cast<long long>(ns / 6e10);
+  const std::string sign = time_ns < 0 ? "-" : "";
+  const double ns = std::fabs(static_cast<double>(time_ns));
+  if (ns < 1e3) return sign + number_text(ns) + " ns";
+  if (ns < 1e6) return sign + number_text(ns / 1e3) + " us";
+  if (ns < 1e9) return sign + number_text(ns / 1e6) + " ms";
+  if (ns < 120e9) return sign + number_text(ns / 1e9) + " s";
+  const long long seconds = std::llround(ns / 1e9);
+  const long long minutes = seconds / 60;
   if (minutes < 60)
-    return std::to_string(minutes) + " min " +
-           number_text((ns - 6e10 * static_cast<double>(minutes)) / 1e9, 2) + " s";
-  return std::to_string(minutes / 60) + " h " + std::to_string(minutes % 60) + " min";
+    return sign + std::to_string(minutes) + " min " + std::to_string(seconds % 60) + " s";
+  return sign + std::to_string(minutes / 60) + " h " + std::to_string(minutes % 60) + " min";
 }
 
 }  // namespace kvhaul
