@@ -31,7 +31,8 @@ class Histogram {
   std::int64_t least() const { return least_; }
   std::int64_t most() const { return most_; }
 
-  /// The value below which that share (0..1) of the values lie, linear inside a bucket.
+  /// The value below which that share (0..1) of the values lie, linear inside a bucket. The largest
+  /// for a share above 1.
   double percentile(double share) const {
     if (count_ == 0) return 0;
     const double rank = share * static_cast<double>(count_ - 1);

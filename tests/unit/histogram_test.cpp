@@ -28,7 +28,44 @@ TEST(Histogram, OneValueIsEveryPercentile) {
     h.add(value);
     for (const double share : {0.0, 0.5, 0.99, 1.0})
       EXPECT_EQ(h.percentile(share), static_cast<double>(value)) << value;
+    EXPECT_EQ(h.least(), value);
+    EXPECT_EQ(h.most(), value);
+    EXPECT_EQ(h.mean(), static_cast<double>(value));
   }
+}
+
+TEST(Histogram, AShareAboveOneIsTheLargest) {
+  Histogram h;
+  for (const std::int64_t value : {3, 1000}) h.add(value);
+  EXPECT_EQ(h.percentile(1.5), 1000);
+  EXPECT_EQ(h.percentile(2), 1000);
+}
+
+// 1000 to 1003 are one bucket: rank = share x 3, each value a quarter of its width.
+TEST(Histogram, LinearInsideABucket) {
+  Histogram four;
+  for (const std::int64_t value : {1003, 1001, 1000, 1002}) four.add(value);
+  for (int rank = 0; rank < 4; ++rank) EXPECT_DOUBLE_EQ(four.percentile(rank / 3.0), 1000 + rank);
+  // Two of a bucket are at its beginning and its middle; one alone stands for its middle.
+  Histogram three;
+  for (const std::int64_t value : {1000, 1003, 100'000}) three.add(value);
+  EXPECT_EQ(three.percentile(0), 1000);
+  EXPECT_EQ(three.percentile(0.5), 1002);
+  Histogram two;
+  for (const std::int64_t value : {1001, 100'000}) two.add(value);
+  EXPECT_EQ(two.percentile(0), 1002);
+}
+
+// 255 is the last value with a bucket of its own; 256 and 257 share one.
+TEST(Histogram, ExactBelow256) {
+  Histogram exact;
+  for (const std::int64_t value : {200, 200, 200, 255, 255, 255, 300}) exact.add(value);
+  for (int rank = 0; rank < 6; ++rank)
+    EXPECT_EQ(exact.percentile(rank / 6.0), rank < 3 ? 200 : 255) << rank;
+  Histogram shared;
+  for (const std::int64_t value : {256, 256, 257, 257}) shared.add(value);
+  EXPECT_DOUBLE_EQ(shared.percentile(1.0 / 3), 256.5);
+  EXPECT_EQ(shared.percentile(1), 257);
 }
 
 // 0 to 255, each once: rank = share x 255, below 256 without error.
