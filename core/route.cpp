@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <tuple>
 
 #include "core/random.h"
 #include "core/unit_text.h"
@@ -60,10 +61,10 @@ class Finder {
     }
     for (Route& route : routes_) measure(route);
     std::stable_sort(routes_.begin(), routes_.end(), [](const Route& a, const Route& b) {
-      if (a.usable != b.usable) return a.usable;
-      if (rank(a.kind) != rank(b.kind)) return rank(a.kind) < rank(b.kind);
-      if (a.distance != b.distance) return a.distance < b.distance;
-      return a.bytes_per_s > b.bytes_per_s;
+      const auto order = [](const Route& route) {
+        return std::tuple(!route.usable, rank(route.kind), route.distance, -route.bytes_per_s);
+      };
+      return order(a) < order(b);
     });
     return std::move(routes_);
   }
@@ -280,31 +281,31 @@ class Finder {
   std::string pick_spine(std::uint32_t a, std::uint32_t b, std::vector<LinkId>& wire) const {
     const Leaf& from = cluster_.leaves[cluster_.nics[a].leaf];
     const Leaf& to = cluster_.leaves[cluster_.nics[b].leaf];
-    std::size_t spine = 0, up = 0, down = 0;
-    const std::size_t parallel = from.up[0].size();
-    switch (cluster_.routing) {
-      case FabricRouting::adaptive:
-        wire.push_back(from.up[0][0]);
-        wire.push_back(to.down[0][0]);
-        return "";
-      case FabricRouting::ecmp: {
-        std::uint64_t hash = mix64(choice_.seed ^ mix64((std::uint64_t{a} << 32) | b));
-        if (choice_.flow != 0) hash = mix64(hash ^ choice_.flow);
-        spine = hash % cluster_.spines;
-        up = (hash >> 20) % parallel;
-        down = (hash >> 40) % parallel;
-        break;
-      }
-      case FabricRouting::modulo: {
-        const std::size_t uplink = cluster_.nics[b].number % (cluster_.spines * parallel);
-        spine = uplink / parallel;
-        up = down = uplink % parallel;
-        break;
-      }
+    if (cluster_.routing == FabricRouting::adaptive) {
+      wire.push_back(from.up[0][0]);
+      wire.push_back(to.down[0][0]);
+      return "";
     }
-    wire.push_back(from.up[spine][up]);
-    wire.push_back(to.down[spine][down]);
-    return " via spine" + std::to_string(spine) + "/" + std::to_string(up);
+    const std::size_t parallel = from.up[0].size();
+    const SpinePath path = cluster_.routing == FabricRouting::ecmp ? hashed_path(a, b, parallel)
+                                                                   : numbered_path(b, parallel);
+    wire.push_back(from.up[path.spine][path.up]);
+    wire.push_back(to.down[path.spine][path.down]);
+    return " via spine" + std::to_string(path.spine) + "/" + std::to_string(path.up);
+  }
+
+  /// The spine, and which of the parallel links to it and from it.
+  struct SpinePath {
+    std::size_t spine, up, down;
+  };
+  SpinePath hashed_path(std::uint32_t a, std::uint32_t b, std::size_t parallel) const {
+    std::uint64_t hash = mix64(choice_.seed ^ mix64((std::uint64_t{a} << 32) | b));
+    if (choice_.flow != 0) hash = mix64(hash ^ choice_.flow);
+    return {hash % cluster_.spines, (hash >> 20) % parallel, (hash >> 40) % parallel};
+  }
+  SpinePath numbered_path(std::uint32_t b, std::size_t parallel) const {
+    const std::size_t uplink = cluster_.nics[b].number % (cluster_.spines * parallel);
+    return {uplink / parallel, uplink % parallel, uplink % parallel};
   }
 
   /// From the source's own memory to a NIC, and from a NIC into the target's.

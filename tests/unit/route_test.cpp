@@ -64,6 +64,191 @@ TEST(Routes, RailsWithoutASpineAreListedWithTheReason) {
   EXPECT_TRUE(std::is_partitioned(all.begin(), all.end(), [](const Route& r) { return r.usable; }));
 }
 
+TEST(Routes, KindsHaveNamesThatAreFoundAgain) {
+  const std::vector<std::string> names = {"pcie_staged",       "pcie_p2p", "nvlink_copy",
+                                          "nvlink_load_store", "handoff",  "rdma",
+                                          "rdma_staged"};
+  ASSERT_EQ(names.size(), route_kind_count);
+  for (std::size_t k = 0; k < route_kind_count; ++k) {
+    EXPECT_EQ(route_kind_name(static_cast<RouteKind>(k)), names[k]);
+    EXPECT_EQ(find_route_kind(names[k]), static_cast<RouteKind>(k));
+  }
+  for (const char* text : {"", "rdm", "rdma ", "RDMA"}) EXPECT_FALSE(find_route_kind(text)) << text;
+}
+
+std::vector<std::string> names_of(const std::vector<Route>& all, RouteKind kind) {
+  std::vector<std::string> names;
+  for (const Route& route : all)
+    if (route.kind == kind) names.push_back(route.name);
+  return names;
+}
+
+// gpu0 has nic0 on its switch (0), nic1 on its host (1), nic2 and nic3 across the socket link (2),
+// at both ends. Equally near and fast ones stay in the order of their numbers.
+TEST(Routes, StandInTheOrderOfDistanceAndRate) {
+  const Cluster cluster = rail_cluster(2, 4);
+  const auto all = routes(cluster, "node0/gpu0", "node1/gpu0");
+  for (const std::string kind : {"rdma", "rdma_staged"}) {
+    for (std::uint32_t nic = 0; nic < 4; ++nic) {
+      const std::string number = std::to_string(nic);
+      const Route* route = find(all, kind + " node0/nic" + number + " node1/nic" + number);
+      ASSERT_NE(route, nullptr);
+      EXPECT_EQ(route->distance, nic == 0 ? 0u : nic == 1 ? 2u : 4u) << route->name;
+      EXPECT_EQ(all[(kind == "rdma" ? 0 : 4) + nic].name, route->name);
+    }
+  }
+  // Near at one end only counts in between; a faster one of equal distance comes first.
+  ClusterSpec spec;
+  for (int n = 0; n < 2; ++n) spec.nodes.push_back({rail_node(4), 0, false});
+  spec.fabric.rails = false;
+  spec.nodes[1].spec.nics.resize(1);
+  spec.nodes[0].spec.nics[2].wire = {10e9, 10e9, 0};
+  const Cluster square = *build_cluster(spec);
+  const auto mixed = routes(square, "node0/gpu0", "node1/gpu3");
+  for (const std::string kind : {"rdma", "rdma_staged"}) {
+    const std::vector<std::string> names =
+        names_of(mixed, kind == "rdma" ? RouteKind::rdma : RouteKind::rdma_staged);
+    EXPECT_EQ(names, (std::vector<std::string>{
+                         kind + " node0/nic0 node1/nic0", kind + " node0/nic1 node1/nic0",
+                         kind + " node0/nic3 node1/nic0", kind + " node0/nic2 node1/nic0"}));
+    EXPECT_EQ(find(mixed, names[0])->distance, 2u);
+    EXPECT_EQ(find(mixed, names[1])->distance, 3u);
+    EXPECT_EQ(find(mixed, names[3])->distance, 4u);
+  }
+}
+
+TEST(Routes, EveryHopOfAWayAcrossTheSocketLink) {
+  const Cluster cluster = rail_cluster(2, 4);
+  const auto all = routes(cluster, "node0/gpu0", "node1/gpu0");
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(hop_names(cluster, *find(all, "rdma node0/nic3 node1/nic3")),
+            (Names{"node0/gpu0/pcie/out", "node0/pcie-switch0/uplink/out", "node0/socket0-1",
+                   "node0/pcie-switch3/uplink/in", "node0/nic3/pcie/in", "node0/nic3/tx",
+                   "node1/nic3/rx", "node1/nic3/pcie/out", "node1/pcie-switch3/uplink/out",
+                   "node1/socket1-0", "node1/pcie-switch0/uplink/in", "node1/gpu0/pcie/in"}));
+  EXPECT_EQ(hop_names(cluster, *find(all, "rdma_staged node0/nic3 node1/nic3")),
+            (Names{"node0/gpu0/pcie/out", "node0/pcie-switch0/uplink/out", "node0/socket0-1",
+                   "node0/host1/dram", "node0/host1/dram", "node0/pcie-switch3/uplink/in",
+                   "node0/nic3/pcie/in", "node0/nic3/tx", "node1/nic3/rx", "node1/nic3/pcie/out",
+                   "node1/pcie-switch3/uplink/out", "node1/host1/dram", "node1/host1/dram",
+                   "node1/socket1-0", "node1/pcie-switch0/uplink/in", "node1/gpu0/pcie/in"}));
+  EXPECT_EQ(find(all, "rdma node0/nic3 node1/nic3")->reason,
+            "NICs read and write GPU memory, CPU bypassed; sender's NIC across the socket link, "
+            "receiver's across the socket link");
+  EXPECT_EQ(find(all, "rdma node0/nic1 node1/nic1")->reason,
+            "NICs read and write GPU memory, CPU bypassed; sender's NIC on the same NUMA host, "
+            "receiver's on the same NUMA host");
+  EXPECT_EQ(all[0].reason,
+            "NICs read and write GPU memory, CPU bypassed; sender's NIC under the same PCIe "
+            "switch, receiver's under the same PCIe switch");
+  // Inside a node: memory of the sender's host, and of the only one that is memory.
+  const auto staged = [&](const char* from, const char* to) {
+    const auto inside = routes(cluster, from, to);
+    const auto found = std::find_if(inside.begin(), inside.end(), [](const Route& route) {
+      return route.kind == RouteKind::pcie_staged;
+    });
+    Names names = hop_names(cluster, *found);
+    names.push_back(found->name + ", " + std::to_string(found->stages) + ": " + found->reason);
+    return names;
+  };
+  EXPECT_EQ(staged("node0/gpu0", "node0/gpu3"),
+            (Names{"node0/gpu0/pcie/out", "node0/pcie-switch0/uplink/out", "node0/host0/dram",
+                   "node0/host0/dram", "node0/socket0-1", "node0/pcie-switch3/uplink/in",
+                   "node0/gpu3/pcie/in",
+                   "pcie_staged via node0/host0, 2: always works: down to pinned host memory and "
+                   "up again"}));
+  EXPECT_EQ(staged("node0/gpu0", "node0/host1"),
+            (Names{"node0/gpu0/pcie/out", "node0/pcie-switch0/uplink/out", "node0/socket0-1",
+                   "node0/host1/dram",
+                   "pcie_staged via node0/host1, 1: one DMA between GPU and host memory"}));
+  EXPECT_EQ(staged("node0/host1", "node0/gpu0"),
+            (Names{"node0/host1/dram", "node0/socket1-0", "node0/pcie-switch0/uplink/in",
+                   "node0/gpu0/pcie/in",
+                   "pcie_staged via node0/host1, 1: one DMA between GPU and host memory"}));
+}
+
+TEST(Routes, PeerToPeerSaysHowFarApartTheGpusAre) {
+  ClusterSpec spec;
+  spec.nodes = {{rail_node(4), 0, false}};
+  spec.nodes[0].spec.gpus[1].pcie_switch = 0;  // beside gpu0
+  spec.nodes[0].spec.gpus[2].pcie_switch = std::nullopt;
+  spec.nodes[0].spec.gpus[3].pcie_switch = std::nullopt;
+  const Cluster cluster = *build_cluster(spec);
+  const auto p2p = [](const Cluster& in, const char* from, const char* to) {
+    return *find(routes(in, from, to), "pcie_p2p");
+  };
+  using Names = std::vector<std::string>;
+  const Route same_switch = p2p(cluster, "node0/gpu0", "node0/gpu1");
+  EXPECT_EQ(hop_names(cluster, same_switch), (Names{"node0/gpu0/pcie/out", "node0/gpu1/pcie/in"}));
+  EXPECT_EQ(same_switch.reason, "PCIe peer-to-peer, under the same PCIe switch");
+  // Neither has a switch: that is not the same one.
+  const Route same_host = p2p(cluster, "node0/gpu2", "node0/gpu3");
+  EXPECT_TRUE(same_host.usable);
+  EXPECT_EQ(same_host.reason, "PCIe peer-to-peer, on the same NUMA host");
+  const Route across = p2p(cluster, "node0/gpu0", "node0/gpu2");
+  EXPECT_FALSE(across.usable);
+  EXPECT_EQ(across.reason,
+            "the GPUs are across the socket link, where drivers stage through host memory");
+  spec.nodes[0].spec.peer_to_peer = false;
+  const Route refused = p2p(*build_cluster(spec), "node0/gpu0", "node0/gpu1");
+  EXPECT_FALSE(refused.usable);
+  EXPECT_EQ(refused.reason, "this node does not allow PCIe peer-to-peer");
+}
+
+TEST(Routes, SayWhyThereIsNoNvlinkAndNoNic) {
+  ClusterSpec spec;
+  for (int n = 0; n < 2; ++n) spec.nodes.push_back({rail_node(2), 0, false});
+  const auto reason = [&](const char* name) {
+    const Cluster cluster = *build_cluster(spec);
+    const auto all = routes(cluster, "node0/gpu0", "node1/gpu0");
+    const Route* route = find(all, name);
+    EXPECT_NE(route, nullptr) << name;
+    EXPECT_FALSE(route->usable);
+    EXPECT_TRUE(route->hops.empty());
+    return route->reason;
+  };
+  EXPECT_EQ(reason("nvlink_copy"), "different NVLink domains");
+  spec.nodes[0].spec.gpus[0].nvlink.reset();
+  EXPECT_EQ(reason("nvlink_copy"), "no NVLink between them");
+  spec.nodes[0].spec.gpus[0].nvlink = spec.nodes[1].spec.gpus[0].nvlink;
+  spec.nodes[1].spec.gpus[0].nvlink.reset();
+  EXPECT_EQ(reason("nvlink_copy"), "no NVLink between them");
+  spec.nodes[1].spec.nics.clear();
+  EXPECT_EQ(reason("rdma"), "no NIC in node1");
+  spec.nodes[0].spec.nics.clear();
+  EXPECT_EQ(reason("rdma"), "no NIC in node0");
+}
+
+// Each link and switch of the way adds its own: sums of different powers of two.
+TEST(Routes, LatenciesOfAllHopsAddUp) {
+  ClusterSpec spec;
+  for (int n = 0; n < 2; ++n) {
+    spec.nodes.push_back({rail_node(1), 0, false});
+    NodeSpec& node = spec.nodes.back().spec;
+    const TimeNs unit = n == 0 ? 1 : 16;
+    node.gpus[0].host_link.latency_ns = unit;
+    node.nics[0].pcie.latency_ns = 2 * unit;
+    node.nics[0].wire.latency_ns = 4 * unit;  // of the sender's alone
+    node.pcie_switches[0].uplink.latency_ns = 8 * unit;
+  }
+  spec.fabric = {true, 0, 0, 1, 0, 1000, 0, FabricRouting::ecmp};
+  const auto latency = [&](const char* name) {
+    const Cluster cluster = *build_cluster(spec);
+    const auto all = routes(cluster, "node0/gpu0", "node1/gpu0");
+    const Route* route = find(all, name);
+    EXPECT_NE(route, nullptr) << name;
+    return route == nullptr ? 0 : route->latency_ns;
+  };
+  EXPECT_EQ(latency("rdma node0/nic0 node1/nic0"), 1000 + 1 + 2 + 4 + 16 + 32);
+  // Up to the memory and down again at both ends: their switch's uplink twice.
+  EXPECT_EQ(latency("rdma_staged node0/nic0 node1/nic0"),
+            1000 + 1 + 2 + 4 + 2 * 8 + 16 + 32 + 2 * 128);
+  // Two leaves and a spine: a leaf twice, a spine once.
+  spec.fabric = {true, 1, 1, 1, 50e9, 1000, 10'000, FabricRouting::ecmp};
+  EXPECT_EQ(latency("rdma node0/nic0 node1/nic0 via spine0/0"),
+            2 * 1000 + 10'000 + 1 + 2 + 4 + 16 + 32);
+}
+
 /// Two nodes of one rail; which of them have GPUDirect.
 Cluster gpudirect_in(bool node0, bool node1) {
   ClusterSpec spec;
@@ -246,6 +431,44 @@ TEST(Routes, EcmpPicksOneSpineForAPairOfNicsAndKeepsIt) {
   EXPECT_TRUE(differs);
 }
 
+// Decisions depend on it, so a seed's draws are the same everywhere and in every version. The link
+// down is drawn by itself: flows that go up together may part.
+TEST(Routes, EcmpDrawsTheSameEverywhere) {
+  ClusterSpec spec;
+  for (int n = 0; n < 4; ++n) spec.nodes.push_back({rail_node(1), 0, false});
+  spec.fabric = {true, 2, 5, 4, 50e9, 0, 100, FabricRouting::ecmp};
+  const Cluster cluster = *build_cluster(spec);
+  struct Case {
+    const char* from;
+    const char* to;
+    std::uint64_t seed;
+    std::uint32_t flow;
+    const char* up;
+    const char* down;
+  };
+  for (const Case& c : {
+           Case{"node0/gpu0", "node2/gpu0", 7, 0, "spine3/0/up", "spine3/0/down"},
+           Case{"node0/gpu0", "node2/gpu0", 7, 1, "spine3/2/up", "spine3/3/down"},
+           Case{"node0/gpu0", "node2/gpu0", 7, 2, "spine1/1/up", "spine1/3/down"},
+           Case{"node0/gpu0", "node2/gpu0", 7, 3, "spine2/2/up", "spine2/1/down"},
+           Case{"node0/gpu0", "node2/gpu0", 7, 4, "spine0/0/up", "spine0/2/down"},
+           Case{"node0/gpu0", "node2/gpu0", 7, 5, "spine2/2/up", "spine2/0/down"},
+           Case{"node0/gpu0", "node2/gpu0", 7, 6, "spine3/3/up", "spine3/3/down"},
+           Case{"node0/gpu0", "node2/gpu0", 7, 7, "spine4/3/up", "spine4/0/down"},
+           Case{"node0/gpu0", "node2/gpu0", 8, 0, "spine3/2/up", "spine3/2/down"},
+           Case{"node0/gpu0", "node3/gpu0", 7, 0, "spine2/3/up", "spine2/1/down"},
+           Case{"node1/gpu0", "node2/gpu0", 7, 0, "spine4/3/up", "spine4/1/down"},
+       }) {
+    const Route route = find_routes(cluster, *cluster.find_place(c.from), *cluster.find_place(c.to),
+                                    {c.seed, c.flow})[0];
+    const auto names = hop_names(cluster, route);
+    EXPECT_EQ(std::count(names.begin(), names.end(), std::string("leaf0-rail0/") + c.up), 1)
+        << c.from << ' ' << c.to << ' ' << c.seed << ' ' << c.flow << ' ' << route.name;
+    EXPECT_EQ(std::count(names.begin(), names.end(), std::string("leaf1-rail0/") + c.down), 1)
+        << c.from << ' ' << c.to << ' ' << c.seed << ' ' << c.flow;
+  }
+}
+
 /// Two leaves of two nodes, four spines, two links to each.
 Cluster two_leaves(FabricRouting routing) {
   ClusterSpec spec;
@@ -352,6 +575,15 @@ TEST(UnloadedTime, FollowsTheFormula) {
   costs.half_bandwidth_bytes = 40'000;
   // 1200 + 200 + (4,000,000 + 40,000) B / 40 B/ns = 1400 + 101,000
   EXPECT_NEAR(static_cast<double>(unloaded_ns(rdma, costs, 4'000'000)), 102'400, 1);
+  // Each stage of a route sends all of it again; latencies count once.
+  Route staged = rdma;
+  staged.stages = 3;
+  staged.latency_ns = 50'000;
+  EXPECT_EQ(unloaded_ns(staged, costs, 4'000'000),
+            50'000 + 1400 + 3 * (unloaded_ns(rdma, costs, 4'000'000) - 1400));
+  // What crosses no link takes no time for its bytes.
+  const Route handoff = routes(cluster, "node0/gpu0", "node0/gpu0")[0];
+  EXPECT_EQ(unloaded_ns(handoff, costs, 4'000'000), 1400);
 }
 
 TEST(ChannelPlan, FallbacksGetTheNextTier) {
