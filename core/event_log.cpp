@@ -45,8 +45,9 @@ constexpr std::uint64_t make_id(std::uint32_t slot, std::uint32_t generation) {
 /// beyond its end cannot come from a scheduler and is simply not remembered.
 template <class T>
 T* remember(std::vector<T>& table, std::uint32_t slot) {
+  if (slot > table.size()) return nullptr;
   if (slot == table.size()) table.emplace_back();
-  return slot < table.size() ? &table[slot] : nullptr;
+  return &table[slot];
 }
 template <class T>
 const T* recall(const std::vector<T>& table, std::uint32_t slot) {
@@ -294,7 +295,7 @@ class ChecksumScan {
  public:
   void add(std::span<const std::uint8_t> bytes) {
     held_.insert(held_.end(), bytes.begin(), bytes.end());
-    std::size_t from = begun_ ? checksum_size : checksum_size + magic_size;
+    std::size_t from = 0;
     while (from + magic_size <= held_.size()) {
       const auto found = std::search(held_.begin() + static_cast<std::ptrdiff_t>(from), held_.end(),
                                      magic, magic + magic_size);
@@ -304,12 +305,10 @@ class ChecksumScan {
       if (!fits(at)) continue;
       held_.erase(held_.begin(), found);
       hash_ = {};
-      begun_ = false;
-      from = checksum_size + magic_size;
+      from = 0;
     }
     const std::size_t kept = checksum_size + magic_size - 1;
-    if (held_.size() <= kept || (!begun_ && held_.size() <= kept + magic_size)) return;
-    begun_ = true;
+    if (held_.size() < kept) return;
     hash_.add(std::span(held_).first(held_.size() - kept));
     held_.erase(held_.begin(), held_.end() - static_cast<std::ptrdiff_t>(kept));
   }
@@ -331,7 +330,6 @@ class ChecksumScan {
 
   std::vector<std::uint8_t> held_;  // not hashed yet
   detail::StreamHash hash_;         // of the log that is being read
-  bool begun_ = false;
 };
 
 struct LoggedEvent {
@@ -428,7 +426,7 @@ class LogVerifier {
   }
 
   Result<void> read_head() {
-    while (true) {
+    for (;;) {
       const auto bytes = source_.rest();
       detail::Cursor in(bytes.data(), bytes.data() + bytes.size());
       if (bytes.size() >= magic_size && std::memcmp(bytes.data(), magic, magic_size) != 0) {
@@ -472,7 +470,7 @@ class LogVerifier {
 
   /// False at the end mark.
   Result<bool> next_event() {
-    while (true) {
+    for (;;) {
       const auto bytes = source_.rest();
       detail::Cursor in(bytes.data(), bytes.data() + bytes.size());
       const std::uint8_t first = in.byte();
@@ -506,18 +504,9 @@ class LogVerifier {
 
   void decode(detail::Cursor& in, std::uint8_t first) {
     event_.kind = static_cast<LogRecord>(first & 0x0f);
-    event_.scheduler = memory().scheduler;
-    event_.now = memory().now;
-    if ((first & same_scheduler) == 0) {
-      const std::uint64_t scheduler = in.varint();
-      if (scheduler >= schedulers_.size()) return in.reject();
-      event_.scheduler = static_cast<std::uint32_t>(scheduler);
-    }
-    if ((first & same_time) == 0) {
-      const std::uint64_t step = in.varint();
-      if (step > static_cast<std::uint64_t>(latest - event_.now)) return in.reject();
-      event_.now += static_cast<TimeNs>(step);
-    }
+    const bool same = (first & same_scheduler) != 0;
+    event_.scheduler = same ? memory().scheduler : read_scheduler(in);
+    event_.now = memory().now + ((first & same_time) != 0 ? 0 : read_step(in));
     switch (event_.kind) {
       case LogRecord::submit:
         return decode_submit(in, (first & single_piece) != 0);
@@ -542,6 +531,20 @@ class LogVerifier {
       default:
         return;
     }
+  }
+
+  std::uint32_t read_scheduler(detail::Cursor& in) const {
+    const std::uint64_t scheduler = in.varint();
+    if (scheduler < schedulers_.size()) return static_cast<std::uint32_t>(scheduler);
+    in.reject();
+    return 0;
+  }
+
+  TimeNs read_step(detail::Cursor& in) const {
+    const std::uint64_t step = in.varint();
+    if (step <= static_cast<std::uint64_t>(latest - memory().now)) return static_cast<TimeNs>(step);
+    in.reject();
+    return 0;
   }
 
   static std::uint64_t read_id(detail::Cursor& in) {

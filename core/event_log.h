@@ -82,7 +82,6 @@ class EventLogWriter {
   void byte(std::uint8_t value) { buffer_.push_back(value); }
   void number(std::uint64_t value);
   void difference(std::uint64_t value, std::uint64_t base);
-  void flush_if_full();
   void flush();
 
   Sink sink_;
