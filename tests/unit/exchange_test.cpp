@@ -42,6 +42,11 @@ std::string time_text(TimeNs time) { return {reinterpret_cast<const char*>(&time
 
 using Texts = std::vector<std::string>;
 
+template <class T>
+std::string error_of(const Result<T>& result) {
+  return result ? "none" : result.error().message;
+}
+
 TEST(AllGather, ProcessZeroCollectsByRankAndTellsAll) {
   Scripted zero(0, 3);
   zero.says = {{1, "one"}, {2, ""}};
@@ -54,11 +59,11 @@ TEST(AllGather, ProcessZeroCollectsByRankAndTellsAll) {
   EXPECT_EQ(zero.sent[1], std::pair(2u, list));
   Scripted deaf(0, 3);
   deaf.says = {{1, "one"}};
-  EXPECT_FALSE(all_gather(deaf, "zero"));
+  EXPECT_EQ(error_of(all_gather(deaf, "zero")), "nothing comes");
   Scripted mute(0, 3);
   mute.says = {{1, "one"}, {2, "two"}};
   mute.sends = 1;
-  EXPECT_FALSE(all_gather(mute, "zero"));
+  EXPECT_EQ(error_of(all_gather(mute, "zero")), "cannot be sent");
 }
 
 TEST(AllGather, OthersSayTheirsAndReadTheList) {
@@ -77,14 +82,15 @@ TEST(AllGather, OthersSayTheirsAndReadTheList) {
   const std::string whole = with_length("zero") + with_length("one");
   for (const std::size_t bytes :
        {whole.size() - 1, std::size_t{15}, std::size_t{12}, std::size_t{0}})
-    EXPECT_FALSE(told(whole.substr(0, bytes))) << bytes;
-  EXPECT_FALSE(told(whole, 3));
+    EXPECT_EQ(error_of(told(whole.substr(0, bytes))), "process 0 sent a list that is cut off")
+        << bytes;
+  EXPECT_EQ(error_of(told(whole, 3)), "process 0 sent a list that is cut off");
   Scripted mute(1, 2);
   mute.sends = 0;
   mute.says = {{0, whole}};
-  EXPECT_FALSE(all_gather(mute, "one"));
+  EXPECT_EQ(error_of(all_gather(mute, "one")), "cannot be sent");
   Scripted deaf(1, 2);
-  EXPECT_FALSE(all_gather(deaf, "one"));
+  EXPECT_EQ(error_of(all_gather(deaf, "one")), "nothing comes");
 }
 
 TEST(AllToAll, ProcessZeroHandsEachItsOwn) {
@@ -157,13 +163,20 @@ TEST(Clocks, TheQuickestRoundTripCounts) {
 
   Scripted wrong(1, 2);
   wrong.says = {{0, "noon"}};
-  EXPECT_FALSE(clock_offset(wrong, now));
+  EXPECT_EQ(error_of(clock_offset(wrong, now)), "a process sent something else than a time");
+  // Too short or too long in any round is no time.
+  for (const std::size_t bytes : {7, 9}) {
+    Scripted late(1, 2);
+    late.says.assign(64, {0, time_text(1)});
+    late.says[40].second = std::string(bytes, '\0');
+    EXPECT_EQ(error_of(clock_offset(late, now)), "a process sent something else than a time");
+  }
   Scripted deaf(1, 2);
-  EXPECT_FALSE(clock_offset(deaf, now));
+  EXPECT_EQ(error_of(clock_offset(deaf, now)), "nothing comes");
   Scripted mute(1, 2);
-  mute.sends = 0;
-  mute.says = {{0, time_text(1)}};
-  EXPECT_FALSE(clock_offset(mute, now));
+  mute.sends = 63;  // all but the last
+  mute.says.assign(64, {0, time_text(1)});
+  EXPECT_EQ(error_of(clock_offset(mute, now)), "cannot be sent");
 }
 
 TEST(Clocks, ProcessZeroAnswersAllAndHasNoOffset) {
@@ -180,11 +193,11 @@ TEST(Clocks, ProcessZeroAnswersAllAndHasNoOffset) {
   EXPECT_EQ(zero.sent[0], std::pair(1u, time_text(1)));
   EXPECT_EQ(zero.sent[127], std::pair(2u, time_text(128)));
   Scripted deaf(0, 2);
-  EXPECT_FALSE(clock_offset(deaf, [&] { return ++time; }));
+  EXPECT_EQ(error_of(clock_offset(deaf, [&] { return ++time; })), "nothing comes");
   Scripted mute(0, 2);
-  mute.sends = 0;
-  mute.says = {{1, "time"}};
-  EXPECT_FALSE(clock_offset(mute, [&] { return ++time; }));
+  mute.sends = 63;  // all but the last
+  mute.says.assign(64, {1, "time"});
+  EXPECT_EQ(error_of(clock_offset(mute, [&] { return ++time; })), "cannot be sent");
 }
 
 TEST(Farewell, KeepsTheErrorAndSaysWhose) {
@@ -206,8 +219,8 @@ TEST(Alone, HasNobodyToTalkTo) {
   Alone alone;
   EXPECT_EQ(alone.rank(), 0u);
   EXPECT_EQ(alone.size(), 1u);
-  EXPECT_FALSE(alone.send(0, "x"));
-  EXPECT_FALSE(alone.receive(0));
+  EXPECT_EQ(error_of(alone.send(0, "x")), "there is no other process");
+  EXPECT_EQ(error_of(alone.receive(0)), "there is no other process");
   EXPECT_EQ(*all_gather(alone, "me"), Texts{"me"});
 }
 
