@@ -7,17 +7,15 @@ namespace kvhaul {
 namespace {
 
 Error no_route(const Cluster& cluster, PlaceId source, PlaceId target,
-               const std::vector<Route>& routes, const RoutePlan& plan) {
+               const std::vector<Route>& routes) {
   std::string message =
       "no usable route from " + cluster.places[source].name + " to " + cluster.places[target].name;
   if (routes.empty()) return Error::bad_input(message + ": nothing joins the two");
   constexpr std::size_t most = 4;
   for (std::size_t i = 0; i < routes.size() && i < most; ++i) {
     const Route& route = routes[i];
-    const bool wanted =
-        std::find(plan.order.begin(), plan.order.end(), route.kind) != plan.order.end();
     message += (i == 0 ? ": " : "; ") + route.name + ": " +
-               (wanted || !route.usable ? route.reason : "not in the scenario's route order");
+               (route.usable ? "not in the scenario's route order" : route.reason);
   }
   if (routes.size() > most) message += "; and " + std::to_string(routes.size() - most) + " more";
   return Error::bad_input(std::move(message));
@@ -67,7 +65,7 @@ struct Rails {
 
 Rails choose_rails(const Cluster& cluster, std::vector<const Route*> routes,
                    const RoutePlan& plan) {
-  if (plan.rails != 0 && routes.size() > plan.rails) routes.resize(plan.rails);
+  if (plan.rails != 0) routes.resize(std::min<std::size_t>(routes.size(), plan.rails));
   if (plan.rails != 0 || !plan.near_first || routes.empty() ||
       nic_links(cluster, *routes[0]).empty())
     return {std::move(routes), {}};
@@ -136,7 +134,7 @@ Result<ChannelPlan> plan_channels(const Cluster& cluster,
       open(rails.used, std::max(1u, costs.queues));
       open(rails.spare, 1);
     }
-    if (tier == 0) return no_route(cluster, source, target, routes, plan);
+    if (tier == 0) return no_route(cluster, source, target, routes);
   }
   return out;
 }

@@ -181,10 +181,9 @@ bool Runtime::idle() const {
                      [](const Scheduler& s) { return s.open_transfers() == 0; });
 }
 
-std::size_t Runtime::chunks_in_flight() const {
-  std::size_t sum = 0;
-  for (const Scheduler& scheduler : schedulers_) sum += scheduler.chunks_in_flight();
-  return sum;
+bool Runtime::nothing_in_flight() const {
+  return std::all_of(schedulers_.begin(), schedulers_.end(),
+                     [](const Scheduler& s) { return s.chunks_in_flight() == 0; });
 }
 
 Result<void> Runtime::run(RuntimeClient& client) {
@@ -209,7 +208,7 @@ Result<void> Runtime::run(RuntimeClient& client) {
       return Error::failed("the event log could not be written");
     if (client.done() && idle()) return {};
     const TimeNs until = std::min(client.next_ns(), next_timer_ns());
-    only_a_message_can_come = until == never_ns && chunks_in_flight() == 0;
+    only_a_message_can_come = until == never_ns && nothing_in_flight();
     if (until > now && withdrawn_.empty()) backend_.wait(until);
   }
 }

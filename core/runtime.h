@@ -75,7 +75,7 @@ class Runtime {
   void post(const Actions& actions);
   TimeNs next_timer_ns() const;
   bool idle() const;
-  std::size_t chunks_in_flight() const;
+  bool nothing_in_flight() const;
   std::uint32_t scheduler_of_node(NodeId node) const;
 
   Backend& backend_;

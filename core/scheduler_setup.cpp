@@ -41,9 +41,7 @@ class SetupMaker {
 
  private:
   struct Share {
-    Bytes capacity = 0;
-    Bytes initial = 0;
-    Bytes smallest = 0;
+    Bytes capacity, initial, smallest;
   };
 
   /// The credit of one place, the same however often and wherever it is computed.

@@ -6,6 +6,8 @@
 
 #include <gtest/gtest.h>
 
+#include "core/paged_layout.h"
+#include "core/runtime.h"
 #include "core/scheduler_setup.h"
 #include "tests/support/setups.h"
 
@@ -132,6 +134,119 @@ TEST(ChannelPlan, SaysWhatIsWrongWithUpToFourRoutes) {
           .name;
   EXPECT_NE(text.find("node1/gpu0: " + first + ": "), std::string::npos) << text;
   EXPECT_NE(text.find("not in the scenario's route order"), std::string::npos) << text;
+}
+
+std::string no_route_text(const Cluster& cluster, const char* source, const char* target) {
+  RoutePlan plan;
+  plan.order = {RouteKind::nvlink_copy};
+  const auto made = plan_channels(cluster, pair_of(cluster, source, target), plan);
+  EXPECT_FALSE(made);
+  if (made) return "";
+  EXPECT_EQ(made.error().kind, ErrorKind::bad_input);
+  return made.error().message;
+}
+
+TEST(ChannelPlan, SaysWhyThereIsNoRoute) {
+  const Cluster cluster = test::rail_cluster(2, 1);
+  EXPECT_EQ(no_route_text(cluster, "node0/host0", "node0/host1"),
+            "no usable route from node0/host0 to node0/host1: nothing joins the two");
+  EXPECT_EQ(no_route_text(cluster, "node0/gpu0", "node1/gpu0"),
+            "no usable route from node0/gpu0 to node1/gpu0: "
+            "rdma node0/nic0 node1/nic0: not in the scenario's route order; "
+            "rdma_staged node0/nic0 node1/nic0: not in the scenario's route order; "
+            "nvlink_copy: different NVLink domains");
+  // Two NICs at one end: four routes into host memory, five into a GPU.
+  ClusterSpec spec;
+  spec.nodes = {{test::rail_node(1), 0, false}, {test::rail_node(2), 0, false}};
+  spec.fabric.rails = false;
+  const Cluster square = *build_cluster(spec);
+  const std::string four =
+      "rdma node0/nic0 node1/nic0: not in the scenario's route order; "
+      "rdma node0/nic0 node1/nic1: not in the scenario's route order; "
+      "rdma_staged node0/nic0 node1/nic0: not in the scenario's route order; "
+      "rdma_staged node0/nic0 node1/nic1: not in the scenario's route order";
+  EXPECT_EQ(no_route_text(square, "node0/gpu0", "node1/host0"),
+            "no usable route from node0/gpu0 to node1/host0: " + four);
+  EXPECT_EQ(no_route_text(square, "node0/gpu0", "node1/gpu0"),
+            "no usable route from node0/gpu0 to node1/gpu0: " + four + "; and 1 more");
+}
+
+// Of four NICs and two each pair that is new at both ends comes first: nic0 with nic0. What is left
+// are two that are new at one end.
+TEST(ChannelPlan, SpareRailsThatAreNewAtOneEndComeLast) {
+  ClusterSpec spec;
+  NodeSpec node = test::rail_node(4);
+  for (NodeSpec::Nic& nic : node.nics) nic.wire = {45e9, 45e9, 0};
+  spec.nodes = {{node, 0, false}, {node, 0, false}};
+  spec.nodes[1].spec.nics.resize(2);
+  spec.fabric.rails = false;
+  const Cluster cluster = *build_cluster(spec);
+  RoutePlan plan;
+  plan.order = {RouteKind::rdma};
+  plan.near_first = true;
+  const auto made = plan_channels(cluster, pair_of(cluster, "node0/gpu1", "node1/gpu1"), plan);
+  ASSERT_TRUE(made) << made.error().message;
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(names_of_tier(*made, 0), (Names{"rdma node0/nic1 node1/nic1"}));
+  EXPECT_EQ(names_of_tier(*made, 1),
+            (Names{"rdma node0/nic0 node1/nic0", "rdma node0/nic2 node1/nic1",
+                   "rdma node0/nic3 node1/nic1"}));
+}
+
+// A port carries 50 GB/s: four fifths are 40, which one NIC has or has not.
+TEST(ChannelPlan, FourFifthsOfWhatAllRailsCarryAreEnough) {
+  RoutePlan plan;
+  plan.order = {RouteKind::rdma};
+  plan.near_first = true;
+  for (const auto& [rate, at_once] : {std::pair(40e9, 1u), std::pair(39.9e9, 2u)}) {
+    const Cluster cluster = four_gpus(rate, 4, true);
+    const auto made = plan_channels(cluster, pair_of(cluster, "node0/gpu1", "node1/gpu1"), plan);
+    ASSERT_TRUE(made) << made.error().message;
+    EXPECT_EQ(names_of_tier(*made, 0).size(), at_once) << rate;
+    EXPECT_EQ(names_of_tier(*made, 1).size(), 4 - at_once) << rate;
+  }
+}
+
+TEST(ChannelPlan, TakesAsManyRailsAsWantedAndThereAre) {
+  const Cluster cluster = test::rail_cluster(2, 4);
+  RoutePlan plan;
+  plan.order = {RouteKind::rdma};
+  for (const bool near_first : {false, true})
+    for (std::uint32_t rails = 1; rails <= 6; ++rails) {
+      plan.rails = rails;
+      plan.near_first = near_first;
+      const auto made = plan_channels(cluster, pair_of(cluster, "node0/gpu1", "node1/gpu1"), plan);
+      ASSERT_TRUE(made) << made.error().message;
+      EXPECT_EQ(names_of_tier(*made, 0).size(), std::min(rails, 4u)) << rails;
+      EXPECT_EQ(made->requests.size(), std::min(rails, 4u)) << rails;
+    }
+}
+
+// Staged routes hash like direct ones; the kinds may have another number of queues.
+TEST(ChannelPlan, QueuesOfStagedRoutesDrawTheirPathsToo) {
+  ClusterSpec spec;
+  for (int n = 0; n < 2; ++n) spec.nodes.push_back({test::rail_node(1), 0, false});
+  spec.fabric = {true, 1, 8, 2, 50e9, 0, 0, FabricRouting::ecmp};
+  const Cluster cluster = *build_cluster(spec);
+  const Pairs pairs = pair_of(cluster, "node0/gpu0", "node1/gpu0");
+  RoutePlan plan;
+  plan.order = {RouteKind::rdma, RouteKind::rdma_staged};
+  plan.costs[static_cast<std::size_t>(RouteKind::rdma)].queues = 3;
+  plan.costs[static_cast<std::size_t>(RouteKind::rdma_staged)].queues = 12;
+  plan.paths = {5, 100};
+  const auto made = plan_channels(cluster, pairs, plan);
+  ASSERT_TRUE(made) << made.error().message;
+  ASSERT_EQ(made->requests.size(), 15u);
+  for (std::uint32_t i = 0; i < 15; ++i) {
+    const RouteKind kind = i < 3 ? RouteKind::rdma : RouteKind::rdma_staged;
+    const auto drawn =
+        find_routes(cluster, pairs[0].first, pairs[0].second, {5, 100 + (i < 3 ? i : i - 3)});
+    const auto same = std::find_if(drawn.begin(), drawn.end(),
+                                   [&](const Route& route) { return route.kind == kind; });
+    EXPECT_EQ(made->requests[i].route.name, same->name) << i;
+    EXPECT_EQ(made->requests[i].route.hops, same->hops) << i;
+    EXPECT_EQ(made->tiers[i], i < 3 ? 0u : 1u) << i;
+  }
 }
 
 TEST(ChannelPlan, CountsCrossings) {
@@ -269,6 +384,18 @@ TEST(Defaults, AreWhatTheHeadersSay) {
   EXPECT_EQ(SetupAccount{}, (SetupAccount{no_id, 0, 0, 0, false}));
   EXPECT_EQ(SetupLedger{}, (SetupLedger{no_id, 0, 0, {}}));
   EXPECT_EQ(SchedulerSetup{}.node, 0u);
+  EXPECT_EQ(PairHandle{}.scheduler + PairHandle{}.pair, 0u);
+  EXPECT_EQ(TransferHandle{}.scheduler + TransferHandle{}.transfer, 0u);
+  EXPECT_EQ(PageRun{}, (PageRun{0, 0}));
+  const PageSpan span;
+  EXPECT_EQ(span.first_token + span.end_token + span.first_head + span.end_head, 0u);
+  const PagedLayout layout;
+  EXPECT_EQ(layout.base, 0u);
+  EXPECT_EQ(layout.page_tokens, 16u);
+  EXPECT_EQ(layout.planes, 1u);
+  EXPECT_EQ(layout.heads, 1u);
+  EXPECT_EQ(layout.first_head, 0u);
+  EXPECT_EQ(layout.head_bytes, 0u);
 }
 
 /// The numbers of a scheduler that nobody set.
