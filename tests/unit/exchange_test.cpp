@@ -113,11 +113,11 @@ TEST(AllToAll, ProcessZeroHandsEachItsOwn) {
   EXPECT_EQ(wrong.error().message, "process 1 sent a list that is cut off");
   EXPECT_TRUE(cut.sent.empty());
   Scripted deaf(0, 2);
-  EXPECT_FALSE(all_to_all(deaf, {"", ""}));
+  EXPECT_EQ(error_of(all_to_all(deaf, {"", ""})), "nothing comes");
   Scripted mute(0, 2);
   mute.says = {{1, with_length("") + with_length("")}};
   mute.sends = 0;
-  EXPECT_FALSE(all_to_all(mute, {"", ""}));
+  EXPECT_EQ(error_of(all_to_all(mute, {"", ""})), "cannot be sent");
   Alone alone;
   EXPECT_EQ(*all_to_all(alone, {"me"}), Texts{"me"});
 }
@@ -132,12 +132,13 @@ TEST(AllToAll, OthersSayTheirsAndReadTheirs) {
             (std::vector{std::pair(0u, with_length("1 to 0") + with_length("1 to 1"))}));
   Scripted cut(1, 2);
   cut.says = {{0, with_length("0 to 1")}};
-  EXPECT_FALSE(all_to_all(cut, {"", ""}));
+  EXPECT_EQ(error_of(all_to_all(cut, {"", ""})), "process 0 sent a list that is cut off");
   Scripted deaf(1, 2);
-  EXPECT_FALSE(all_to_all(deaf, {"", ""}));
+  EXPECT_EQ(error_of(all_to_all(deaf, {"", ""})), "nothing comes");
   Scripted mute(1, 2);
   mute.sends = 0;
-  EXPECT_FALSE(all_to_all(mute, {"", ""}));
+  mute.says = {{0, with_length("") + with_length("")}};
+  EXPECT_EQ(error_of(all_to_all(mute, {"", ""})), "cannot be sent");
 }
 
 TEST(Clocks, TheQuickestRoundTripCounts) {
