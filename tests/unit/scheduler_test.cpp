@@ -364,6 +364,7 @@ TEST(Scheduler, ChunksFitTheChannelThatTakesLeast) {
   std::vector<Descriptor> pieces;
   for (Bytes i = 0; i < 6; ++i) pieces.push_back({i * 20, i * 30, 10});
   TransferRequest request;
+  request.pair = 0;
   request.descriptors = pieces;
   scattered.scheduler.submit(0, request);
   ASSERT_EQ(scattered.scheduler.actions().posts.size(), 2u);
