@@ -705,7 +705,12 @@ class ReplayRun {
 
 Result<ReplayResult> run_replay(const ReplayRequest& request) {
   const auto entry = find_backend(request.backend);
-  auto exchange = join_processes(request.processes, entry && (*entry)->several_processes);
+  std::string scenario;
+  // Who cannot read it joins, too: the others hear why it leaves.
+  if (!request.processes.rendezvous.empty())
+    if (auto loaded = load_scenario(request.scenario)) scenario = std::move(loaded->text);
+  auto exchange =
+      join_processes(request.processes, entry && (*entry)->several_processes, scenario);
   if (!exchange) return exchange.error();
   auto result = ReplayRun(request, **exchange).run();
   if (!result) (*exchange)->abandon(result.error());

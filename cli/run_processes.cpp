@@ -27,22 +27,14 @@ using Text = std::string;
 constexpr const char* secret_variable = "KVHAUL_SECRET";
 
 Result<std::string> read_secret(const std::string& file) {
-  std::string secret, name = secret_variable;
-  if (!file.empty()) {
-    std::ifstream in(file, std::ios::binary);
-    if (!in)
-      return Error::bad_input("--secret: " + file + " cannot be read: " + std::strerror(errno));
-    std::getline(in, secret);
-    name = "--secret: " + file;
-  } else if (const char* value = std::getenv(secret_variable)) {
-    secret = value;
-  } else {
+  if (!file.empty()) return read_secret_file(file);
+  const char* const secret = std::getenv(secret_variable);
+  if (secret == nullptr)
     return Error::bad_input(
         "--rendezvous HOST:PORT: expected a secret of the run, the same for all its processes, in "
-        "--secret FILE or KVHAUL_SECRET");
-  }
-  if (auto ok = check_secret(secret, name); !ok) return ok.error();
-  return secret;
+        "--secret FILE or KVHAUL_SECRET; 'openssl rand -hex 16' prints one");
+  if (auto ok = check_secret(secret, secret_variable); !ok) return ok.error();
+  return std::string(secret);
 }
 
 }  // namespace
@@ -55,8 +47,14 @@ void declare_process_options(Options& options) {
       ("rank", po::value<Text>(), "the number of this process, from 0")              //
       ("ranks", po::value<Text>(), "how many processes there are")                   //
       ("secret", po::value<Text>(), "with HOST:PORT: a file with the run's secret")  //
+      ("listen", po::value<Text>(),
+       "with FILE: the addresses at which process 0 listens, with commas between; else those of "
+       "all "
+       "its interfaces")  //
       ("join-within", po::value<Text>()->default_value("60"),
        "seconds for all processes to come")  //
+      ("silent-after", po::value<Text>()->default_value("15"),
+       "before and after the run: seconds of silence after which another process has stopped")  //
       ("node-ranks", po::value<Text>(),
        "the process of each node of the scenario: 0,0,1,1; else dealt evenly");
 }
@@ -69,6 +67,9 @@ Result<void> read_process_options(const Options& options, ProcessOptions& read) 
     return Error::bad_input("expected --rendezvous, --rank and --ranks together");
   if (options.has("secret") && (read.rendezvous.empty() || !is_address(read.rendezvous)))
     return Error::bad_input("--secret is for --rendezvous HOST:PORT; a file has its own");
+  if (options.has("listen") && (read.rendezvous.empty() || is_address(read.rendezvous)))
+    return Error::bad_input("--listen is for --rendezvous FILE; HOST:PORT says where");
+  read.listen = options.maybe_text("listen").value_or("");
   if (has_ranks) {
     auto ranks = options.count("ranks", 1, 4096);
     if (!ranks) return ranks.error();
@@ -80,6 +81,9 @@ Result<void> read_process_options(const Options& options, ProcessOptions& read) 
   auto within = options.number("join-within", 0.1, 86400);
   if (!within) return within.error();
   read.join_within_ns = static_cast<TimeNs>(*within * 1e9);
+  auto silent = options.number("silent-after", 5, 86400);
+  if (!silent) return silent.error();
+  read.silent_after_ns = static_cast<TimeNs>(*silent * 1e9);
   if (const auto list = options.maybe_text("node-ranks")) {
     const char* at = list->data();
     const char* const end = at + list->size();
@@ -99,10 +103,11 @@ Result<void> read_process_options(const Options& options, ProcessOptions& read) 
   return {};
 }
 
-Result<std::unique_ptr<Exchange>> join_processes(const ProcessOptions& options, bool mpi) {
+Result<std::unique_ptr<Exchange>> join_processes(const ProcessOptions& options, bool mpi,
+                                                 const std::string& scenario) {
   const TimeNs answer_within_ns = 1200 * s_ns;  // registering memory takes its time
   if (options.rendezvous.empty()) {
-    if (mpi) return join_mpi("kvhaul replay", answer_within_ns);
+    if (mpi) return join_mpi("kvhaul replay", answer_within_ns, options.silent_after_ns);
     return std::unique_ptr<Exchange>(std::make_unique<Alone>());
   }
   TcpMeeting meeting;
@@ -112,6 +117,9 @@ Result<std::unique_ptr<Exchange>> join_processes(const ProcessOptions& options, 
   meeting.ranks = options.ranks;
   meeting.join_within_ns = options.join_within_ns;
   meeting.answer_within_ns = answer_within_ns;
+  meeting.silent_after_ns = options.silent_after_ns;
+  meeting.scenario = scenario;
+  meeting.listen = options.listen;
   if (is_address(options.rendezvous)) {
     auto secret = read_secret(options.secret_file);
     if (!secret) return secret.error();

@@ -19,14 +19,18 @@ struct ProcessOptions {
   std::string secret_file;
   std::uint32_t rank = 0;
   std::uint32_t ranks = 1;
+  std::string listen;  // with a file: where process 0 listens; empty: at every interface's address
   TimeNs join_within_ns = 60 * s_ns;
+  TimeNs silent_after_ns = 15 * s_ns;
   std::vector<std::uint32_t> node_ranks;  // of each node of the scenario; empty: dealt evenly
 };
 void declare_process_options(Options& options);
 Result<void> read_process_options(const Options& options, ProcessOptions& read);
 
 /// Returns when all are there. `mpi`: join those that mpirun started, where no rendezvous is given.
-Result<std::unique_ptr<Exchange>> join_processes(const ProcessOptions& options, bool mpi);
+/// `scenario`: its text, which must be the same for all, or empty where it could not be read.
+Result<std::unique_ptr<Exchange>> join_processes(const ProcessOptions& options, bool mpi,
+                                                 const std::string& scenario);
 
 /// The process that drives each node. Nodes with instances are dealt evenly, in order, unless
 /// `chosen` says otherwise. Fails (bad_input) when a process would have none, or process 0 not the

@@ -289,7 +289,7 @@ CommandResult run(const Options& options, const Arguments& arguments, Exchange& 
 
 CommandResult run_sweep(const Arguments& arguments) {
   // A rank may have points to do for hours before it says a word.
-  auto ranks = join_mpi("kvhaul sweep", never_ns);
+  auto ranks = join_mpi("kvhaul sweep", never_ns, never_ns);
   if (!ranks) return ranks.error();
   Options options = declare();
   const auto go_on = options.parse(arguments);

@@ -40,7 +40,32 @@ Result<TimeNs> time_in(const std::string& text) {
   return time;
 }
 
+/// Somebody else's words go to a terminal as they are only where they are printable.
+std::string printable(std::string_view text) {
+  constexpr std::size_t shown_max = 1000;
+  constexpr char hex[] = "0123456789abcdef";
+  std::string line;
+  for (const char c : text.substr(0, shown_max)) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte < 0x7f)
+      line += c;
+    else
+      line += {'\\', 'x', hex[byte >> 4], hex[byte & 15]};
+  }
+  return text.size() > shown_max ? line + "..." : line;
+}
+
 }  // namespace
+
+Result<std::vector<std::string>> Exchange::receive_from_all() {
+  std::vector<std::string> messages(1);
+  for (std::uint32_t rank = 1; rank < size(); ++rank) {
+    auto message = receive(rank);
+    if (!message) return message.error();
+    messages.push_back(std::move(*message));
+  }
+  return messages;
+}
 
 std::string farewell_of(const Error& error) {
   return static_cast<char>('0' + static_cast<int>(error.kind)) + error.message;
@@ -50,11 +75,10 @@ Error farewell_in(std::string_view text, std::uint32_t from) {
   const int kind = text.empty() ? 0 : text[0] - '0';
   if (kind < 1 || kind > 3) return Error::failed("process " + std::to_string(from) + " gave up");
   // What process 0 passes on says already whose it is.
-  const std::string_view message = text.substr(1);
-  return {static_cast<ErrorKind>(kind),
-          message.starts_with("process ")
-              ? std::string(message)
-              : "process " + std::to_string(from) + ": " + std::string(message)};
+  const std::string message = printable(text.substr(1));
+  return {static_cast<ErrorKind>(kind), message.starts_with("process ")
+                                            ? message
+                                            : "process " + std::to_string(from) + ": " + message};
 }
 
 Result<std::vector<std::string>> all_gather(Exchange& exchange, std::string_view mine) {
@@ -64,12 +88,10 @@ Result<std::vector<std::string>> all_gather(Exchange& exchange, std::string_view
     if (!all) return all.error();
     return split(*all, exchange.size(), 0);
   }
-  std::vector<std::string> texts = {std::string(mine)};
-  for (std::uint32_t rank = 1; rank < exchange.size(); ++rank) {
-    auto theirs = exchange.receive(rank);
-    if (!theirs) return theirs.error();
-    texts.push_back(std::move(*theirs));
-  }
+  auto came = exchange.receive_from_all();
+  if (!came) return came.error();
+  std::vector<std::string> texts = std::move(*came);
+  texts[0] = mine;
   std::string all;
   for (const std::string& text : texts) append(all, text);
   for (std::uint32_t rank = 1; rank < exchange.size(); ++rank)
@@ -89,11 +111,11 @@ Result<std::vector<std::string>> all_to_all(Exchange& exchange,
     if (!all) return all.error();
     return split(*all, size, 0);
   }
+  auto came = exchange.receive_from_all();
+  if (!came) return came.error();
   std::vector<std::vector<std::string>> of_all = {for_each};
   for (std::uint32_t rank = 1; rank < size; ++rank) {
-    auto theirs = exchange.receive(rank);
-    if (!theirs) return theirs.error();
-    auto texts = split(*theirs, size, rank);
+    auto texts = split((*came)[rank], size, rank);
     if (!texts) return texts.error();
     of_all.push_back(std::move(*texts));
   }

@@ -27,13 +27,18 @@ class Exchange {
   // A star: one of the two ends is always process 0. Messages between two processes stay in order.
   virtual Result<void> send(std::uint32_t to, std::string_view bytes) = 0;
   virtual Result<std::string> receive(std::uint32_t from) = 0;
+  /// Process 0: a message of each of the others, which then wait for an answer, by rank; its own
+  /// place is empty. Fails with the first of them that has failed, where the exchange can tell,
+  /// however long others take.
+  virtual Result<std::vector<std::string>> receive_from_all();
 
   /// This process leaves because of that error: what the others call next fails with it. Process 0
   /// tells all, the others tell process 0.
   virtual void abandon(const Error& /*error*/) {}
 };
 
-/// An error on its way to the other processes, and what it is there.
+/// An error on its way to the other processes, and what it is there: one printable line of at most
+/// 1,000 characters, whatever the other one sent.
 std::string farewell_of(const Error& error);
 Error farewell_in(std::string_view text, std::uint32_t from);
 

@@ -16,6 +16,11 @@ bool started_by_mpi();
 /// Joins the others when mpirun started this process, and leaves MPI alone otherwise: ordinary
 /// starts do not pay for it. Fails with missing when this build has no MPI and there are others.
 /// A message that does not come within `answer_within_ns` is an error. `what` stands in errors.
-Result<std::unique_ptr<Exchange>> join_mpi(const char* what, TimeNs answer_within_ns);
+///
+/// With `silent_after_ns` (else never_ns) a thread says once a second that this process lives,
+/// whatever the main thread does, and one of which nothing is heard for so long has stopped: an
+/// error, and the end of the MPI job.
+Result<std::unique_ptr<Exchange>> join_mpi(const char* what, TimeNs answer_within_ns,
+                                           TimeNs silent_after_ns);
 
 }  // namespace kvhaul

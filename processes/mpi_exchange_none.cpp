@@ -11,7 +11,7 @@ bool started_by_mpi() {
   return std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr || std::getenv("PMIX_RANK") != nullptr;
 }
 
-Result<std::unique_ptr<Exchange>> join_mpi(const char* what, TimeNs) {
+Result<std::unique_ptr<Exchange>> join_mpi(const char* what, TimeNs, TimeNs) {
   const char* size = std::getenv("OMPI_COMM_WORLD_SIZE");
   if (started_by_mpi() && (size == nullptr || std::string_view(size) != "1"))
     return Error::missing(std::string(what) +

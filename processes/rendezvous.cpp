@@ -2,30 +2,32 @@
 
 #include <algorithm>
 #include <array>
+#include <bitset>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
-#include <optional>
 #include <sys/random.h>
+
+#include "processes/private_file.h"
+#include "processes/socket.h"
 
 namespace kvhaul {
 namespace {
 
 constexpr std::string_view file_magic = "kvhaul-rendezvous";
-constexpr std::string_view line_magic = "kvhaul-exchange";
-constexpr std::size_t file_bytes_max = 1 << 16;
-constexpr std::size_t secret_least = 16, secret_most = 128;
+constexpr std::size_t secret_least = 32, secret_most = 128;
+// Different characters. 32 random digits of 16 have fewer once in twenty million times.
+constexpr std::size_t kinds_least = 8;
 
 bool is_word(std::string_view text, std::size_t most) {
   return !text.empty() && text.size() <= most &&
          std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c <= '~'; });
 }
 
-template <class Number>
-std::optional<Number> number_in(std::string_view text) {
-  Number value = 0;
+std::optional<std::uint16_t> port_in(std::string_view text) {
+  std::uint16_t value = 0;
   const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || rest != text.data() + text.size()) return std::nullopt;
+  if (error != std::errc() || rest != text.data() + text.size() || value == 0) return std::nullopt;
   return value;
 }
 
@@ -39,12 +41,23 @@ std::string_view take_until(std::string_view& text, char separator) {
 
 }  // namespace
 
+bool is_address(const std::string& rendezvous) {
+  const std::size_t colon = rendezvous.rfind(':');
+  return colon != std::string::npos && colon > 0 && colon + 1 < rendezvous.size() &&
+         rendezvous.find('/') == std::string::npos &&
+         rendezvous.find_first_not_of("0123456789", colon + 1) == std::string::npos;
+}
+
 std::string rendezvous_text(const Rendezvous& rendezvous) {
   std::string text(file_magic);
-  text += " 1\nhost " + rendezvous.host + "\n";
-  for (const std::string& address : rendezvous.addresses) text += "address " + address + "\n";
-  return text + "port " + std::to_string(rendezvous.port) + "\nsecret " + rendezvous.secret +
-         "\nend\n";
+  text += " 2\nhost " + rendezvous.host + "\nmachine " + rendezvous.machine + "\n";
+  for (const Rendezvous::Address& address : rendezvous.addresses)
+    text += "address " + address.text + " " + std::to_string(address.port) + "\n";
+  return text + "secret " + rendezvous.secret + "\nend\n";
+}
+
+bool is_rendezvous(const std::string& text) {
+  return text.starts_with(std::string(file_magic) + " ");
 }
 
 Result<Rendezvous> parse_rendezvous(std::string_view text, const std::string& name) {
@@ -53,7 +66,7 @@ Result<Rendezvous> parse_rendezvous(std::string_view text, const std::string& na
     return Error::bad_input(name + ":" + std::to_string(number) + ": expected " + expected +
                             "; this is no rendezvous file, or a damaged one");
   };
-  if (text.size() > file_bytes_max)
+  if (text.size() > rendezvous_bytes_max)
     return Error::bad_input(name + ": expected a rendezvous file, found something larger");
   Rendezvous rendezvous;
   bool ended = false;
@@ -63,77 +76,95 @@ Result<Rendezvous> parse_rendezvous(std::string_view text, const std::string& na
     std::string_view value = take_until(text, '\n');
     const std::string_view key = take_until(value, ' ');
     if (number == 1) {
-      if (key != file_magic) return wrong("'kvhaul-rendezvous 1'");
-      if (value != "1") return wrong("version 1 of the format");
+      if (key != file_magic) return wrong("'kvhaul-rendezvous 2'");
+      if (value != "2") return wrong("version 2 of the format, of this version of kvhaul");
     } else if (key == "host" && is_word(value, 255)) {
       rendezvous.host = value;
-    } else if (key == "address" && is_word(value, 64) && rendezvous.addresses.size() < 64) {
-      rendezvous.addresses.emplace_back(value);
-    } else if (key == "port" && number_in<std::uint16_t>(value).value_or(0) != 0) {
-      rendezvous.port = *number_in<std::uint16_t>(value);
-    } else if (key == "secret" && check_secret(value, name)) {
+    } else if (key == "machine" && is_word(value, 128)) {
+      rendezvous.machine = value;
+    } else if (key == "address" && rendezvous.addresses.size() < 64) {
+      const std::string_view address = take_until(value, ' ');
+      const auto port = port_in(value);
+      if (!is_word(address, 64) || !port) return wrong("an address and a port");
+      rendezvous.addresses.push_back({std::string(address), *port});
+    } else if (key == "secret" && check_secret(value, "")) {
       rendezvous.secret = value;
     } else if (key == "end" && value.empty()) {
       ended = true;
     } else {
-      return wrong("host, address, port, secret or end, with its value");
+      return wrong("host, machine, address, secret or end, with its value");
     }
   }
   ++number;
   if (!ended) return wrong("'end', found the end of the file");
   if (!text.empty()) return wrong("nothing behind 'end'");
-  if (rendezvous.host.empty() || rendezvous.addresses.empty() || rendezvous.port == 0 ||
+  if (rendezvous.host.empty() || rendezvous.machine.empty() || rendezvous.addresses.empty() ||
       rendezvous.secret.empty())
-    return Error::bad_input(name + ": expected a host, an address, a port and a secret");
+    return Error::bad_input(name + ": expected a host, a machine, an address and a secret");
   return rendezvous;
 }
 
+Result<std::optional<Rendezvous>> read_rendezvous(const std::string& path) {
+  auto text = read_private_file(path, rendezvous_bytes_max);
+  if (!text) return Error::bad_input("--rendezvous: " + text.error().message);
+  if (!*text) return std::optional<Rendezvous>();
+  auto parsed = parse_rendezvous(**text, path);
+  if (!parsed) return Error::bad_input("--rendezvous: " + parsed.error().message);
+  return std::optional(std::move(*parsed));
+}
+
+std::vector<Rendezvous::Address> addresses_from_here(const Rendezvous& rendezvous) {
+  std::vector<Rendezvous::Address> addresses = rendezvous.addresses;
+  // On one machine its own address, the last one, is the one that surely works.
+  if (rendezvous.machine == machine_id()) {
+    std::reverse(addresses.begin(), addresses.end());
+    return addresses;
+  }
+  const std::vector<std::string> own = own_addresses();
+  std::erase_if(addresses, [&](const Rendezvous::Address& address) {
+    return is_loopback(address.text) ||
+           std::find(own.begin(), own.end(), address.text) != own.end();
+  });
+  return addresses;
+}
+
 Result<void> check_secret(std::string_view secret, const std::string& name) {
-  if (secret.size() >= secret_least && secret.size() <= secret_most &&
-      std::all_of(secret.begin(), secret.end(), [](char c) {
-        return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-      }))
-    return {};
-  return Error::bad_input(name + ": expected a secret of 16 to 128 letters and digits");
+  std::bitset<256> seen;
+  bool good = secret.size() >= secret_least && secret.size() <= secret_most;
+  for (const char c : secret) {
+    good = good && ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'));
+    seen.set(static_cast<unsigned char>(c));
+  }
+  if (good && seen.count() >= kinds_least) return {};
+  return Error::bad_input(name +
+                          ": expected a random secret of 32 to 128 letters and digits, such as "
+                          "'openssl rand -hex 16' prints");
+}
+
+Result<std::string> read_secret_file(const std::string& path) {
+  const std::string name = "--secret: ";
+  auto text = read_private_file(path, 4096);
+  if (!text) return Error::bad_input(name + text.error().message);
+  if (!*text) return Error::bad_input(name + path + " cannot be read: " + std::strerror(ENOENT));
+  std::string secret = (*text)->substr(0, (*text)->find('\n'));
+  if (secret.ends_with('\r')) secret.pop_back();
+  if (auto ok = check_secret(secret, name + path); !ok) return ok.error();
+  return secret;
 }
 
 Result<std::string> make_secret() {
   std::array<unsigned char, 16> bytes{};
-  if (getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size()))
-    return Error::failed(std::string("no random bytes from the kernel: ") + std::strerror(errno));
-  std::string secret;
-  for (const unsigned char byte : bytes) {
-    constexpr std::string_view digits = "0123456789abcdef";
-    secret += digits[byte >> 4];
-    secret += digits[byte & 15];
+  while (true) {
+    if (getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size()))
+      return Error::failed(std::string("no random bytes from the kernel: ") + std::strerror(errno));
+    std::string secret;
+    for (const unsigned char byte : bytes) {
+      constexpr std::string_view digits = "0123456789abcdef";
+      secret += digits[byte >> 4];
+      secret += digits[byte & 15];
+    }
+    if (check_secret(secret, "")) return secret;
   }
-  return secret;
-}
-
-std::string hello_line(const Hello& hello) {
-  return std::string(line_magic) + " " + std::to_string(hello.protocol) + " " + hello.version +
-         " " + std::to_string(hello.rank) + " " + std::to_string(hello.ranks) + " " + hello.secret +
-         "\n";
-}
-
-Result<Hello> parse_hello(std::string_view line) {
-  const Error stranger = Error::bad_input("what came is not from a kvhaul");
-  if (line.size() >= hello_bytes_max || take_until(line, ' ') != line_magic) return stranger;
-  Hello hello;
-  const auto protocol = number_in<std::uint32_t>(take_until(line, ' '));
-  const std::string_view version = take_until(line, ' ');
-  const auto rank = number_in<std::uint32_t>(take_until(line, ' '));
-  const auto ranks = number_in<std::uint32_t>(take_until(line, ' '));
-  if (!protocol || !is_word(version, 32) || !rank || !ranks || !check_secret(line, ""))
-    return stranger;
-  return Hello{*protocol, std::string(version), *rank, *ranks, std::string(line)};
-}
-
-bool same_secret(std::string_view a, std::string_view b) {
-  unsigned difference = a.size() == b.size() ? 0 : 1;
-  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i)
-    difference |= static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(b[i]);
-  return difference == 0;
 }
 
 }  // namespace kvhaul

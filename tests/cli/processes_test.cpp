@@ -7,8 +7,19 @@
 namespace kvhaul::test {
 namespace {
 
+constexpr auto owner_only =
+    std::filesystem::perms::owner_read | std::filesystem::perms::owner_write;
+
 class Processes : public ProgramTest {
  protected:
+  void SetUp() override {
+    ProgramTest::SetUp();
+#ifndef KVHAUL_HAS_TLS
+    const auto ran = both("-s dgx-h100-pair --rendezvous meet", "", "");
+    for (const Ran& one : ran) expect(one, 3, "this build has no TLS");
+    GTEST_SKIP() << "built without OpenSSL";
+#endif
+  }
   /// Two processes at once, with the options of both and of each.
   std::vector<Ran> both(const std::string& common, const std::string& first,
                         const std::string& second) {
@@ -81,18 +92,32 @@ TEST_F(Processes, AnErrorOfOneIsTheErrorOfBoth) {
 }
 
 TEST_F(Processes, TheSecretDecidesWhoMayCome) {
-  write("secret", "0123456789abcdef\n");
-  write("wrong", "fedcba9876543210\n");
+  const std::string secret = "0123456789abcdef0123456789abcdef";
+  const std::string wrong = "fedcba9876543210fedcba9876543210";
+  for (const auto& [name, text] : {std::pair{"secret", secret}, {"wrong", wrong}}) {
+    write(name, text + "\n");
+    std::filesystem::permissions(folder() / name, owner_only);
+  }
   // A port that is free now; that it still is when it is used cannot be promised.
   const std::string meet = "-s dgx-h100-pair --join-within 3 --rendezvous 127.0.0.1:" +
                            std::to_string(20'000 + getpid() % 10'000) + " ";
   const auto ran = both(meet, "--secret secret", "--secret wrong");
-  expect(ran[0], 2, "process 1 did not come within 3 s; one was refused");
-  expect(ran[1], 2, "process 0 refuses this one: it does not know the secret of the run");
+  expect(ran[0], 2,
+         "process 1 did not come within 3 s; somebody who does not know the secret of the run was "
+         "refused");
+  expect(ran[1], 2, "does not know the secret of this run");
   for (const Ran& one : ran)
-    for (const char* secret : {"0123456789abcdef", "fedcba9876543210"})
-      EXPECT_EQ(one.err.find(secret), std::string::npos);
+    for (const std::string& text : {secret, wrong})
+      EXPECT_EQ(one.err.find(text), std::string::npos);
   for (const Ran& one : both(meet, "", "")) expect(one, 2, "expected a secret of the run");
+  std::filesystem::permissions(folder() / "secret",
+                               owner_only | std::filesystem::perms::group_read);
+  for (const Ran& one : both(meet, "--secret secret", "--secret secret"))
+    expect(one, 2, "--secret: secret may be read or written by others");
+  write("short", "0123456789abcdef\n");
+  std::filesystem::permissions(folder() / "short", owner_only);
+  for (const Ran& one : both(meet, "--secret short", "--secret short"))
+    expect(one, 2, "'openssl rand -hex 16' prints");
 }
 
 TEST_F(Processes, OptionsThatDoNotFit) {
@@ -106,10 +131,14 @@ TEST_F(Processes, OptionsThatDoNotFit) {
   says({"--rendezvous", "meet", "--rank", "2", "--ranks", "2"}, "--rank: expected a whole number");
   says({"--rendezvous", "meet", "--rank", "0", "--ranks", "2", "--secret", "x"},
        "--secret is for --rendezvous HOST:PORT");
+  says({"--rendezvous", "h:1", "--rank", "0", "--ranks", "2", "--listen", "10.0.0.1"},
+       "--listen is for --rendezvous FILE");
+  says({"--silent-after", "4"}, "--silent-after: expected a number from 5 to 86400");
   says({"--node-ranks", "0,x"}, "--node-ranks: expected numbers of processes");
   says({"--node-ranks", "0,0"}, "expected a process for each of the 1 nodes");
   says({"--node-ranks", "1"}, "none is process 1");
-  write("cut", "kvhaul-rendezvous 1\nhost a\nadd");
+  write("cut", "kvhaul-rendezvous 2\nhost a\nadd");
+  std::filesystem::permissions(folder() / "cut", owner_only);
   says({"-b", "verbs", "--rendezvous", "cut", "--rank", "1", "--ranks", "2"},
        "cut:3: expected a line feed at its end");
 }

@@ -1,12 +1,9 @@
 // The exchange over TCP: processes are threads here, connections are real.
-#include <arpa/inet.h>
 #include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <thread>
 #include <unistd.h>
 #include <vector>
@@ -14,10 +11,13 @@
 #include <gtest/gtest.h>
 
 #include "processes/rendezvous.h"
+#include "processes/socket.h"
 #include "processes/tcp_exchange.h"
 
 namespace kvhaul {
 namespace {
+
+const std::string some_secret = "0123456789abcdef0123456789abcdef";
 
 namespace fs = std::filesystem;
 using Body = std::function<std::string(Exchange&)>;
@@ -62,24 +62,6 @@ class TcpExchange : public ::testing::Test {
     std::vector<TcpMeeting> all;
     for (std::uint32_t rank = 0; rank < ranks; ++rank) all.push_back(meeting(rank, ranks));
     return all;
-  }
-
-  /// A connection to process 0 from somebody who is not of the run.
-  int intrude(const std::string& words) const {
-    std::uint16_t port = 0;
-    while (port == 0) {
-      std::ifstream in(file());
-      const std::string text{std::istreambuf_iterator<char>(in), {}};
-      if (const auto read = parse_rendezvous(text, "file")) port = read->port;
-    }
-    const int fd = socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in to{};
-    to.sin_family = AF_INET;
-    to.sin_port = htons(port);
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    EXPECT_EQ(connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof to), 0);
-    EXPECT_EQ(write(fd, words.data(), words.size()), static_cast<ssize_t>(words.size()));
-    return fd;
   }
 
  private:
@@ -127,7 +109,8 @@ TEST_F(TcpExchange, WhatIsNoRendezvousFileStays) {
 }
 
 TEST_F(TcpExchange, AFileThatAnEarlierRunLeftIsReplaced) {
-  std::ofstream(file()) << rendezvous_text({"h", {"127.0.0.1"}, 1, "0123456789abcdef"});
+  std::ofstream(file()) << rendezvous_text({"h", "-", {{"127.0.0.1", 1}}, some_secret});
+  fs::permissions(file(), fs::perms::owner_read | fs::perms::owner_write);
   const auto came = run(meetings(2), [](Exchange&) { return "met"; });
   EXPECT_EQ(came, std::vector<std::string>(2, "met"));
   EXPECT_FALSE(fs::exists(file()));
@@ -214,55 +197,57 @@ TEST_F(TcpExchange, SilenceIsAnError) {
   EXPECT_EQ(came[0], "process 1 does not answer");
 }
 
-TEST_F(TcpExchange, StrangersDoNotDisturb) {
-  std::vector<std::string> came;
-  std::thread others([&] {
-    std::vector<int> strangers;
-    strangers.push_back(intrude("GET / HTTP/1.1\r\n"));
-    strangers.push_back(intrude(std::string(10'000, 'x')));
-    strangers.push_back(intrude(""));  // and says nothing
-    strangers.push_back(intrude(hello_line({1, "1", 1, 2, "fedcba9876543210"})));
-    char answer[256] = {};
-    EXPECT_GT(read(strangers.back(), answer, sizeof answer - 1), 0);
-    EXPECT_STREQ(answer, "no it does not know the secret of the run\n");
-    came = run({meeting(1, 2)}, [](Exchange& exchange) {
-      const auto all = all_gather(exchange, "b");
-      return all ? (*all)[0] + (*all)[1] : all.error().message;
-    });
-    for (const int fd : strangers) close(fd);
-  });
-  const auto first = run({meeting(0, 2)}, [](Exchange& exchange) {
-    const auto all = all_gather(exchange, "a");
-    return all ? (*all)[0] + (*all)[1] : all.error().message;
-  });
-  others.join();
-  EXPECT_EQ(first[0], "ab");
-  EXPECT_EQ(came[0], "ab");
-}
-
 TEST_F(TcpExchange, WhatDoesNotFitIsSaidToAll) {
   const Body nothing = [](Exchange&) { return "met"; };
   {
-    auto two = meetings(2);
-    two[1].version = "2";
-    const auto came = run(two, nothing);
-    EXPECT_EQ(came[0], "process 1 is kvhaul 2, process 0 is 1; expected one version");
-    EXPECT_EQ(came[1], "process 0 refuses this one: " + came[0]);
+    auto three = meetings(3);
+    three[1].version = "2";
+    for (const std::string& came : run(three, nothing))
+      EXPECT_EQ(came, "process 1 is kvhaul 2, process 0 is 1; expected one version");
+  }
+  {
+    auto three = meetings(3);
+    for (TcpMeeting& one : three) one.scenario = "name: one";
+    three[2].scenario = "name: another";
+    for (const std::string& came : run(three, nothing))
+      EXPECT_EQ(
+          came,
+          "process 2 has another scenario than process 0; expected the same in all processes");
+    three[2].scenario = "";  // it could not read it, and is let in to say so
+    EXPECT_EQ(run(three, nothing), std::vector<std::string>(3, "met"));
   }
   {
     auto two = meetings(2);
     two[1].ranks = 3;
-    const auto came = run(two, nothing);
-    EXPECT_EQ(came[0], "process 1 expects 3 processes, process 0 2");
-    EXPECT_EQ(came[1], "process 0 refuses this one: " + came[0]);
-  }
-  {
-    auto two = meetings(2);
-    two[1].rank = 0;  // two leaders: the file of the later one stands, and nobody comes
-    for (TcpMeeting& one : two) one.join_within_ns = 100 * ms_ns;
     for (const std::string& came : run(two, nothing))
-      EXPECT_EQ(came, "process 1 did not come within 100 ms");
+      EXPECT_EQ(came, "process 1 expects 3 processes, process 0 2");
   }
+}
+
+TEST_F(TcpExchange, TheSecondProcessZeroIsRefused) {
+  const Body nothing = [](Exchange&) { return "met"; };
+  std::vector<std::string> first;
+  std::thread leader([&] { first = run({meeting(0, 2)}, nothing); });
+  while (!fs::exists(file())) std::this_thread::yield();
+  EXPECT_EQ(run({meeting(0, 2)}, nothing)[0],
+            "--rendezvous: " + file() +
+                " is that of a process 0 which waits there now; expected another name for another "
+                "run");
+  EXPECT_EQ(run({meeting(1, 2)}, nothing)[0], "met");
+  leader.join();
+  EXPECT_EQ(first[0], "met");
+}
+
+TEST_F(TcpExchange, AMessageThatIsTooLongIsNotSent) {
+  const auto came = run(meetings(2), [](Exchange& exchange) {
+    if (exchange.rank() == 1) return std::to_string(exchange.receive(0)->size());
+    const std::string words((64 << 20) + 1, 'x');
+    EXPECT_EQ(exchange.send(1, words).error().message,
+              "a message of 67108865 bytes to another process, where at most 67108864 are taken");
+    EXPECT_TRUE(exchange.send(1, words.substr(1)));
+    return std::string("sent");
+  });
+  EXPECT_EQ(came[1], "67108864");
 }
 
 TEST_F(TcpExchange, WhoWaitsInVainSaysForWhat) {
@@ -276,20 +261,35 @@ TEST_F(TcpExchange, WhoWaitsInVainSaysForWhat) {
             "--rendezvous: " + file() +
                 " did not appear within 50 ms; process 0 makes it, where all processes can read "
                 "it");
-  std::ofstream(file()) << "kvhaul-rendezvous 1\nhost h\naddr";
+  const auto write = [&](const std::string& text) {
+    std::ofstream(file()) << text;
+    fs::permissions(file(), fs::perms::owner_read | fs::perms::owner_write);
+  };
+  write("kvhaul-rendezvous 2\nhost h\naddr");
   EXPECT_EQ(run({alone}, nothing)[0],
             "--rendezvous: " + file() +
                 ":3: expected a line feed at its end; this is no rendezvous file, or a damaged "
                 "one");
   // One of a run that is over.
-  std::ofstream(file()) << rendezvous_text({"h", {"127.0.0.1"}, 1, "0123456789abcdef"});
+  write(rendezvous_text({"h", machine_id(), {{"127.0.0.1", 1}}, some_secret}));
   EXPECT_EQ(run({alone}, nothing)[0],
             "--rendezvous: no process 0 could be reached through " + file() + " within 50 ms");
   auto address = alone;
   address.rendezvous = "127.0.0.1:1";
-  address.secret = "0123456789abcdef";
+  address.secret = some_secret;
   EXPECT_EQ(run({address}, nothing)[0],
             "--rendezvous: no process 0 could be reached through 127.0.0.1:1 within 50 ms");
+}
+
+TEST_F(TcpExchange, APortIsOne) {
+  for (const std::string port : {"0", "00000", "65536", "70000", "4294967297"})
+    for (const std::uint32_t rank : {0u, 1u}) {
+      auto wrong = meeting(rank, 2);
+      wrong.rendezvous = "127.0.0.1:" + port;
+      wrong.secret = some_secret;
+      EXPECT_EQ(run({wrong}, [](Exchange&) { return "met"; })[0],
+                "--rendezvous: expected a port from 1 to 65535, found '" + port + "'");
+    }
 }
 
 TEST_F(TcpExchange, AFileOrAnAddress) {

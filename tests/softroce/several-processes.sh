@@ -90,19 +90,20 @@ for rank in 0 2 3; do
   expect device 3 $rank "process 1: .*rxn9"
 done
 
-export KVHAUL_SECRET=0123456789abcdef
-echo fedcba9876543210 > /tmp/wrong
+export KVHAUL_SECRET=0123456789abcdef0123456789abcdef
+wrong=fedcba9876543210fedcba9876543210
+(umask 077 && echo $wrong > /tmp/wrong)
 nics=() secret=([3]=/tmp/wrong)
 for rank in 0 1 2 3; do meet[rank]=127.0.0.1:40123; done
 start secret --join-within 10
 finish secret
-expect secret 2 3 "it does not know the secret of the run"
+expect secret 2 3 "does not know the secret of this run"
 for rank in 0 1 2; do
-  expect secret 2 $rank "process 3 did not come within 10 s; one was refused"
+  expect secret 2 $rank "process 3 did not come within 10 s; somebody who does not know the secret"
 done
-grep -q -e 0123456789abcdef -e fedcba9876543210 /tmp/secret.* && fail "a secret in the output"
+grep -q -e $KVHAUL_SECRET -e $wrong /tmp/secret.* && fail "a secret in the output"
 
-printf 'kvhaul-rendezvous 1\nhost guest\naddr' > /tmp/cut
+(umask 077 && printf 'kvhaul-rendezvous 2\nhost guest\naddr' > /tmp/cut)
 secret=() meet=([1]=/tmp/cut)
 start cut --join-within 10
 finish cut

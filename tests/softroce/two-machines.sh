@@ -17,7 +17,7 @@ else
     { echo "conformance_tests: tests were skipped, or there were none"; exit 1; }
 fi
 
-export KVHAUL_SECRET=thisrunandnoother16
+export KVHAUL_SECRET=thisrunandnoother16thisrunandnoother16
 kvhaul replay -t /trace.csv -n 4 -s /scenario.yaml -b verbs --nics rxe0,rxe1,rxe0,rxe1 \
   --rendezvous 192.168.90.1:40123 --rank "$rank" --ranks 2 -o /out/run || exit
 ((rank == 0)) || exit 0

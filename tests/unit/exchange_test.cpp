@@ -201,6 +201,17 @@ TEST(Clocks, ProcessZeroAnswersAllAndHasNoOffset) {
   EXPECT_EQ(error_of(clock_offset(mute, [&] { return ++time; })), "cannot be sent");
 }
 
+/// It goes to a terminal of somebody else.
+TEST(Farewell, IsOnePrintableLineOfBoundedLength) {
+  EXPECT_EQ(farewell_in("1\x1b]0;owned\x07\n\x9b", 4).message,
+            "process 4: \\x1b]0;owned\\x07\\x0a\\x9b");
+  EXPECT_EQ(farewell_in("1 ~\x7f", 4).message, "process 4:  ~\\x7f");
+  EXPECT_EQ(farewell_in("1" + std::string(1000, 'A'), 4).message,
+            "process 4: " + std::string(1000, 'A'));
+  EXPECT_EQ(farewell_in("1" + std::string(1 << 20, 'A'), 4).message,
+            "process 4: " + std::string(1000, 'A') + "...");
+}
+
 TEST(Farewell, KeepsTheErrorAndSaysWhose) {
   for (const ErrorKind kind : {ErrorKind::failed, ErrorKind::bad_input, ErrorKind::missing}) {
     const Error there = farewell_in(farewell_of({kind, "no NIC"}), 4);
