@@ -214,7 +214,7 @@ Result<void> hold_memory(const std::string& socket_path, int device,
   if (bound != 0) return failed("bind");
   if (listen(listening.get(), 1) != 0) return failed("listen");
   on_listening();
-  OwnedFd peer(accept4(listening.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  OwnedFd peer = accept_from_this_user(listening.get());
   unlink(socket_path.c_str());  // one peer only
   if (peer.get() < 0) return failed("accept");
   return Holder(std::move(peer), std::move(*checksums)).serve();

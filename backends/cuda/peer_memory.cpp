@@ -32,8 +32,13 @@ Result<PeerMemory> PeerMemory::connect(const std::string& socket_path, TimeNs pa
   for (TimeNs waited = 0;; waited += pause_ns) {
     OwnedFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (fd.get() < 0) return failed("socket");
-    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) == 0)
+    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) == 0) {
+      if (!is_of_this_user(fd.get()))
+        return Error::bad_input(socket_path +
+                                ": another user listens there; expected 'kvhaul hold' of the user "
+                                "that runs the replay");
       return PeerMemory(std::move(fd), socket_path);
+    }
     if (waited >= patience_ns) return failed("nobody listens");
     std::this_thread::sleep_for(std::chrono::nanoseconds(pause_ns));
   }

@@ -47,6 +47,21 @@ Result<sockaddr_un> socket_address(const std::string& path) {
   return address;
 }
 
+bool is_of_this_user(int unix_socket) {
+  ucred who{};
+  socklen_t size = sizeof who;
+  return getsockopt(unix_socket, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 &&
+         who.uid == geteuid();
+}
+
+OwnedFd accept_from_this_user(int listening) {
+  while (true) {
+    OwnedFd peer(accept4(listening, nullptr, nullptr, SOCK_CLOEXEC));
+    if (peer.get() >= 0 ? is_of_this_user(peer.get()) : errno != EINTR && errno != ECONNABORTED)
+      return peer;
+  }
+}
+
 Result<std::optional<std::size_t>> peer_message_bytes(std::span<const std::byte> received,
                                                       PeerSide from) {
   std::uint64_t protocol = 0;

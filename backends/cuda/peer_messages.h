@@ -74,6 +74,13 @@ struct TableEntry {
 /// The address of a socket at a path. Fails with `bad_input` for what cannot be one.
 Result<sockaddr_un> socket_address(const std::string& path);
 
+/// Whether a process of the same user is at the other end: the memory of a GPU is for nobody else.
+/// For who connects, whether one of them listens there.
+bool is_of_this_user(int unix_socket);
+/// The next connection of a process of this user; others are closed unheard. Empty (errno): no more
+/// come.
+OwnedFd accept_from_this_user(int listening);
+
 /// Items of one message; what is more goes in several.
 inline constexpr std::uint32_t peer_items_max = 4096;
 

@@ -1,6 +1,10 @@
 // The parts of the CUDA backend that need no GPU.
 #include <deque>
+#include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <gtest/gtest.h>
 
@@ -216,6 +220,44 @@ TEST_F(CudaPeerMessages, AnEndBetweenMessagesComesAfterThem) {
   holder_->send(PeerMessageKind::unmap);  // to nobody
   EXPECT_EQ(complaint(), "");
   EXPECT_TRUE(holder_->ended());
+}
+
+/// Anybody may connect to this socket; a real one is its owner's alone from the start.
+TEST(CudaPeerSockets, OnlyAProcessOfTheSameUserIsHeard) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can be another user";
+  std::string folder = ::testing::TempDir() + "/kvhaul-peer-XXXXXX";
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  ASSERT_EQ(chmod(folder.c_str(), 0755), 0);
+  const std::string path = folder + "/socket";
+  const auto address = socket_address(path);
+  ASSERT_TRUE(address);
+  const auto* const at = reinterpret_cast<const sockaddr*>(&*address);
+  OwnedFd listening(socket(AF_UNIX, SOCK_STREAM, 0));
+  ASSERT_EQ(bind(listening.get(), at, sizeof *address), 0);
+  ASSERT_EQ(chmod(path.c_str(), 0777), 0);
+  ASSERT_EQ(listen(listening.get(), 4), 0);
+  const pid_t foreign = fork();
+  if (foreign == 0) {
+    const OwnedFd user(socket(AF_UNIX, SOCK_STREAM, 0));
+    char byte = 0;
+    const bool came = setuid(65534) == 0 && connect(user.get(), at, sizeof *address) == 0;
+    // It does not believe the holder either, and is hung up on.
+    _exit(came && !is_of_this_user(user.get()) && recv(user.get(), &byte, 1, 0) <= 0 ? 0 : 1);
+  }
+  pollfd entry{listening.get(), POLLIN, 0};
+  ASSERT_EQ(poll(&entry, 1, -1), 1);  // the other user came first
+  const OwnedFd own(socket(AF_UNIX, SOCK_STREAM, 0));
+  ASSERT_EQ(connect(own.get(), at, sizeof *address), 0);
+  EXPECT_TRUE(is_of_this_user(own.get()));
+  const OwnedFd heard = accept_from_this_user(listening.get());
+  ASSERT_EQ(send(own.get(), "x", 1, 0), 1);
+  char byte = 0;
+  EXPECT_EQ(recv(heard.get(), &byte, 1, 0), 1);
+  int status = 0;
+  waitpid(foreign, &status, 0);
+  EXPECT_EQ(status, 0);
+  unlink(path.c_str());
+  rmdir(folder.c_str());
 }
 
 TEST(CudaPeerRanges, LieInsideAMemoryOrNowhere) {
