@@ -29,7 +29,9 @@ class Player final : public FaultyBackend {
     channels_.resize(requests.size());
     for (std::size_t c = 0; c < requests.size(); ++c)
       for (std::size_t f = 0; f < script_.faults.size(); ++f)
-        if (touches(script_.faults[f], requests[c].route)) channels_[c].faults.push_back(f);
+        // Other processes play the script on the channels of their nodes.
+        if (inner_->drives(requests[c].owner) && touches(script_.faults[f], requests[c].route))
+          channels_[c].faults.push_back(f);
     for (const Fault& fault : script_.faults)
       if (fault.kind == FaultKind::degrade && !links_can_change_)
         links_can_change_ = change_links(fault, -1);  // before all faults: whole
