@@ -761,7 +761,8 @@ TimeNs Scheduler::Patience::of_attempt_ns(std::uint32_t attempts) const {
   return std::min(patience, longest_ns) + slack_ns;
 }
 
-Scheduler::Patience Scheduler::patience_of(TimeNs now, const PairState& pair) const {
+Scheduler::Patience Scheduler::patience_of(TimeNs now, std::uint32_t channel) const {
+  const PairState& pair = pairs_[channels_[channel].pair];
   TimeNs slack = 0;
   bool history = false;  // channels of a pair are of few kinds, and cross the same hosts
   for (std::uint32_t i = 0; i < pair.channel_count; ++i) {
@@ -770,7 +771,8 @@ Scheduler::Patience Scheduler::patience_of(TimeNs now, const PairState& pair) co
     slack = std::max(slack, slack_ns(now, state));
   }
   const TimeNs longest = std::max(setup_.config.timeout_floor_ns, setup_.config.timeout_cold_ns);
-  return {history ? setup_.config.timeout_floor_ns : longest, longest, slack};
+  return {history ? setup_.config.timeout_floor_ns : longest, longest,
+          slack - slack_ns(now, channels_[channel])};
 }
 
 /// A chunk or a probe has come back: the channel works, and all links that it crosses.
@@ -778,11 +780,14 @@ void Scheduler::landed_on(TimeNs now, std::uint32_t channel, TimeNs late_ns, Tim
   ChannelState& state = channels_[channel];
   state.last_landed_ns = now;
   const TimeNs posted = std::clamp<TimeNs>(posted_ns, 0, now);  // a backend's word
-  const TimeNs used = now - posted;
-  if (used > (late_ns - posted) / 2) [[unlikely]] {
-    state.slack_ns =
-        std::max(slack_ns(now, state), std::min(2 * used, slack_max_ns(setup_.config)));
-    state.slack_since_ns = now;
+  const TimeNs used = now - posted, allowed = late_ns - posted;
+  if (used > allowed / 2) [[unlikely]] {
+    const TimeNs slack = posted < state.slack_since_ns ? 0 : slack_ns(posted, state);
+    const TimeNs needed = std::min(2 * used - (allowed - slack), slack_max_ns(setup_.config));
+    if (needed > slack_ns(now, state)) {
+      state.slack_ns = needed;
+      state.slack_since_ns = now;
+    }
   }
   if (state.landed < history_chunks) ++state.landed;
   if (doubtful_ == 0) [[likely]]
@@ -949,7 +954,7 @@ void Scheduler::look_at_chunks(TimeNs now, std::uint32_t channel, TimeNs& next) 
       change_channel(now, channel, [](Health& health) { health.suspect(); });
       doubt_links(now, channel);
     }
-    if (!patience) patience = patience_of(now, pairs_[channels_[channel].pair]);
+    if (!patience) patience = patience_of(now, channel);
     const TimeNs given_up_ns = add_time(late_ns, patience->of_attempt_ns(chunks_[slot].attempts));
     if (given_up_ns > now) {
       next = std::min(next, given_up_ns);

@@ -203,8 +203,8 @@ class Scheduler {
     std::uint16_t landed = 0;     // up to history_chunks
     bool watched = false;         // it stands in watched_
     TimeNs last_landed_ns = -1;   // when that was noticed
-    /// Twice the longest time in flight that used more than half of what was allowed, halved every
-    /// second: what the channel has shown to need beyond its expected times.
+    /// By how much twice the longest time in flight exceeded what is allowed without slack, halved
+    /// every second: what the channel has shown to need beyond its expected times.
     TimeNs slack_ns = 0;
     TimeNs slack_since_ns = 0;
   };
@@ -312,7 +312,7 @@ class Scheduler {
   std::uint32_t doubts(std::uint32_t channel) const;
   bool blocked(std::uint32_t channel) const;
   TimeNs slack_ns(TimeNs now, const ChannelState& channel) const;
-  Patience patience_of(TimeNs now, const PairState& pair) const;
+  Patience patience_of(TimeNs now, std::uint32_t channel) const;
 
   // Probes
   void probe_channel(TimeNs now, std::uint32_t channel);

@@ -11,7 +11,7 @@ namespace kvhaul::verbs {
 namespace {
 
 /// A request under way cannot be stopped. One that has not ended so long after its cancel takes its
-/// channel down.
+/// channel down; where nothing at all has come back for so long, such as after a timeout, at once.
 constexpr TimeNs cancelled_chunk_ends_within_ns = 50 * ms_ns;
 constexpr TimeNs look_at_ports_every_ns = 1 * ms_ns;
 /// Sleeping is exact to about as much.
@@ -286,7 +286,7 @@ void VerbsBackend::attend(TimeNs now) {
   for (auto at = attention_.begin(); at != attention_.end();) {
     const ChannelId id = *at++;
     Channel& channel = channels_[id];
-    if (now >= channel.cancel_due_ns) {
+    if (now >= cancelled_by_ns(channel)) {
       channel.cancel_due_ns = never_ns;
       break_channel(id, Outcome::cancelled, "cancelled chunks");
     }
@@ -321,12 +321,19 @@ void VerbsBackend::look_at_ports() {
   }
 }
 
+TimeNs VerbsBackend::cancelled_by_ns(const Channel& channel) const {
+  if (channel.cancel_due_ns == never_ns || channel.flying.empty()) return channel.cancel_due_ns;
+  const TimeNs silent_since_ns =
+      std::max(channel.last_done_ns, work_[channel.flying.first].handed_ns);
+  return std::min(channel.cancel_due_ns, silent_since_ns + cancelled_chunk_ends_within_ns);
+}
+
 TimeNs VerbsBackend::next_ns() const {
   if (!staging_.empty()) return 0;  // nobody tells when a device has copied
   if (!heard_.empty()) return 0;    // hear_all() has left something
   TimeNs next = never_ns;
   for (const ChannelId id : attention_)
-    next = std::min({next, channels_[id].due_ns, channels_[id].cancel_due_ns});
+    next = std::min({next, channels_[id].due_ns, cancelled_by_ns(channels_[id])});
   for (const auto& [nodes, link] : links_) next = std::min(next, link.messages.next_ns());
   return next;
 }

@@ -355,6 +355,8 @@ class VerbsBackend final : public Backend {
   void attend(TimeNs now);
   void look_at_ports();
   TimeNs next_ns() const;
+  /// When the channel's cancelled chunks have to have ended; never_ns without any.
+  TimeNs cancelled_by_ns(const Channel& channel) const;
 
   /// Until then, or until a completion queue or a port has something to say.
   void sleep(TimeNs until);

@@ -37,10 +37,6 @@ shape() { # RAIL RATE [BURST], both ways: shape 0 160mbit
   done
 }
 
-lose_all() { # RAIL: what side a sends; shape() ends it
-  tc qdisc replace dev "a$1" root netem loss 100%
-}
-
 bring_up() { # RAIL
   ip link set "a$1" up
   ip link set "b$1" up

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -62,6 +63,9 @@ class RailTraffic final : public RuntimeClient {
 
   std::vector<TransferEnd> ends;
   std::vector<NodeId> lost;
+  /// By channel, of chunks that have ended, probes left out: the last post, and the last landing.
+  std::map<ChannelId, TimeNs> posted_ns, landed_ns;
+  std::map<ChannelId, TimeNs> lost_ns;  // the first that has not landed has ended
   std::size_t wrong = 0;  // transfers that were delivered, and whose bytes are not there
   std::size_t late = 0;   // places that something was written to after their transfer had ended
 
@@ -87,6 +91,15 @@ class RailTraffic final : public RuntimeClient {
       request.tag = slot;
       request.descriptors = {&piece, 1};
       runtime_->submit(now, pair, request);
+    }
+  }
+  void chunks_ended(std::span<const Completion> completions) override {
+    for (const Completion& chunk : completions) {
+      posted_ns[chunk.channel] = std::max(posted_ns[chunk.channel], chunk.posted_ns);
+      if (chunk.outcome == Outcome::ok)
+        landed_ns[chunk.channel] = chunk.done_ns;
+      else
+        lost_ns.emplace(chunk.channel, chunk.done_ns);
     }
   }
   void transfer_ended(TimeNs, const TransferEnd& end) override {
