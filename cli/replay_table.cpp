@@ -49,6 +49,13 @@ std::string replay_table(const ReplayResult& result) {
   if (s.requests.failed_in_trace)
     out += ", " + std::to_string(s.requests.failed_in_trace) + " without output in the trace";
   out += " in " + duration_text(s.duration_ns) + "\n";
+  if (const std::uint64_t retried = s.requests.retried; retried != 0)
+    out +=
+        "failover    " +
+        toned(Tone::warning, std::to_string(retried) + (retried == 1 ? " request" : " requests") +
+                                 " lost KV on the way and " + (retried == 1 ? "was" : "were") +
+                                 " prefilled again") +
+        ", in " + std::to_string(s.requests.retries) + " attempts\n";
   for (const std::string& note : s.trace_notes) out += "            " + note + "\n";
   if (s.requests.registration_ns > 0)
     out += "            before that, KV memory is registered in " +
@@ -58,12 +65,8 @@ std::string replay_table(const ReplayResult& result) {
            number_text(100.0 * static_cast<double>(s.requests.cached_tokens) /
                        static_cast<double>(s.requests.input_tokens)) +
            "% of input tokens came from the prefix cache\n";
-  if (s.has_slo && s.requests.completed)
-    out += "SLO         " +
-           number_text(100.0 * static_cast<double>(s.slo_attained) /
-                           static_cast<double>(s.requests.completed),
-                       4) +
-           "% attained\n";
+  if (const auto attained = slo_attainment(s))
+    out += "SLO         " + number_text(100 * *attained, 4) + "% attained\n";
   out += "KV moved    " + bytes_text(s.delivered_bytes) + " in " + std::to_string(s.transfers) +
          " transfers, " + std::to_string(s.scheduler.chunks_posted) + " chunks; " +
          std::to_string(s.pieces) + " pieces\n";

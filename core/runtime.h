@@ -51,6 +51,8 @@ class Runtime {
   Runtime(Backend& backend, std::vector<SchedulerSetup> setups, EventLogWriter* log);
 
   std::optional<PairHandle> find_pair(PlaceId source, PlaceId target) const;
+  /// Whether some channel of the pair may carry users' chunks now; else what is submitted waits.
+  bool is_usable(PairHandle pair) const { return schedulers_[pair.scheduler].is_usable(pair.pair); }
   /// request.pair is filled in from the handle.
   TransferHandle submit(TimeNs now, PairHandle pair, TransferRequest request);
   void cancel(TimeNs now, TransferHandle transfer);

@@ -103,6 +103,8 @@ class Scheduler {
   const SchedulerSetup& setup() const { return setup_; }
   /// The number of the pair, for TransferRequest::pair; nothing when no channel joins the two.
   std::optional<std::uint32_t> find_pair(PlaceId source, PlaceId target) const;
+  /// Whether some channel of the pair may carry users' chunks now.
+  bool is_usable(std::uint32_t pair) const { return !pairs_[pair].candidates.empty(); }
 
   // Events. `now` never goes back from one call to the next.
 

@@ -500,10 +500,14 @@ std::string run_sentence(const Json& data) {
            ", carries " + percent(busiest.at("utilisation").get<double>()) + " of its rate";
   }
   const auto lost = requests.at("transfer_failed").get<std::uint64_t>();
+  const auto retried = requests.value("retried", std::uint64_t{0});
   const auto large = requests.at("too_large").get<std::uint64_t>();
   const auto again = summary.at("transfers").at("resent_chunks").get<std::uint64_t>();
   if (lost > 0)
     out += "; " + std::to_string(lost) + (lost == 1 ? " request" : " requests") + " lost their KV";
+  if (retried > 0)
+    out += "; " + std::to_string(retried) + (retried == 1 ? " request was" : " requests were") +
+           " prefilled again";
   if (large > 0)
     out += "; " + std::to_string(large) + (large == 1 ? " request fits" : " requests fit") +
            " no instance";

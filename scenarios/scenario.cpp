@@ -550,6 +550,14 @@ void read_serving(YamlMap map, Scenario& scenario) {
       static_cast<PrefillRouting>(routing.choice("prefill", prefill_routings, 0));
   serving.decode_routing = static_cast<DecodeRouting>(routing.choice("decode", decode_routings, 0));
   routing.done();
+  YamlMap failover = map.map("failover");
+  serving.failover.retries =
+      static_cast<std::uint32_t>(failover.count("retries", serving.failover.retries, 0, 100));
+  serving.failover.probe_after_ns =
+      failover.duration("probe_after", serving.failover.probe_after_ns);
+  if (serving.failover.probe_after_ns < ms_ns || serving.failover.probe_after_ns > 3600 * s_ns)
+    failover.fail_at("probe_after", "'probe_after': expected a time from 1 ms to 3600 s");
+  failover.done();
   YamlMap slo = map.map("slo");
   serving.slo_ttft_ns = slo.duration("ttft", never_ns);
   serving.slo_itl_ns = slo.duration("itl", never_ns);

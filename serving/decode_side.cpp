@@ -58,7 +58,7 @@ void DecodeSide::message(TimeNs now, const ControlMessage& message) {
   const auto kind = static_cast<ReplayMessage>(message.kind);
   if (kind == ReplayMessage::reserve) return begin(now, slot, message);
   Request& request = requests_[slot];
-  if (!request.open || request.result.request != message.value2) return;
+  if (!request.open || request.result.attempt() != message.value2) return;
   BodyReader body(message.body);
   if (kind == ReplayMessage::readable) {
     std::uint32_t stream = 0, units = 0;
@@ -93,13 +93,9 @@ void DecodeSide::begin(TimeNs now, std::uint32_t slot, const ControlMessage& mes
       !states_[result.decode_instance] || result.prefill_instance >= parts_.prefill.size())
     return;
   // The front may have heard first that its prefill side is gone.
-  if (requests_[slot].result.request == result.request) return;
+  if (requests_[slot].result.attempt() == result.attempt()) return;
   if (mover_ != nullptr) {
-    KvMove move;
-    move.request = result.request;
-    move.input_tokens = result.input_tokens;
-    move.prefill_instance = result.prefill_instance;
-    move.decode_instance = result.decode_instance;
+    KvMove move(result);
     move.chunk_ends = plan_chunks(parts_.config, result.cached_tokens, result.input_tokens);
     body.take(move.prefill_end_expected_ns);
     move.source_pages = body.pages();
@@ -128,7 +124,7 @@ void DecodeSide::reserve(TimeNs now, std::uint32_t index) {
       BodyWriter body;
       body.pages(request.target_pages);
       send(parts_, parts_.decode_node(request.result), parts_.prefill_node(request.result),
-           ReplayMessage::table, slot, request.result.request, body.take(),
+           ReplayMessage::table, slot, request.result.attempt(), body.take(),
            message_bytes + page_run_bytes * request.target_pages.size());
     }
   }
@@ -140,7 +136,7 @@ void DecodeSide::moved(TimeNs now, std::uint32_t slot, KvMove move) {
   request.rows = std::move(move.rows);
   if (!move.peer_lost)
     send(parts_, parts_.decode_node(request.result), parts_.prefill_node(request.result),
-         ReplayMessage::release, slot, request.result.request, {move.failed ? 1u : 0u});
+         ReplayMessage::release, slot, request.result.attempt(), {move.failed ? 1u : 0u});
   landed(now, slot, move.failed);
 }
 
@@ -168,6 +164,7 @@ void DecodeSide::begin_steps(TimeNs at, std::uint32_t index) {
     const std::uint32_t slot = state.landed.front();
     state.landed.pop_front();
     const RequestResult& result = requests_[slot].result;
+    at = std::max(at, result.landed_ns);  // in real time a step may begin late
     state.context_tokens += result.input_tokens;
     state.window_bytes += static_cast<double>(model.token_layer_bytes()) * model.windowed_layers() *
                           std::min(result.input_tokens, model.window_tokens);
@@ -218,12 +215,12 @@ void DecodeSide::finish(TimeNs now, std::uint32_t slot) {
   write_request(body, request.result);
   write_rows(body, request.rows);
   send(parts_, parts_.decode_node(request.result), parts_.front_node, ReplayMessage::finished, slot,
-       request.result.request, body.take());
+       request.result.attempt(), body.take());
 }
 
 void DecodeSide::peer_lost(TimeNs now, std::uint32_t slot, const RequestResult& result) {
   Request& request = requests_[slot];
-  if (request.result.request != result.request) {  // it never came here
+  if (request.result.attempt() != result.attempt()) {  // it never came here
     request = {};
     request.result = result;
     request.result.prefill_start_ns = now;
@@ -232,7 +229,7 @@ void DecodeSide::peer_lost(TimeNs now, std::uint32_t slot, const RequestResult& 
   if (!request.open || request.landed) return;
   if (request.result.prefill_end_ns == 0) request.result.prefill_end_ns = now;
   std::erase(states_[request.result.decode_instance]->wants_pages, slot);
-  if (mover_ != nullptr && mover_->moves(slot, result.request))
+  if (mover_ != nullptr && mover_->moves(slot, result.attempt()))
     mover_->peer_lost(now, slot, true);
   else
     landed(now, slot, true);

@@ -9,6 +9,11 @@
 
 namespace kvhaul {
 
+Front::Front(ReplayParts& parts, TraceReader& trace)
+    : parts_(parts),
+      trace_(trace),
+      health_(parts.prefill.size(), parts.decode.size(), parts.config.failover.probe_after_ns) {}
+
 void Front::start(PrefillSide& prefill, DecodeSide& decode) {
   prefill_ = &prefill;
   decode_ = &decode;
@@ -56,59 +61,113 @@ void Front::arrive(TimeNs at, TimeNs now) {
   const bool too_large =
       source_pages > parts_.source_ranks[0].pages || target_pages > parts_.target_ranks[0].pages;
   read_next();
-  if (result.output_tokens == 0 || too_large)
-    return end_without_replay(result, result.output_tokens == 0 ? RequestOutcome::failed_in_trace
-                                                                : RequestOutcome::too_large);
-  parts_.counters.input_tokens += result.input_tokens;
-  const auto prefill = choose_prefill(result, prefix_blocks);
-  const auto decode = prefill ? choose_decode(*prefill) : std::nullopt;
-  if (!prefill || !decode) {  // all of them are lost
-    result.prefill_start_ns = result.prefill_end_ns = result.landed_ns = result.finished_ns = now;
-    return end_without_replay(result, RequestOutcome::transfer_failed);
+  if (result.output_tokens == 0 || too_large) {
+    result.outcome =
+        result.output_tokens == 0 ? RequestOutcome::failed_in_trace : RequestOutcome::too_large;
+    return end(result, {});
   }
-  result.prefill_instance = *prefill;
-  result.decode_instance = *decode;
+  Waiting waiting;
+  waiting.result = result;
+  waiting.prefix_blocks.swap(prefix_blocks);
+  if (!begin(at, now, waiting)) wait(now, std::move(waiting));
+}
+
+/// Gives a request to two instances; false, and nothing taken, where there are none.
+bool Front::begin(TimeNs at, TimeNs now, Waiting& waiting) {
+  const auto prefill = choose_prefill(now, waiting.result, waiting.prefix_blocks);
+  if (!prefill) return false;
   const std::uint32_t slot = new_slot();
   Request& request = requests_[slot];
   request = {};
-  request.result = result;
+  RequestResult& result = request.result;
+  result.request = waiting.result.request;
+  result.line = waiting.result.line;
+  result.input_tokens = waiting.result.input_tokens;
+  result.output_tokens = waiting.result.output_tokens;
+  result.arrival_ns = waiting.result.arrival_ns;
+  result.retries = waiting.result.retries + (waiting.again ? 1 : 0);
+  result.prefill_instance = *prefill;
+  result.decode_instance = choose_decode(now, *prefill);
+  request.rows = std::move(waiting.rows);
+  request.begun_ns = now;
   request.open = true;
   ++open_requests_;
-  decode_loads_[*decode].pages += target_pages;
+  ReplayCounters& counters = parts_.counters;
+  counters.input_tokens += result.input_tokens;
+  counters.retries += waiting.again ? 1 : 0;
+  counters.retried += result.retries == 1 ? 1 : 0;
+  health_.begun(now, *prefill, result.decode_instance);
+  decode_loads_[result.decode_instance].pages += target_pages_of(parts_.config, result);
   prefill_loads_[*prefill].tokens += result.input_tokens;
+  if (result.retries < parts_.config.failover.retries)
+    request.prefix_blocks = waiting.prefix_blocks;
   if (parts_.prefill[*prefill].here) {
-    prefill_->assign(at, now, slot, result, prefix_blocks);
-    return;
+    prefill_->assign(at, now, slot, result, waiting.prefix_blocks);
+    return true;
   }
   BodyWriter body;
   write_request(body, result);
-  for (const std::uint64_t block : prefix_blocks) body.add(block);
+  for (const std::uint64_t block : waiting.prefix_blocks) body.add(block);
   send(parts_, parts_.front_node, parts_.prefill_node(result), ReplayMessage::assign, slot,
-       result.request, body.take());
+       result.attempt(), body.take());
+  return true;
 }
 
-void Front::end_without_replay(RequestResult result, RequestOutcome outcome) {
+/// Says what became of a request.
+void Front::end(const RequestResult& result, const std::vector<TransferRow>& rows) {
   ReplayCounters& counters = parts_.counters;
-  result.outcome = outcome;
-  ++(outcome == RequestOutcome::too_large         ? counters.too_large
-     : outcome == RequestOutcome::failed_in_trace ? counters.failed_in_trace
-                                                  : counters.transfer_failed);
+  switch (result.outcome) {
+    case RequestOutcome::completed:
+      ++counters.completed;
+      break;
+    case RequestOutcome::transfer_failed:
+      ++counters.transfer_failed;
+      break;
+    case RequestOutcome::too_large:
+      ++counters.too_large;
+      break;
+    case RequestOutcome::failed_in_trace:
+      ++counters.failed_in_trace;
+      break;
+  }
   ++requests_done_;
-  parts_.observer.request_done(result, {});
+  parts_.observer.request_done(result, rows);
+}
+
+// ---- Where a request goes -------------------------------------------------------------------
+
+/// What speaks against giving a request to these two; InstanceHealth::gone or more forbids it.
+std::uint32_t Front::doubts(TimeNs now, std::uint32_t prefill, std::uint32_t decode) const {
+  const Instance& from = parts_.prefill[prefill];
+  const Instance& to = parts_.decode[decode];
+  if (is_lost(from) || is_lost(to) || parted_.count(std::minmax({from.node, to.node})) != 0)
+    return no_id;
+  return parts_.config.failover.retries == 0 ? 0 : health_.doubts(now, prefill, decode);
+}
+
+std::uint32_t Front::least_doubts(TimeNs now, std::uint32_t prefill) const {
+  std::uint32_t least = no_id;
+  for (std::uint32_t i = 0; i < parts_.decode.size() && least != 0; ++i)
+    least = std::min(least, doubts(now, prefill, i));
+  return least;
 }
 
 std::optional<std::uint32_t> Front::choose_prefill(
-    const RequestResult& request, const std::vector<std::uint64_t>& prefix_blocks) {
+    TimeNs now, const RequestResult& request, const std::vector<std::uint64_t>& prefix_blocks) {
   const auto count = static_cast<std::uint32_t>(parts_.prefill.size());
+  std::uint32_t least = no_id;
+  for (std::uint32_t i = 0; i < count && least != 0; ++i)
+    least = std::min(least, least_doubts(now, i));
+  if (least >= InstanceHealth::gone) return std::nullopt;
   if (parts_.config.prefill_routing == PrefillRouting::round_robin) {
     for (std::uint32_t tries = 0; tries < count; ++tries)
-      if (const std::uint32_t i = next_prefill_++ % count; is_usable(parts_.prefill[i])) return i;
+      if (const std::uint32_t i = next_prefill_++ % count; least_doubts(now, i) == least) return i;
     return std::nullopt;
   }
   std::optional<std::uint32_t> best;
   std::uint64_t best_load = ~std::uint64_t{0};
   for (std::uint32_t i = 0; i < count; ++i) {
-    if (!is_usable(parts_.prefill[i])) continue;
+    if (least_doubts(now, i) != least) continue;
     std::uint64_t load = prefill_loads_[i].tokens;
     if (parts_.config.prefill_routing == PrefillRouting::most_cached) {
       // Tokens to compute until this one is done: what is queued, and what of it is not cached.
@@ -121,20 +180,62 @@ std::optional<std::uint32_t> Front::choose_prefill(
   return best;
 }
 
-std::optional<std::uint32_t> Front::choose_decode(std::uint32_t prefill) {
-  const auto reached = [&](std::uint32_t i) {
-    return can_reach(parts_.prefill[prefill], parts_.decode[i]);
-  };
+/// There is one: the prefill instance was chosen for it.
+std::uint32_t Front::choose_decode(TimeNs now, std::uint32_t prefill) {
   const auto count = static_cast<std::uint32_t>(parts_.decode.size());
-  if (parts_.config.decode_routing == DecodeRouting::round_robin) {
-    for (std::uint32_t tries = 0; tries < count; ++tries)
-      if (const std::uint32_t i = next_decode_++ % count; reached(i)) return i;
-    return std::nullopt;
-  }
-  std::optional<std::uint32_t> best;
+  const std::uint32_t least = least_doubts(now, prefill);
+  if (parts_.config.decode_routing == DecodeRouting::round_robin)
+    while (true)
+      if (const std::uint32_t i = next_decode_++ % count; doubts(now, prefill, i) == least)
+        return i;
+  std::uint32_t best = no_id;
   for (std::uint32_t i = 0; i < count; ++i)
-    if (reached(i) && (!best || decode_loads_[i].pages < decode_loads_[*best].pages)) best = i;
+    if (doubts(now, prefill, i) == least &&
+        (best == no_id || decode_loads_[i].pages < decode_loads_[best].pages))
+      best = i;
   return best;
+}
+
+// ---- Requests that wait for an instance -----------------------------------------------------
+
+void Front::wait(TimeNs now, Waiting waiting) {
+  waiting.since_ns = now;
+  waiting_.push_back(std::move(waiting));
+  wake_at(now);
+}
+
+void Front::wake_at(TimeNs at) {
+  if (at >= wake_ns_) return;
+  wake_ns_ = at;
+  parts_.agenda.add(at, Agenda::Kind::failover, 0);
+}
+
+void Front::wake(TimeNs at, TimeNs now) {
+  if (at != wake_ns_) return;  // it was woken sooner
+  wake_ns_ = never_ns;
+  const auto is_parted = [&] {  // from each other or from here, for good
+    for (std::uint32_t p = 0; p < parts_.prefill.size(); ++p)
+      if (least_doubts(now, p) != no_id) return false;
+    return true;
+  };
+  const TimeNs wait_max = is_parted() ? 0 : parts_.config.failover.wait_max_ns();
+  while (!waiting_.empty()) {
+    Waiting& first = waiting_.front();
+    if (!begin(now, now, first)) {
+      const TimeNs until = add_time(first.since_ns, wait_max);
+      if (until > now) return wake_at(std::min(until, health_.next_ns(now)));
+      lose(now, std::move(first));
+    }
+    waiting_.pop_front();
+  }
+}
+
+void Front::lose(TimeNs now, Waiting waiting) {
+  RequestResult& result = waiting.result;
+  result.outcome = RequestOutcome::transfer_failed;
+  if (!waiting.again) result.prefill_start_ns = result.prefill_end_ns = now;
+  result.landed_ns = result.finished_ns = now;
+  end(result, waiting.rows);
 }
 
 // ---- What becomes of them -------------------------------------------------------------------
@@ -145,7 +246,14 @@ void Front::message(TimeNs now, const ControlMessage& message) {
     case ReplayMessage::prefilled:
       return prefilled(message.place, message.value2);
     case ReplayMessage::source_free:
-      return source_free(message.place, message.value2);
+      return source_free(now, message.place, message.value2, body.word() != 0);
+    case ReplayMessage::way: {
+      std::uint32_t prefill = 0, decode = 0, usable = 0, blame_prefill = 0;
+      body.take(prefill, decode, usable, blame_prefill);
+      if (body.whole() && prefill < parts_.prefill.size() && decode < parts_.decode.size())
+        way(now, prefill, decode, usable != 0, blame_prefill != 0);
+      return;
+    }
     case ReplayMessage::node_lost: {
       const auto node = static_cast<NodeId>(body.word());
       if (body.whole() && node < parts_.cluster->nodes.size())
@@ -163,49 +271,73 @@ void Front::message(TimeNs now, const ControlMessage& message) {
   }
 }
 
-/// The request that has this slot, unless it is another one by now.
-Front::Request* Front::find(std::uint32_t slot, std::uint64_t number) {
+/// What has this slot, unless it is another attempt by now.
+Front::Request* Front::find(std::uint32_t slot, std::uint64_t attempt) {
   if (slot >= requests_.size()) return nullptr;
   Request& request = requests_[slot];
-  return request.open && request.result.request == number ? &request : nullptr;
+  return request.open && request.result.attempt() == attempt ? &request : nullptr;
 }
 
-void Front::prefilled(std::uint32_t slot, std::uint64_t number) {
-  Request* const request = find(slot, number);
+void Front::prefilled(std::uint32_t slot, std::uint64_t attempt) {
+  Request* const request = find(slot, attempt);
   if (request == nullptr || request->prefilled) return;
   request->prefilled = true;
   prefill_loads_[request->result.prefill_instance].tokens -= request->result.input_tokens;
 }
 
-void Front::source_free(std::uint32_t slot, std::uint64_t number) {
-  Request* const request = find(slot, number);
-  if (request == nullptr) return;
-  prefilled(slot, number);  // unless it was given up before
+void Front::source_free(TimeNs now, std::uint32_t slot, std::uint64_t attempt, bool moved) {
+  Request* const request = find(slot, attempt);
+  if (request == nullptr || request->source_free) return;
+  prefilled(slot, attempt);  // unless it was given up before
   request->source_free = true;
-  free_if_over(slot);
+  const RequestResult& result = request->result;
+  if (moved)
+    health_.worked(result.prefill_instance, result.decode_instance);
+  else
+    health_.failed(now, request->begun_ns, result.prefill_instance, result.decode_instance);
+  if (moved && !waiting_.empty()) wake_at(now);
+  close_if_over(now, slot);
+}
+
+void Front::way(TimeNs now, std::uint32_t prefill, std::uint32_t decode, bool usable,
+                bool blame_prefill) {
+  if (!usable)
+    return health_.unreachable(
+        now, prefill, decode,
+        blame_prefill ? InstanceHealth::Blame::prefill : InstanceHealth::Blame::decode);
+  health_.reachable(prefill, decode);
+  if (!waiting_.empty()) wake_at(now);
 }
 
 void Front::finished(TimeNs now, std::uint32_t slot, const RequestResult& result,
                      const std::vector<TransferRow>& rows) {
-  Request* const request = find(slot, result.request);
+  Request* const request = find(slot, result.attempt());
   if (request == nullptr || request->over) return;
   decode_loads_[request->result.decode_instance].pages -=
       target_pages_of(parts_.config, request->result);
-  const bool completed = result.outcome == RequestOutcome::completed;
-  ++(completed ? parts_.counters.completed : parts_.counters.transfer_failed);
-  ++requests_done_;
-  parts_.observer.request_done(result, rows);
-  parts_.observer.progress(now, requests_done_);
+  request->result = result;
+  request->rows.insert(request->rows.end(), rows.begin(), rows.end());
   request->over = true;
-  free_if_over(slot);
+  if (result.outcome == RequestOutcome::completed ||
+      result.retries >= parts_.config.failover.retries) {
+    end(result, request->rows);
+    parts_.observer.progress(now, requests_done_);
+  }
+  close_if_over(now, slot);
 }
 
-void Front::free_if_over(std::uint32_t slot) {
+/// When both sides are through with an attempt its slot is free, and the request tried again if its
+/// KV was lost.
+void Front::close_if_over(TimeNs now, std::uint32_t slot) {
   Request& request = requests_[slot];
   if (!request.over || !request.source_free) return;
   request.open = false;
   free_slots_.push_back(slot);
   --open_requests_;
+  if (request.result.outcome != RequestOutcome::completed &&
+      request.result.retries < parts_.config.failover.retries)
+    wait(now,
+         {request.result, std::move(request.prefix_blocks), std::move(request.rows), now, true});
 }
 
 // ---- Lost processes -------------------------------------------------------------------------
@@ -231,19 +363,9 @@ void Front::nodes_parted(TimeNs now, NodeId a, NodeId b) {
   }
 }
 
-bool Front::can_reach(const Instance& prefill, const Instance& decode) const {
-  return !is_lost(prefill) && !is_lost(decode) &&
-         parted_.count(std::minmax({prefill.node, decode.node})) == 0;
-}
-
-bool Front::is_usable(const Instance& prefill) const {
-  return std::any_of(parts_.decode.begin(), parts_.decode.end(),
-                     [&](const Instance& decode) { return can_reach(prefill, decode); });
-}
-
 /// Neither side of a request waits for the other one any more.
 void Front::part_sides(TimeNs now, std::uint32_t slot) {
-  const RequestResult result = requests_[slot].result;
+  const RequestResult result = requests_[slot].result;  // of an attempt that may end meanwhile
   const Instance& prefill = parts_.prefill[result.prefill_instance];
   const Instance& decode = parts_.decode[result.decode_instance];
   if (is_lost(decode))
@@ -253,9 +375,9 @@ void Front::part_sides(TimeNs now, std::uint32_t slot) {
   else if (!requests_[slot].over)
     tell_peer_lost(decode.node, slot, result);
   if (is_lost(prefill))
-    source_free(slot, result.request);
+    source_free(now, slot, result.attempt(), false);
   else if (prefill.here)
-    prefill_->peer_lost(now, slot, result.request);
+    prefill_->peer_lost(now, slot, result.attempt());
   else
     tell_peer_lost(prefill.node, slot, result);
 }
@@ -263,7 +385,8 @@ void Front::part_sides(TimeNs now, std::uint32_t slot) {
 void Front::tell_peer_lost(NodeId to, std::uint32_t slot, const RequestResult& result) {
   BodyWriter body;
   write_request(body, result);
-  send(parts_, parts_.front_node, to, ReplayMessage::peer_lost, slot, result.request, body.take());
+  send(parts_, parts_.front_node, to, ReplayMessage::peer_lost, slot, result.attempt(),
+       body.take());
 }
 
 /// Nobody else will say what became of it.

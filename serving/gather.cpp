@@ -33,6 +33,8 @@ void add(ReplayCounters& sum, const ReplayCounters& more) {
   sum.transfer_failed += more.transfer_failed;
   sum.too_large += more.too_large;
   sum.failed_in_trace += more.failed_in_trace;
+  sum.retried += more.retried;
+  sum.retries += more.retries;
   sum.damaged_transfers += more.damaged_transfers;
   sum.checked_transfers += more.checked_transfers;
   sum.cached_tokens += more.cached_tokens;

@@ -17,7 +17,18 @@ std::vector<std::uint32_t> plan_chunks(const ReplayConfig& config, std::uint32_t
 bool by_layer(Streaming streaming);
 
 struct KvMove {
-  std::uint64_t request = ~std::uint64_t{0};  // number; nothing is moved while it is this
+  KvMove() = default;
+  explicit KvMove(const RequestResult& of)
+      : attempt(of.attempt()),
+        request(of.request),
+        retry(of.retries),
+        input_tokens(of.input_tokens),
+        prefill_instance(of.prefill_instance),
+        decode_instance(of.decode_instance) {}
+
+  std::uint64_t attempt = ~std::uint64_t{0};  // nothing is moved while it is this
+  std::uint64_t request = 0;
+  std::uint32_t retry = 0;
   std::uint32_t input_tokens = 0;
   std::uint32_t prefill_instance = 0, decode_instance = 0;
   std::vector<std::uint32_t> chunk_ends;

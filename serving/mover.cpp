@@ -4,6 +4,8 @@
 #include <string>
 #include <utility>
 
+#include "serving/front.h"
+#include "serving/replay_messages.h"
 #include "traces/trace.h"
 
 namespace kvhaul {
@@ -11,6 +13,7 @@ namespace {
 
 constexpr std::uint32_t damaged_transfers_max = 16;  // of one request, before it is given up
 constexpr std::size_t waiting_checks_max = 64;       // then they are done while copies go on
+constexpr TimeNs look_again_ns = 100 * ms_ns;        // at ways that are not usable
 
 // A tag holds a slot, a unit in 24 bits and a lane in 16.
 constexpr std::uint64_t units_max = 1 << 24;
@@ -55,6 +58,7 @@ void Mover::prepare() {
         check(pair.has_value(), "no channel was planned between two places of the replay");
         pairs_.push_back(*pair);
       }
+  ways_.resize(parts_.prefill.size() * parts_.decode.size());
 }
 
 void Mover::target_known(TimeNs now, std::uint32_t slot, const PageList& pages) {
@@ -93,7 +97,7 @@ void Mover::submit_units(TimeNs now, std::uint32_t slot) {
     const TimeNs engine_ns = parts_.config.engine_ns;
     if (engine_ns != 0) {
       for (; move.engine_units < move.announced_units.size(); ++move.engine_units)
-        parts_.agenda.add(now + engine_ns, Agenda::Kind::engine, slot, move.request);
+        parts_.agenda.add(now + engine_ns, Agenda::Kind::engine, slot, move.attempt);
     } else {
       while (!move.failed && move.submitted_units < move.announced_units.size())
         submit_unit(now, slot, move.announced_units[move.submitted_units++]);
@@ -102,9 +106,9 @@ void Mover::submit_units(TimeNs now, std::uint32_t slot) {
   maybe_done(now, slot);
 }
 
-void Mover::engine_done(TimeNs now, std::uint32_t slot, std::uint64_t request) {
+void Mover::engine_done(TimeNs now, std::uint32_t slot, std::uint64_t attempt) {
   KvMove& move = moves_[slot];
-  if (move.request != request || move.failed) return;
+  if (move.attempt != attempt || move.failed) return;
   submit_unit(now, slot, move.announced_units[move.submitted_units++]);
   maybe_done(now, slot);
 }
@@ -134,11 +138,11 @@ void Mover::submit_lane(TimeNs now, std::uint32_t slot, std::uint32_t unit, std:
   transfer.descriptors = descriptors_;
   ++move.pending_transfers;
   ++open_transfers_;
-  const std::size_t pair =
-      (std::size_t{move.prefill_instance} * parts_.decode.size() + move.decode_instance) *
-          parts_.lanes.size() +
-      number;
-  parts_.runtime->submit(now, pairs_[pair], transfer);
+  const std::size_t way = way_of(move.prefill_instance, move.decode_instance);
+  const PairHandle pair = pairs_[way * parts_.lanes.size() + number];
+  parts_.runtime->submit(now, pair, transfer);
+  if (!parts_.runtime->is_usable(pair)) [[unlikely]]
+    way_lost(now, way);
 }
 
 TransferRow& Mover::row_of(KvMove& move, std::uint32_t chunk, std::uint8_t tier) const {
@@ -147,6 +151,7 @@ TransferRow& Mover::row_of(KvMove& move, std::uint32_t chunk, std::uint8_t tier)
     if (row->prefill_chunk == chunk && row->tier == tier) return *row;
   TransferRow& row = move.rows.emplace_back();
   row.request = move.request;
+  row.retry = move.retry;
   row.prefill_chunk = chunk;
   row.tier = tier;
   return row;
@@ -159,6 +164,8 @@ void Mover::transfer_ended(TimeNs now, const TransferEnd& end) {
   const auto lane = static_cast<std::uint32_t>(end.tag) & 0xffffu;
   KvMove& move = moves_[slot];
   --open_transfers_;
+  if (ways_[way_of(move.prefill_instance, move.decode_instance)].lost) [[unlikely]]
+    look_at_way(now, way_of(move.prefill_instance, move.decode_instance));
   TransferRow& row = row_of(move, span_of(parts_.config, move, unit).chunk, end.fallback_tier);
   ++row.transfers;
   row.chunks += end.chunks;
@@ -245,6 +252,68 @@ void Mover::maybe_done(TimeNs now, std::uint32_t slot) {
   KvMove done;
   std::swap(done, move);
   owner_.moved(now, slot, std::move(done));
+}
+
+// ---- Ways between instances -----------------------------------------------------------------
+
+bool Mover::is_usable(std::size_t way) const {
+  const std::size_t lanes = parts_.lanes.size();
+  return std::all_of(pairs_.begin() + static_cast<std::ptrdiff_t>(way * lanes),
+                     pairs_.begin() + static_cast<std::ptrdiff_t>((way + 1) * lanes),
+                     [&](PairHandle pair) { return parts_.runtime->is_usable(pair); });
+}
+
+/// The ways from the same instance of this side are looked at, too: where none of them is usable it
+/// is the one that is cut off, and not those at their other ends.
+void Mover::way_lost(TimeNs now, std::size_t lost) {
+  if (ways_[lost].lost || parts_.config.failover.retries == 0) return;
+  const std::size_t decodes = parts_.decode.size();
+  const std::size_t first = parts_.config.pull ? lost % decodes : lost / decodes * decodes;
+  const std::size_t step = parts_.config.pull ? decodes : 1;
+  const std::size_t end = parts_.config.pull ? ways_.size() : first + decodes;
+  bool cut_off = true;
+  for (std::size_t way = first; way < end; way += step) cut_off = cut_off && !is_usable(way);
+  for (std::size_t way = first; way < end; way += step) {
+    if (is_usable(way) && way != lost) continue;
+    ways_[way].lost = true;
+    ways_[way].cut_off = cut_off;
+    tell_of_way(now, way);
+    watch(now, way);
+  }
+}
+
+void Mover::watch(TimeNs now, std::size_t way) {
+  if (std::exchange(ways_[way].watched, true)) return;
+  parts_.agenda.add(add_time(now, look_again_ns), Agenda::Kind::look,
+                    static_cast<std::uint32_t>(way));
+}
+
+void Mover::look(TimeNs now, std::size_t way) {
+  ways_[way].watched = false;
+  if (!ways_[way].lost) return;
+  look_at_way(now, way);
+  if (ways_[way].lost) watch(now, way);
+}
+
+void Mover::look_at_way(TimeNs now, std::size_t way) {
+  Way& known = ways_[way];
+  known.lost = !is_usable(way);
+  if (!known.lost || add_time(known.told_ns, parts_.config.failover.probe_after_ns) <= now)
+    tell_of_way(now, way);
+}
+
+void Mover::tell_of_way(TimeNs now, std::size_t number) {
+  Way& way = ways_[number];
+  way.told_ns = now;
+  const auto prefill = static_cast<std::uint32_t>(number / parts_.decode.size());
+  const auto decode = static_cast<std::uint32_t>(number % parts_.decode.size());
+  const bool blame_prefill = way.cut_off != parts_.config.pull;
+  if (front_ != nullptr) return front_->way(now, prefill, decode, !way.lost, blame_prefill);
+  const NodeId here =
+      parts_.config.pull ? parts_.decode[decode].node : parts_.prefill[prefill].node;
+  BodyWriter body;
+  body.add(prefill, decode, !way.lost, blame_prefill);
+  send(parts_, here, parts_.front_node, ReplayMessage::way, 0, 0, body.take());
 }
 
 }  // namespace kvhaul

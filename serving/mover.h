@@ -1,6 +1,8 @@
 // Moves the KV of requests, unit by unit, and finds out whether it arrived as it was. It is on the
 // side that posts: prefill in push, decode in pull.
 //
+// It sees first that two instances do not reach each other any more, and tells the front.
+//
 // Where the serving engine has a cost of its own, a unit's transfers are submitted that much after
 // they could have been.
 #pragma once
@@ -22,9 +24,13 @@ class MoverOwner {
   virtual void moved(TimeNs now, std::uint32_t slot, KvMove move) = 0;
 };
 
+class Front;
+
 class Mover {
  public:
-  Mover(ReplayParts& parts, MoverOwner& owner) : parts_(parts), owner_(owner), checks_(parts) {}
+  /// `front` is null where another process has it.
+  Mover(ReplayParts& parts, MoverOwner& owner, Front* front)
+      : parts_(parts), owner_(owner), front_(front), checks_(parts) {}
 
   /// Fails with bad_input when a request can have more units or lanes than a tag can name.
   static Result<void> check_limits(const ReplayParts& parts);
@@ -32,8 +38,8 @@ class Mover {
   void prepare();
 
   void begin(std::uint32_t slot, KvMove move) { moves_[slot] = std::move(move); }
-  bool moves(std::uint32_t slot, std::uint64_t request) {
-    return slot < moves_.size() && moves_[slot].request == request;
+  bool moves(std::uint32_t slot, std::uint64_t attempt) {
+    return slot < moves_.size() && moves_[slot].attempt == attempt;
   }
   void target_known(TimeNs now, std::uint32_t slot, const PageList& pages);
   /// So many units of one of its streams are readable; `all` of it is when prefill has ended.
@@ -43,7 +49,7 @@ class Mover {
   void peer_lost(TimeNs now, std::uint32_t slot, bool all);
 
   /// The engine is through with the next unit of a request; the slot may have a new one by now.
-  void engine_done(TimeNs now, std::uint32_t slot, std::uint64_t request);
+  void engine_done(TimeNs now, std::uint32_t slot, std::uint64_t attempt);
   void transfer_ended(TimeNs now, const TransferEnd& end);
   void compare(const ControlMessage& message) { checks_.compare(message); }
   void compared(TimeNs now, const ControlMessage& message);
@@ -53,7 +59,26 @@ class Mover {
   bool checks_running() const { return checks_.running(); }
   void check_one(TimeNs now);
 
+  /// Time to look again at a way between two instances that was not usable.
+  void look(TimeNs now, std::size_t way);
+
  private:
+  /// All channels between a prefill and a decode instance, as far as this process posts to them.
+  struct Way {
+    bool lost = false;     // some two places of theirs had no usable channel; the front is told
+    bool cut_off = false;  // then no other of the instance at this end was usable either
+    bool watched = false;  // look() will come
+    TimeNs told_ns = 0;
+  };
+
+  std::size_t way_of(std::uint32_t prefill, std::uint32_t decode) const {
+    return std::size_t{prefill} * parts_.decode.size() + decode;
+  }
+  bool is_usable(std::size_t way) const;
+  void way_lost(TimeNs now, std::size_t way);
+  void watch(TimeNs now, std::size_t way);
+  void look_at_way(TimeNs now, std::size_t way);
+  void tell_of_way(TimeNs now, std::size_t way);
   void submit_units(TimeNs now, std::uint32_t slot);
   void submit_unit(TimeNs now, std::uint32_t slot, std::uint32_t unit);
   void submit_lane(TimeNs now, std::uint32_t slot, std::uint32_t unit, std::uint32_t lane);
@@ -63,7 +88,9 @@ class Mover {
 
   ReplayParts& parts_;
   MoverOwner& owner_;
+  Front* front_;
   std::vector<PairHandle> pairs_;  // [prefill instance][decode instance][lane]
+  std::vector<Way> ways_;          // [prefill instance][decode instance]
   SlotTable<KvMove> moves_;
   TimeNs decode_layer_ns_ = 0;  // of a lone sequence; spaces the deadlines of layers
   PayloadChecks checks_;

@@ -31,7 +31,7 @@ void PayloadChecks::begin(const Check& check, const KvMove& move) {
   describe_lane(parts_, move, check.unit, lane, descriptors_);
   Running& running = running_.emplace_back();
   running.check = check;
-  running.request = move.request;
+  running.attempt = move.attempt;
   const auto ranges_at = [&](Bytes Descriptor::*offset) -> std::vector<SegmentRange>& {
     ranges_.clear();
     for (const Descriptor& piece : descriptors_) ranges_.push_back({piece.*offset, piece.length});
@@ -79,7 +79,7 @@ void PayloadChecks::ask(Running running) {
   for (const SegmentRange& range : running.far_ranges) body.add(range.offset, range.length);
   asked_[next_question_++] = running.check;
   send(parts_, running.near_node, running.far_node, ReplayMessage::compare, running.check.slot,
-       running.request, body.take());
+       running.attempt, body.take());
 }
 
 std::uint32_t PayloadChecks::forget(std::uint32_t slot) {

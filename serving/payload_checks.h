@@ -44,7 +44,7 @@ class PayloadChecks {
  private:
   struct Running {
     Check check;
-    std::uint64_t request = 0;
+    std::uint64_t attempt = 0;
     std::uint64_t number = 0;  // Backend::checksums_done() tells when it has been answered
     std::vector<std::uint64_t> near_sums, far_sums;
     std::vector<SegmentRange> far_ranges;  // where another process has that end

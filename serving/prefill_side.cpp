@@ -208,11 +208,7 @@ void PrefillSide::begin_move(std::uint32_t slot) {
   BodyWriter body;
   write_request(body, result);
   if (mover_ != nullptr) {
-    KvMove move;
-    move.request = result.request;
-    move.input_tokens = result.input_tokens;
-    move.prefill_instance = result.prefill_instance;
-    move.decode_instance = result.decode_instance;
+    KvMove move(result);
     move.chunk_ends = request.chunk_ends;
     move.source_pages = request.source_pages;
     move.prefill_end_expected_ns = request.prefill_end_expected_ns;
@@ -221,7 +217,7 @@ void PrefillSide::begin_move(std::uint32_t slot) {
     body.add(request.prefill_end_expected_ns).pages(request.source_pages);
   }
   send(parts_, parts_.prefill_node(result), parts_.decode_node(result), ReplayMessage::reserve,
-       slot, result.request, body.take());
+       slot, result.attempt(), body.take());
 }
 
 /// The next event of a stage's first chunk, if it has any: its next layer, or its end.
@@ -254,10 +250,10 @@ void PrefillSide::step(TimeNs at, TimeNs now, std::uint32_t index, std::uint32_t
     request.prefilled = true;
     request.result.prefill_end_ns = at;
     if (front_ != nullptr)
-      front_->prefilled(work.slot, request.result.request);
+      front_->prefilled(work.slot, request.result.attempt());
     else
       send(parts_, parts_.prefill_node(request.result), parts_.front_node, ReplayMessage::prefilled,
-           work.slot, request.result.request);
+           work.slot, request.result.attempt());
   }
   if (stage_done) {
     stage.work.pop_front();
@@ -283,7 +279,7 @@ void PrefillSide::fill_one() {
 }
 
 /// Writes into the source pages of the newest prompt, once, what nothing else has: the numbers of
-/// request and place are in it. Pages that come from the cache already hold what an earlier request
+/// attempt and place are in it. Pages that come from the cache already hold what an earlier request
 /// wrote.
 void PrefillSide::fill_prompt(State& state) {
   if (!state.fill_due) return;
@@ -307,7 +303,7 @@ void PrefillSide::fill_prompt(State& state) {
     ranges_.clear();
     for (const Descriptor& piece : descriptors_)
       ranges_.push_back({piece.source_offset, piece.length,
-                         mix64(result.request) ^ mix64(piece.source_offset + rank)});
+                         mix64(result.attempt()) ^ mix64(piece.source_offset + rank)});
     parts_.backend.fill_ranges(instance.segments[rank], ranges_);
   }
 }
@@ -326,7 +322,7 @@ void PrefillSide::readable(TimeNs now, std::uint32_t slot, std::uint32_t stream,
     return;
   }
   send(parts_, parts_.prefill_node(request.result), parts_.decode_node(request.result),
-       ReplayMessage::readable, slot, request.result.request,
+       ReplayMessage::readable, slot, request.result.attempt(),
        {stream, all, static_cast<std::uint64_t>(request.result.prefill_end_ns)});
 }
 
@@ -335,7 +331,7 @@ void PrefillSide::readable(TimeNs now, std::uint32_t slot, std::uint32_t stream,
 void PrefillSide::message(TimeNs now, const ControlMessage& message) {
   const std::uint32_t slot = message.place;
   if (slot >= requests_.size() || !requests_[slot].open ||
-      requests_[slot].result.request != message.value2)
+      requests_[slot].result.attempt() != message.value2)
     return;
   BodyReader body(message.body);
   if (static_cast<ReplayMessage>(message.kind) == ReplayMessage::table) {
@@ -354,19 +350,20 @@ void PrefillSide::moved(TimeNs now, std::uint32_t slot, KvMove move) {
     body.add(move.failed, result.prefill_end_ns, move.bytes);
     write_rows(body, move.rows);
     send(parts_, parts_.prefill_node(result), parts_.decode_node(result), ReplayMessage::landed,
-         slot, result.request, body.take());
+         slot, result.attempt(), body.take());
   }
   release_source(now, slot, !move.failed);
 }
 
-/// Whole blocks are kept in the prefix cache, unless the request failed.
-void PrefillSide::release_source(TimeNs now, std::uint32_t slot, bool keep) {
+/// `moved`: all of its KV, and nothing of it was lost; then whole blocks are kept in the prefix
+/// cache.
+void PrefillSide::release_source(TimeNs now, std::uint32_t slot, bool moved) {
   Request& request = requests_[slot];
   const RequestResult& result = request.result;
   State& state = *states_[result.prefill_instance];
   const std::uint32_t block_tokens = state.cache.block_tokens();
   const bool aligned = block_tokens != 0 && result.cached_tokens % block_tokens == 0;
-  const std::uint32_t whole = aligned && keep ? result.input_tokens / block_tokens : 0;
+  const std::uint32_t whole = aligned && moved ? result.input_tokens / block_tokens : 0;
   // In this order: the cache lets go of a block before the ones that lead to it.
   state.cache.keep(request.prefix_blocks, request.pinned_blocks, request.own_pages, whole);
   state.cache.unpin(request.prefix_blocks, request.pinned_blocks);
@@ -374,15 +371,16 @@ void PrefillSide::release_source(TimeNs now, std::uint32_t slot, bool keep) {
   if (state.newest == slot) state.fill_due = false;
   const std::uint32_t index = result.prefill_instance;
   if (front_ != nullptr)
-    front_->source_free(slot, result.request);
+    front_->source_free(now, slot, result.attempt(), moved);
   else
     send(parts_, parts_.prefill_node(result), parts_.front_node, ReplayMessage::source_free, slot,
-         result.request);
+         result.attempt(), {moved ? 1u : 0u});
   start_prefill(now, now, index);
 }
 
-void PrefillSide::peer_lost(TimeNs now, std::uint32_t slot, std::uint64_t number) {
-  if (slot >= requests_.size() || !requests_[slot].open || requests_[slot].result.request != number)
+void PrefillSide::peer_lost(TimeNs now, std::uint32_t slot, std::uint64_t attempt) {
+  if (slot >= requests_.size() || !requests_[slot].open ||
+      requests_[slot].result.attempt() != attempt)
     return;
   Request& request = requests_[slot];
   State& state = *states_[request.result.prefill_instance];

@@ -41,7 +41,7 @@ class PrefillSide final : public MoverOwner {
   std::uint64_t cached_tokens(std::uint32_t instance,
                               std::span<const std::uint64_t> prefix_blocks) const;
   /// The decode side of a request is gone.
-  void peer_lost(TimeNs now, std::uint32_t slot, std::uint64_t request);
+  void peer_lost(TimeNs now, std::uint32_t slot, std::uint64_t attempt);
 
   /// The pages of a prompt whose prefill has begun are still to be filled. Calling fill_one() soon
   /// is only for real time: when nothing is waiting to leave, so that filling does not hold up what
@@ -64,7 +64,7 @@ class PrefillSide final : public MoverOwner {
   void schedule(std::uint32_t instance, std::uint32_t stage);
   void fill_prompt(State& state);
   void readable(TimeNs now, std::uint32_t slot, std::uint32_t stream, std::uint32_t units);
-  void release_source(TimeNs now, std::uint32_t slot, bool keep);
+  void release_source(TimeNs now, std::uint32_t slot, bool moved);
 
   ReplayParts& parts_;
   Mover* mover_ = nullptr;  // null where the other side moves

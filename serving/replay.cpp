@@ -66,10 +66,10 @@ Result<void> Replay::prepare(Runtime& runtime, const Cluster& cluster) {
   prefill_ = std::make_unique<PrefillSide>(parts_, front_.get());
   decode_ = std::make_unique<DecodeSide>(parts_, front_.get());
   if (config.pull) {
-    mover_ = std::make_unique<Mover>(parts_, *decode_);
+    mover_ = std::make_unique<Mover>(parts_, *decode_, front_.get());
     decode_->use(*mover_);
   } else {
-    mover_ = std::make_unique<Mover>(parts_, *prefill_);
+    mover_ = std::make_unique<Mover>(parts_, *prefill_, front_.get());
     prefill_->use(*mover_);
   }
   mover_->prepare();
@@ -148,13 +148,19 @@ void Replay::run(TimeNs now) {
         front_->arrive(event.at_ns, now);
         break;
       case Agenda::Kind::prefill:
-        prefill_->step(event.at_ns, now, event.index, static_cast<std::uint32_t>(event.request));
+        prefill_->step(event.at_ns, now, event.index, static_cast<std::uint32_t>(event.other));
         break;
       case Agenda::Kind::decode:
         decode_->step(event.at_ns, now, event.index);
         break;
       case Agenda::Kind::engine:
-        mover_->engine_done(now, event.index, event.request);
+        mover_->engine_done(now, event.index, event.other);
+        break;
+      case Agenda::Kind::failover:
+        front_->wake(event.at_ns, now);
+        break;
+      case Agenda::Kind::look:
+        mover_->look(now, event.index);
         break;
     }
   }
@@ -186,6 +192,7 @@ void Replay::message(TimeNs now, const ControlMessage& message) {
     case ReplayMessage::source_free:
     case ReplayMessage::finished:
     case ReplayMessage::node_lost:
+    case ReplayMessage::way:
       if (front_) front_->message(now, message);
       return;
     case ReplayMessage::peer_lost: {
@@ -195,7 +202,7 @@ void Replay::message(TimeNs now, const ControlMessage& message) {
           request.decode_instance >= parts_.decode.size())
         return;
       if (parts_.prefill[request.prefill_instance].here)
-        prefill_->peer_lost(now, message.place, request.request);
+        prefill_->peer_lost(now, message.place, request.attempt());
       if (parts_.decode[request.decode_instance].here)
         decode_->peer_lost(now, message.place, request);
       return;

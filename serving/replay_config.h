@@ -45,6 +45,18 @@ struct RoleConfig {
   std::shared_ptr<const Timing> timing;
 };
 
+/// What becomes of a request whose KV was lost on its way.
+struct Failover {
+  /// So many times at most it is prefilled again. 0: never, and instances that are gone are given
+  /// requests like all others.
+  std::uint32_t retries = 2;
+  /// What a request was lost between gets none for so long, and then one at a time.
+  TimeNs probe_after_ns = 10 * s_ns;
+
+  /// A request waits for so long at most where there is no instance to give it to.
+  TimeNs wait_max_ns() const { return retries * probe_after_ns; }
+};
+
 struct ReplayConfig {
   ModelShape model;
   bool split_kv = false;  // K and V in regions of their own; else one page holds both
@@ -59,6 +71,7 @@ struct ReplayConfig {
   TimeNs engine_ns = 0;
   PrefillRouting prefill_routing = PrefillRouting::least_loaded;
   DecodeRouting decode_routing = DecodeRouting::least_loaded;
+  Failover failover;
   bool prefix_cache = true;  // where the trace knows prefixes
   TimeNs slo_ttft_ns = never_ns;
   TimeNs slo_itl_ns = never_ns;

@@ -6,14 +6,14 @@ namespace kvhaul {
 
 void write_request(BodyWriter& body, const RequestResult& r) {
   body.add(r.request, r.line, r.outcome, r.input_tokens, r.output_tokens, r.cached_tokens,
-           r.prefill_instance, r.decode_instance, r.arrival_ns, r.prefill_start_ns,
+           r.prefill_instance, r.decode_instance, r.retries, r.arrival_ns, r.prefill_start_ns,
            r.prefill_end_ns, r.landed_ns, r.finished_ns, r.bytes);
 }
 
 RequestResult read_request(BodyReader& body) {
   RequestResult r;
   body.take(r.request, r.line, r.outcome, r.input_tokens, r.output_tokens, r.cached_tokens,
-            r.prefill_instance, r.decode_instance, r.arrival_ns, r.prefill_start_ns,
+            r.prefill_instance, r.decode_instance, r.retries, r.arrival_ns, r.prefill_start_ns,
             r.prefill_end_ns, r.landed_ns, r.finished_ns, r.bytes);
   return r;
 }
@@ -21,26 +21,28 @@ RequestResult read_request(BodyReader& body) {
 void write_rows(BodyWriter& body, const std::vector<TransferRow>& rows) {
   body.add(rows.size());
   for (const TransferRow& r : rows)
-    body.add(r.request, r.prefill_chunk, r.tier, r.transfers, r.chunks, r.pieces, r.resent_chunks,
-             r.gathers, r.failed, r.damaged, r.bytes, r.resent_bytes, r.first_submitted_ns,
-             r.last_reported_ns, r.wait_ns, r.post_ns, r.wire_ns, r.detect_ns);
+    body.add(r.request, r.prefill_chunk, r.tier, r.retry, r.transfers, r.chunks, r.pieces,
+             r.resent_chunks, r.gathers, r.failed, r.damaged, r.bytes, r.resent_bytes,
+             r.first_submitted_ns, r.last_reported_ns, r.wait_ns, r.post_ns, r.wire_ns,
+             r.detect_ns);
 }
 
 std::vector<TransferRow> read_rows(BodyReader& body) {
   std::vector<TransferRow> rows;
   for (std::uint64_t left = body.word(); left > 0 && body.whole(); --left) {
     TransferRow& r = rows.emplace_back();
-    body.take(r.request, r.prefill_chunk, r.tier, r.transfers, r.chunks, r.pieces, r.resent_chunks,
-              r.gathers, r.failed, r.damaged, r.bytes, r.resent_bytes, r.first_submitted_ns,
-              r.last_reported_ns, r.wait_ns, r.post_ns, r.wire_ns, r.detect_ns);
+    body.take(r.request, r.prefill_chunk, r.tier, r.retry, r.transfers, r.chunks, r.pieces,
+              r.resent_chunks, r.gathers, r.failed, r.damaged, r.bytes, r.resent_bytes,
+              r.first_submitted_ns, r.last_reported_ns, r.wait_ns, r.post_ns, r.wire_ns,
+              r.detect_ns);
   }
   return rows;
 }
 
 void send(ReplayParts& parts, NodeId from, NodeId to, ReplayMessage kind, std::uint32_t slot,
-          std::uint64_t request, std::vector<std::uint64_t> body, Bytes bytes) {
+          std::uint64_t attempt, std::vector<std::uint64_t> body, Bytes bytes) {
   parts.runtime->send(
-      {from, to, static_cast<std::uint32_t>(kind), slot, 0, request, bytes, std::move(body)});
+      {from, to, static_cast<std::uint32_t>(kind), slot, 0, attempt, bytes, std::move(body)});
 }
 
 }  // namespace kvhaul

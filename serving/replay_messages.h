@@ -1,5 +1,5 @@
 // What the parts of a replay say to each other. `place` of a message is the slot of a request,
-// `value2` its number; both must fit, or the message is about a request that is over.
+// `value2` its attempt; both must fit, or the message is about one that is over.
 //
 // Reserve, table, readable, landed and release are part of what a serving engine says, and always
 // travel through the backend at its cost. The others keep the front informed; between parts of one
@@ -28,6 +28,7 @@ enum class ReplayMessage : std::uint32_t {
   finished,                        // decode -> front: what came of it
   peer_lost,                       // front -> either side: the other one is gone
   node_lost,                       // a node of another process -> front: one that it lost
+  way,                             // mover -> front: two instances reach each other, or do not
   compare,                         // mover -> the far end: checksums of what has landed
   compared,                        // and back
   end,                             // front -> every node of another process
@@ -95,6 +96,6 @@ void write_rows(BodyWriter& body, const std::vector<TransferRow>& rows);
 std::vector<TransferRow> read_rows(BodyReader& body);
 
 void send(ReplayParts& parts, NodeId from, NodeId to, ReplayMessage kind, std::uint32_t slot,
-          std::uint64_t request, std::vector<std::uint64_t> body = {}, Bytes bytes = message_bytes);
+          std::uint64_t attempt, std::vector<std::uint64_t> body = {}, Bytes bytes = message_bytes);
 
 }  // namespace kvhaul

@@ -29,20 +29,21 @@ namespace kvhaul {
 /// order in which it was added.
 class Agenda {
  public:
-  enum class Kind : std::uint8_t { arrival, prefill, decode, engine };
+  enum class Kind : std::uint8_t { arrival, prefill, decode, engine, failover, look };
   struct Event {
     TimeNs at_ns = 0;
     std::uint64_t sequence = 0;
     Kind kind = Kind::arrival;
-    std::uint32_t index = 0;    // of an instance, or engine: a slot
-    std::uint64_t request = 0;  // engine: whose slot it was when this was added; prefill: a stage
+    std::uint32_t index = 0;  // of an instance; engine: a slot; look: of a way between instances
+    std::uint64_t other = 0;  // engine: the attempt that had the slot when this was added;
+                              // prefill: a stage
     bool operator>(const Event& other) const {
       return at_ns != other.at_ns ? at_ns > other.at_ns : sequence > other.sequence;
     }
   };
 
-  void add(TimeNs at, Kind kind, std::uint32_t index, std::uint64_t request = 0) {
-    events_.push({at, next_sequence_++, kind, index, request});
+  void add(TimeNs at, Kind kind, std::uint32_t index, std::uint64_t other = 0) {
+    events_.push({at, next_sequence_++, kind, index, other});
   }
   TimeNs next_ns() const { return events_.empty() ? never_ns : events_.top().at_ns; }
   Event take() {

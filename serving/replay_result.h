@@ -26,12 +26,16 @@ struct RequestResult {
   RequestOutcome outcome = RequestOutcome::completed;
   std::uint32_t input_tokens = 0, output_tokens = 0, cached_tokens = 0;
   std::uint32_t prefill_instance = 0, decode_instance = 0;
+  std::uint32_t retries = 0;  // so many times it was prefilled again; what follows is of the last
   TimeNs arrival_ns = 0;
   TimeNs prefill_start_ns = 0;
   TimeNs prefill_end_ns = 0;
   TimeNs landed_ns = 0;  // all KV is at the decode side, and it knows
   TimeNs finished_ns = 0;
   Bytes bytes = 0;  // moved for it, re-sent ones not counted
+
+  /// Names one attempt, in what the parts of a replay say to each other.
+  std::uint64_t attempt() const { return request | std::uint64_t{retries} << 48; }
 };
 
 /// Sums over the transfers of one prefill chunk on one tier of route.
@@ -39,6 +43,7 @@ struct TransferRow {
   std::uint64_t request = 0;
   std::uint32_t prefill_chunk = 0;
   std::uint8_t tier = 0;
+  std::uint32_t retry = 0;  // of the request: 0 is its first attempt
   std::uint32_t transfers = 0;
   std::uint64_t chunks = 0, pieces = 0;
   std::uint64_t resent_chunks = 0;
@@ -69,6 +74,8 @@ struct ReplayCounters {
   std::uint64_t transfer_failed = 0;
   std::uint64_t too_large = 0;
   std::uint64_t failed_in_trace = 0;
+  std::uint64_t retried = 0;            // requests that were prefilled more than once
+  std::uint64_t retries = 0;            // and how often in all
   std::uint64_t damaged_transfers = 0;  // found by checksum and made again
   std::uint64_t checked_transfers = 0;  // checksums compared
   std::uint64_t cached_tokens = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <iterator>
 
 #include <nlohmann/json.hpp>
 
@@ -17,11 +18,11 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::string_view requests_header =
     "request,line,outcome,arrival_s,input_tokens,output_tokens,cached_tokens,prefill_instance,"
-    "decode_instance,queue_ms,prefill_ms,exposed_transfer_ms,ttft_ms,itl_ms,e2e_ms,bytes\n";
+    "decode_instance,queue_ms,prefill_ms,exposed_transfer_ms,ttft_ms,itl_ms,e2e_ms,bytes,retries\n";
 constexpr std::string_view transfers_header =
     "request,prefill_chunk,route,tier,transfers,bytes,chunks,pieces,gather,resent_chunks,"
     "resent_bytes,failed_transfers,damaged_transfers,submitted_s,duration_ms,wait_ms,post_ms,"
-    "wire_ms,detect_ms\n";
+    "wire_ms,detect_ms,retry\n";
 
 TimeNs itl_of(const RequestResult& r) {
   return r.output_tokens > 1 ? (r.finished_ns - r.landed_ns) / (r.output_tokens - 1) : 0;
@@ -156,7 +157,7 @@ void RunFiles::request_done(const RequestResult& r, const std::vector<TransferRo
   } else {
     f.text(",,");
   }
-  f.text(",").number(r.bytes).text("\n");
+  f.text(",").number(r.bytes).text(",").number(r.retries).text("\n");
 
   ++summary_.rows.requests;
   summary_.rows.transfers += rows.size();
@@ -170,7 +171,8 @@ void RunFiles::request_done(const RequestResult& r, const std::vector<TransferRo
     t.number(row.resent_bytes).text(",").number(row.failed).text(",").number(row.damaged).text(",");
     t.seconds(row.first_submitted_ns).text(",");
     t.ms(row.last_reported_ns - row.first_submitted_ns).text(",").ms(row.wait_ns).text(",");
-    t.ms(row.post_ns).text(",").ms(row.wire_ns).text(",").ms(row.detect_ns).text("\n");
+    t.ms(row.post_ns).text(",").ms(row.wire_ns).text(",").ms(row.detect_ns);
+    t.text(",").number(row.retry).text("\n");
   }
   if (r.outcome != RequestOutcome::completed) return;
   sample(r, rows);
@@ -217,7 +219,9 @@ void RunFiles::progress(TimeNs now, std::uint64_t requests_done) {
 
 void RunFiles::sample(const RequestResult& result, const std::vector<TransferRow>& rows) {
   if (result.request % sample_every_ != 0) return;
-  samples_.push_back({result, rows, chunk_ends(config_, result)});
+  samples_.push_back({result, {}, chunk_ends(config_, result)});
+  std::copy_if(rows.begin(), rows.end(), std::back_inserter(samples_.back().rows),
+               [&](const TransferRow& row) { return row.retry == result.retries; });
   if (samples_.size() <= sampled_requests_max) return;
   sample_every_ *= 2;
   std::erase_if(samples_,
@@ -316,6 +320,12 @@ Timeline RunFiles::timeline(const RunSummary& summary) const {
   return timeline;
 }
 
+std::optional<double> slo_attainment(const RunSummary& s) {
+  const std::uint64_t served = s.requests.completed + s.requests.transfer_failed;
+  if (!s.has_slo || served == 0) return std::nullopt;
+  return static_cast<double>(s.slo_attained) / static_cast<double>(served);
+}
+
 std::string summary_json(const RunSummary& s, const Cluster& cluster) {
   Json json;
   json["schema"] = 1;
@@ -342,6 +352,8 @@ std::string summary_json(const RunSummary& s, const Cluster& cluster) {
   requests["replayed"] = s.requests.requests;
   requests["completed"] = s.requests.completed;
   requests["transfer_failed"] = s.requests.transfer_failed;
+  requests["retried"] = s.requests.retried;
+  requests["retries"] = s.requests.retries;
   requests["too_large"] = s.requests.too_large;
   requests["failed_in_trace"] = s.requests.failed_in_trace;
   requests["zero_input_dropped"] = s.trace.zero_input;
@@ -361,13 +373,7 @@ std::string summary_json(const RunSummary& s, const Cluster& cluster) {
   json["exposed_transfer_share_of_ttft"] =
       s.ttft_ns.sum() > 0 ? Json(rounded(s.exposed_ns.sum() / s.ttft_ns.sum())) : Json();
   if (s.has_slo)
-    json["slo_attainment"] =
-        s.requests.completed + s.requests.transfer_failed == 0
-            ? Json()
-            : Json(rounded(s.requests.completed == 0
-                               ? 0
-                               : static_cast<double>(s.slo_attained) /
-                                     static_cast<double>(s.requests.completed)));
+    json["slo_attainment"] = slo_attainment(s) ? Json(rounded(*slo_attainment(s))) : Json();
 
   Json& transfers = json["transfers"];
   transfers["count"] = s.transfers;
@@ -409,10 +415,11 @@ std::string summary_json(const RunSummary& s, const Cluster& cluster) {
           : Json();
 
   Json& contiguity = json["page_runs_per_request"];
-  const double replayed =
-      std::max<double>(1, static_cast<double>(s.requests.completed + s.requests.transfer_failed));
-  contiguity["source"] = rounded(static_cast<double>(s.requests.source_runs) / replayed);
-  contiguity["target"] = rounded(static_cast<double>(s.requests.target_runs) / replayed);
+  const double attempts = std::max<double>(
+      1,
+      static_cast<double>(s.requests.completed + s.requests.transfer_failed + s.requests.retries));
+  contiguity["source"] = rounded(static_cast<double>(s.requests.source_runs) / attempts);
+  contiguity["target"] = rounded(static_cast<double>(s.requests.target_runs) / attempts);
 
   Json& health = json["channels"];
   health["probes"] = s.scheduler.probes;

@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -146,6 +147,10 @@ class RunFiles final : public ReplayObserver {
   std::uint64_t ended_chunks_ = 0;  // since on_progress was last called for them
   std::uint64_t requests_done_ = 0;
 };
+
+/// The share of the requests that met the SLO; those that lost their KV missed it. Nothing without
+/// an SLO or requests.
+std::optional<double> slo_attainment(const RunSummary& summary);
 
 /// summary.json as text; also what `kvhaul replay --json` prints.
 std::string summary_json(const RunSummary& summary, const Cluster& cluster);

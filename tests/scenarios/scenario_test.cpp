@@ -204,7 +204,8 @@ TEST(Scenario, FeaturesOfFabricAndNodeReachTheCluster) {
   put("host_link: {rate: 10 GB/s}}",
       "host_link: {rate: 10 GB/s, both: 17 GB/s}, nvlink: {rate: 100 GB/s, read_incast: 0.83}}");
   put("routes:\n", "  fabric: {routing: adaptive}\nroutes:\n");
-  put("serving:\n", "serving:\n  engine: {per_unit: 0.39 ms}\n");
+  put("serving:\n",
+      "serving:\n  engine: {per_unit: 0.39 ms}\n  failover: {retries: 0, probe_after: 1 ms}\n");
   const auto scenario = parse_scenario(text, "s.yaml");
   ASSERT_TRUE(scenario) << scenario.error().message;
   const Node& node = scenario->cluster.nodes[0];
@@ -214,12 +215,16 @@ TEST(Scenario, FeaturesOfFabricAndNodeReachTheCluster) {
   EXPECT_DOUBLE_EQ(scenario->cluster.links[node.gpus[1].host_both].bytes_per_s, 17e9);
   EXPECT_EQ(scenario->cluster.routing, FabricRouting::adaptive);
   EXPECT_EQ(scenario->serving.engine_ns, 390'000);
+  EXPECT_EQ(scenario->serving.failover.retries, 0u);
+  EXPECT_EQ(scenario->serving.failover.probe_after_ns, 1 * ms_ns);
   // None of it is there unless it is asked for.
   const auto plain = parse_scenario(std::string(small_scenario), "s.yaml");
   EXPECT_DOUBLE_EQ(plain->cluster.nodes[0].registration_bytes_per_s, 0);
   EXPECT_EQ(plain->cluster.nodes[0].dram_write[0], no_id);
   EXPECT_EQ(plain->cluster.routing, FabricRouting::ecmp);
   EXPECT_EQ(plain->serving.engine_ns, 0);
+  EXPECT_EQ(plain->serving.failover.retries, 2u);
+  EXPECT_EQ(plain->serving.failover.probe_after_ns, 10 * s_ns);
 }
 
 TEST(Scenario, FeaturesOfFabricAndNodeOutOfRange) {
@@ -233,6 +238,15 @@ TEST(Scenario, FeaturesOfFabricAndNodeOutOfRange) {
             "s.yaml:9: 'routing': expected one of ecmp, static, adaptive, found 'random'");
   EXPECT_EQ(error_with("serving:\n", "serving:\n  engine: {per_unit: 1 h}\n"),
             "s.yaml:14: 'per_unit': expected at most 1000 s");
+  for (const char* time : {"0 s", "999 us", "3601 s"})
+    EXPECT_EQ(error_with("serving:\n",
+                         "serving:\n  failover: {probe_after: " + std::string(time) + "}\n"),
+              "s.yaml:14: 'probe_after': expected a time from 1 ms to 3600 s");
+  EXPECT_EQ(error_with("serving:\n", "serving:\n  failover: {retries: 101}\n"),
+            "s.yaml:14: 'retries': expected a whole number from 0 to 100, found '101'");
+  EXPECT_EQ(error_with("serving:\n", "serving:\n  failover: {retry: 1}\n"),
+            "s.yaml:14: unknown key 'retry' in 'serving.failover'; known are probe_after, "
+            "retries");
   EXPECT_EQ(error_with("20 GB/s}", "20 GB/s, memory_write_rate: 0 GB/s}"),
             "s.yaml:5: 'memory_write_rate': expected a rate above zero with its unit, such as "
             "'55.3 GB/s' or '400 Gb/s', found '0 GB/s'");

@@ -146,7 +146,7 @@ TEST_P(Streamed, TheEngineTakesItsTimeForEveryUnit) {
 // Were it mistaken for the first one, units of it would leave early, and fail.
 TEST_P(Streamed, TheEngineForgetsARequestThatFailed) {
   Setting s = setting();
-  s.more_serving = "  engine: {per_unit: 2 ms}\n";
+  s.more_serving = "  engine: {per_unit: 2 ms}\n  failover: {retries: 0}\n";
   s.scheduler = "scheduler: {max_attempts: 1}\n";
   s.faults = "  - {from: 0 s, until: 506 ms, kind: fail}\n";
   const auto run = replay(s, trace_text("0.5,150,10,\n0.504,150,10,\n"));
@@ -502,6 +502,7 @@ TEST_P(WithFaults, FailedRequestsGiveTheirPagesBack) {
   s.prefill = "{gpus: [node0/gpu0], kv_memory: 80 KiB, %}";
   s.decode = "{gpus: [node0/gpu4], kv_memory: 80 KiB, %}";
   s.scheduler = "scheduler: {timeout_floor: 1 ms, stall_timeout: 10 ms, quarantine: 5 ms}\n";
+  s.more_serving = "  failover: {retries: 0}\n";
   const auto run = replay(s, many_requests());
   expect_sound(*run, 20);
   EXPECT_GT(run->counters.completed, 0u);
