@@ -21,9 +21,13 @@ constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
 constexpr std::size_t no_column = ~std::size_t{0};
 
 std::string take_head(std::istream& bytes) {
-  std::string head(head_bytes, '\0');
-  bytes.read(head.data(), static_cast<std::streamsize>(head.size()));
-  head.resize(static_cast<std::size_t>(bytes.gcount()));
+  std::string head;
+  for (std::size_t part = head_bytes / 16; bytes.good() && head.size() < head_bytes;) {
+    const std::size_t taken = head.size();
+    head.resize(taken + part);
+    bytes.read(head.data() + taken, static_cast<std::streamsize>(part));
+    head.resize(taken + static_cast<std::size_t>(bytes.gcount()));
+  }
   return head;
 }
 
@@ -211,6 +215,7 @@ class TextFile::Impl {
   std::string_view field(std::size_t column) const { return fields_[column]; }
 
   Result<bool> next_line(std::string_view& line) {
+    line_text_ = {};  // the buffer may move
     Result<bool> more = read_line(line);
     if (!more || !*more) return more;
     line_ = lines_;
@@ -293,16 +298,17 @@ class TextFile::Impl {
   /// Gives the fields of one record to `take`, by their place.
   template <class Take>
   Result<bool> next_record(const Take& take) {
-    Result<bool> more = next_line(line_text_);
+    std::string_view line;
+    Result<bool> more = next_line(line);
     if (!more || !*more) return more;
-    if (line_text_.find('"') == std::string_view::npos) {
-      split(line_text_, take);
+    if (line.find('"') == std::string_view::npos) {
+      split(line, take);
       return true;
     }
-    record_ = line_text_;
+    record_ = line;
+    line_text_ = {};
     const std::size_t first_line_bytes = record_.size();
-    Quotes quotes;
-    for (std::string_view line = line_text_; quotes.open_after(line);) {
+    for (Quotes quotes; quotes.open_after(line);) {
       more = read_line(line);
       if (!more) return more;
       if (!*more)

@@ -53,6 +53,8 @@ const std::vector<Writer>& writers() {
       {"trace_convert", {"trace", "convert", "t.csv", "new.csv"}, {"new.csv"}},
       {"trace_cut", {"trace", "cut", "t.csv", "new.csv", "--to", "3 s"}, {"new.csv"}},
       {"trace_scale", {"trace", "scale", "t.csv", "new.csv", "--speedup", "2"}, {"new.csv"}},
+      {"trace_sort", {"trace", "sort", "t.csv", "new.csv"}, {"new.csv"}},
+      {"trace_merge", {"trace", "merge", "t.csv", "t.csv", "new.csv"}, {"new.csv"}},
       {"trace_generate", {"trace", "generate", "new.csv", "-n", "3000"}, {"new.csv"}},
       {"route", {"route", "node0/gpu0", "node1/gpu0", "--svg", "new.svg"}, {"new.svg"}},
       {"topo", {"topo", "--hwloc", "box.xml", "-o", "new.yaml"}, {"new.yaml"}},

@@ -87,9 +87,10 @@ TEST_P(EveryFormat, NulByteInTheMiddle) {
 
 TEST_P(EveryFormat, HugeLine) {
   expect_clear(error_of(std::string(trace_record_bytes_max + 100, 'x'), format()));
-  // Also after good rows.
+  // Also after good rows, and in a row that goes on.
   const std::string head = text();
   expect_clear(error_of(head + std::string(std::size_t{40} << 20, '7'), format()));
+  expect_clear(error_of(head + "\"\n" + std::string(std::size_t{20} << 20, '7'), format()));
 }
 
 TEST_P(EveryFormat, CutIsAnErrorOrEndsInTheSameRows) {
