@@ -58,6 +58,7 @@ int main(int argc, char** argv) {
   std::signal(SIGVTALRM, no_end);
   Verdict sum;
   std::uint64_t longest = first, slowest = first;  // seeds
+  std::uint64_t crowded = 0, half = 0;             // worlds
   for (std::uint64_t seed = first; seed < first + count; ++seed) {
     arm(seed);
     const World world = draw_world(seed);
@@ -80,6 +81,8 @@ int main(int argc, char** argv) {
     sum.probes += verdict.probes;
     sum.lost_messages += verdict.lost_messages;
     sum.late_cancels += verdict.late_cancels;
+    if (verdict.crowded_moments != 0) ++crowded;
+    if (verdict.share_of_bound >= 50) ++half;
     if (verdict.steps > sum.steps) sum.steps = verdict.steps, longest = seed;
     if (verdict.share_of_bound > sum.share_of_bound)
       sum.share_of_bound = verdict.share_of_bound, slowest = seed;
@@ -95,9 +98,11 @@ int main(int argc, char** argv) {
       "%llu seeds, no invariant broken: %llu chunks, %llu of them again after %llu faults, %llu "
       "probes; transfers: %llu delivered, %llu cancelled, %llu failed; %llu credit messages, %llu "
       "lost; %llu cancels that took a while\n"
-      "longest: seed %llu, %llu turns of the loop; nearest to its bound: seed %llu, %llu%%\n",
+      "longest: seed %llu, %llu turns of the loop; nearest to its bound: seed %llu, %llu%%; worlds "
+      "within half of their bound: %llu; worlds with three hungry senders of one place: %llu\n",
       n(count), n(sum.chunks), n(sum.resent), n(sum.faults), n(sum.probes), n(sum.delivered),
       n(sum.cancelled), n(sum.failed), n(sum.credit_messages), n(sum.lost_messages),
-      n(sum.late_cancels), n(longest), n(sum.steps), n(slowest), n(sum.share_of_bound));
+      n(sum.late_cancels), n(longest), n(sum.steps), n(slowest), n(sum.share_of_bound), n(half),
+      n(crowded));
   return 0;
 }

@@ -366,6 +366,7 @@ Verdict simulate(const World& world, PlantedBug bug) {
   verdict.probes = watcher.probes_posted();
   verdict.steps = watcher.steps();
   verdict.share_of_bound = watcher.share_of_bound();
+  verdict.crowded_moments = watcher.crowded_moments();
   verdict.end_ns = watcher.now();
   verdict.what = watcher.first_blame();
   verdict.ok = verdict.what.empty();

@@ -14,6 +14,7 @@ namespace {
 TEST(Simulation, InvariantsHoldInEveryWorld) {
   std::uint64_t delivered = 0, resent = 0, credit_messages = 0, cancelled = 0, late = 0;
   std::uint64_t failed = 0, lost_messages = 0, late_cancels = 0, longest = 0;
+  std::uint64_t crowded = 0, half = 0;
   for (std::uint64_t seed = 1; seed <= 1000; ++seed) {
     const World world = draw_world(seed);
     const Verdict verdict = simulate(world);
@@ -28,6 +29,8 @@ TEST(Simulation, InvariantsHoldInEveryWorld) {
     lost_messages += verdict.lost_messages;
     late_cancels += verdict.late_cancels;
     longest = std::max(longest, verdict.steps);
+    if (verdict.crowded_moments != 0) ++crowded;
+    if (verdict.share_of_bound >= 50) ++half;
   }
   // The worlds are not empty ones.
   EXPECT_GT(delivered, 1000u);
@@ -38,6 +41,8 @@ TEST(Simulation, InvariantsHoldInEveryWorld) {
   EXPECT_GT(failed, 100u);
   EXPECT_GT(lost_messages, 50u);
   EXPECT_GT(late_cancels, 500u);
+  EXPECT_GT(crowded, 20u);  // worlds in which three senders shared one place's credit
+  EXPECT_GT(half, 20u);     // worlds that come within half of the bound on every transfer's end
   // A livelock is called one after a million turns of the loop: no world comes near.
   EXPECT_LT(longest, 100'000u);
 }

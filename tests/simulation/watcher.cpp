@@ -58,11 +58,26 @@ void Watcher::set_setups(std::span<const SchedulerSetup> setups) {
   schedulers_.resize(setups.size());
   scheduler_of_pair_.assign(world_.pairs.size(), 0);
   for (std::uint32_t s = 0; s < setups.size(); ++s) {
-    for (const SetupLedger& ledger : setups[s].ledgers)
+    for (const SetupLedger& ledger : setups[s].ledgers) {
       capacity_[ledger.place] = ledger.capacity_bytes;
+      CreditView& credit = credits_.emplace_back();
+      credit.place = ledger.place;
+      credit.capacity = ledger.capacity_bytes;
+      credit.min_share = ledger.min_share_bytes;
+      for (const NodeId node : ledger.senders)
+        credit.senders.push_back({node, credit.capacity / ledger.senders.size(), 0, false});
+    }
     std::vector<std::uint32_t> count(setups[s].pairs.size(), 0);
-    for (const SetupChannel& channel : setups[s].channels)
-      channels_[channel.id] = {s, count[channel.pair]++, channel.tier};
+    schedulers_[s].links.resize(setups[s].links.size());
+    for (const SetupChannel& channel : setups[s].channels) {
+      ChannelView& view = channels_[channel.id];
+      view.scheduler = s;
+      view.index = count[channel.pair]++;
+      view.tier = channel.tier;
+      view.links = channel.links;
+      for (const std::uint32_t link : channel.links)
+        schedulers_[s].links[link].channels.push_back(channel.id);
+    }
     for (const SetupPair& pair : setups[s].pairs)
       for (std::size_t p = 0; p < world_.pairs.size(); ++p)
         if (world_.pairs[p] == std::pair(pair.source, pair.target)) scheduler_of_pair_[p] = s;
@@ -127,6 +142,7 @@ void Watcher::post(ChannelId channel, std::span<const ChunkPost> chunks) {
       blame("a chunk was posted to a channel that is known to be down");
     if (channels_[channel].doubtful)
       blame("a user's chunk was sent to find out whether a channel works");
+    check_way(channel);
 
     const ChannelNumbers& numbers = numbers_[channel];
     if (++in_flight_[channel] > numbers.max_in_flight)
@@ -142,6 +158,7 @@ void Watcher::post(ChannelId channel, std::span<const ChunkPost> chunks) {
     for (const Descriptor& piece : chunk.all()) sum += piece.length;
     if (sum != chunk.bytes) blame("the pieces of a chunk do not add up to its bytes");
     towards_[route.target] += chunk.bytes;
+    if (auto* sender = sender_on(channel)) sender->in_flight += chunk.bytes;
     const auto capacity = capacity_.find(route.target);
     if (capacity != capacity_.end() && towards_[route.target] > capacity->second)
       blame("more in flight towards a place than its credit");
@@ -157,6 +174,8 @@ void Watcher::post(ChannelId channel, std::span<const ChunkPost> chunks) {
     if (failed_before != view.attempts.end() && failed_before->second != 0) {
       ++view.resent;
       view.resent_bytes += chunk.bytes;
+      if (failed_before->second >= world_.config.max_attempts)
+        blame("a chunk was sent more often than it may be");
     }
 
     Chunk entry;
@@ -172,8 +191,56 @@ void Watcher::post(ChannelId channel, std::span<const ChunkPost> chunks) {
   }
 }
 
+/// Nothing that crosses the channel has failed or can be late.
+bool Watcher::surely_works(ChannelId channel) const {
+  const auto works = [&](ChannelId id) {
+    const ChannelView& view = channels_[id];
+    if (!view.flawless || view.down_ns != never_ns) return false;
+    for (auto chunk = chunks_.lower_bound({id, 0});
+         chunk != chunks_.end() && chunk->first.first == id; ++chunk)
+      if (now() - chunk->second.posted_ns >= world_.config.late_floor_ns) return false;
+    return true;
+  };
+  const std::vector<LinkView>& links = schedulers_[channels_[channel].scheduler].links;
+  return works(channel) && std::all_of(channels_[channel].links.begin(),
+                                       channels_[channel].links.end(), [&](std::uint32_t link) {
+                                         return std::all_of(links[link].channels.begin(),
+                                                            links[link].channels.end(), works);
+                                       });
+}
+
+/// What has been learnt of a link holds for every channel that crosses it: after the first chunk
+/// that was given up there no user's chunk goes that way while its pair has one that surely works.
+void Watcher::check_way(ChannelId channel) {
+  const ChannelView& view = channels_[channel];
+  const std::vector<LinkView>& links = schedulers_[view.scheduler].links;
+  if (std::none_of(view.links.begin(), view.links.end(),
+                   [&](std::uint32_t link) { return links[link].doubtful; }))
+    return;
+  const Route& route = world_.plan.requests[channel].route;
+  for (ChannelId other = 0; other < channels_.size(); ++other) {
+    const Route& way = world_.plan.requests[other].route;
+    if (other == channel || way.source != route.source || way.target != route.target) continue;
+    if (surely_works(other)) {
+      blame("a user's chunk went over a link that has lost one, though its pair had another way");
+      return;
+    }
+  }
+}
+
+/// The channel itself and each of its links may ask for a probe of it, and rests after one that
+/// fails for a quarantine, or until something is late again.
+void Watcher::check_probes(ChannelId channel) {
+  ChannelView& view = channels_[channel];
+  const TimeNs rest = std::min(world_.config.quarantine_ns, world_.config.late_floor_ns);
+  const auto rests = static_cast<std::uint64_t>((now() - view.silent_since_ns) / rest);
+  if (++view.probes_since > (1 + view.links.size()) * (2 + rests))
+    blame("a channel from which nothing comes back is probed again and again");
+}
+
 void Watcher::post_probe(ChannelId channel, const ChunkPost& chunk) {
   ++probes_posted_;
+  check_probes(channel);
   if (chunk.bytes != 0) blame("a probe has bytes");
   if (channels_[channel].down_ns != never_ns)
     blame("a probe was posted to a channel that is known to be down");
@@ -279,28 +346,99 @@ void Watcher::cancel(ChannelId channel, ChunkId chunk) {
                                                   views_[work].failed_ns == never_ns);
     // Given up, then, and not for its transfer's sake.
     if (wanted && channels_[channel].down_ns == never_ns &&
-        channels_[channel].landed_ns < found->second.posted_ns)
+        channels_[channel].landed_ns < found->second.posted_ns) {
       channels_[channel].doubtful = true;
+      for (const std::uint32_t link : channels_[channel].links) {
+        LinkView& view = schedulers_[channels_[channel].scheduler].links[link];
+        if (view.landed_ns < found->second.posted_ns) view.doubtful = true;
+      }
+    }
   } else if (!ended_chunks_.count({channel, chunk})) {  // it may have ended in this very instant
     blame("a chunk was cancelled that was never posted");
   }
   inner_->cancel(channel, chunk);
 }
 
+Watcher::CreditView::Sender* Watcher::CreditView::sender(NodeId node) {
+  const auto found = std::find_if(senders.begin(), senders.end(),
+                                  [&](const Sender& sender) { return sender.node == node; });
+  return found == senders.end() ? nullptr : &*found;
+}
+
+Watcher::CreditView* Watcher::credit_of(PlaceId place) {
+  const auto found = std::find_if(credits_.begin(), credits_.end(),
+                                  [&](const CreditView& credit) { return credit.place == place; });
+  return found == credits_.end() ? nullptr : &*found;
+}
+
+/// Whose credit a chunk on the channel uses.
+Watcher::CreditView::Sender* Watcher::sender_on(ChannelId channel) {
+  CreditView* credit = credit_of(world_.plan.requests[channel].route.target);
+  return credit == nullptr ? nullptr : credit->sender(setups_[channels_[channel].scheduler].node);
+}
+
 void Watcher::send(const ControlMessage& message) {
   ++credit_messages_;
+  if (CreditView* credit = credit_of(message.place)) {
+    ++credit->on_the_way;
+    if (message.kind == static_cast<std::uint32_t>(CreditMessage::grant))
+      if (auto* sender = credit->sender(message.to)) sender->granted += message.value;
+  }
   inner_->send(message);
+}
+
+/// While no message about a place is on its way, every sender that has asked for credit has its
+/// share: what is left when the idle ones keep the smallest, divided evenly. Or somebody is above
+/// the share that is left to it, and has all of its credit in flight: it cannot give back yet.
+void Watcher::check_shares() {
+  for (const CreditView& credit : credits_) {
+    if (credit.on_the_way != 0) continue;
+    const auto hungry = static_cast<Bytes>(
+        std::count_if(credit.senders.begin(), credit.senders.end(),
+                      [](const CreditView::Sender& sender) { return sender.hungry; }));
+    if (hungry == 0) continue;
+    if (hungry >= 3) ++crowded_moments_;
+    const Bytes idle = credit.senders.size() - hungry;
+    const Bytes fair = (credit.capacity - idle * credit.min_share) / hungry;
+    const CreditView::Sender* poor = nullptr;
+    bool later = false;
+    for (const CreditView::Sender& sender : credit.senders) {
+      if (sender.hungry && sender.granted < fair) poor = &sender;
+      const Bytes share = sender.hungry ? fair : credit.min_share;
+      later = later || (sender.granted > share && sender.in_flight >= sender.granted);
+    }
+    if (poor != nullptr && !later)
+      blame("a sender holds " + std::to_string(poor->granted) + " bytes of credit, its share is " +
+            std::to_string(fair) + ", and nobody has more to give back");
+  }
 }
 
 void Watcher::progress(BackendEvents& events) {
   if (++steps_ > most_steps) throw Livelock{steps_};
+  check_shares();
   const std::size_t first = events.completions.size();
+  const std::size_t first_message = events.messages.size();
   inner_->progress(events);
   check_timeouts();
   check_ends();
   for (const ChannelChange& change : events.changes) {
     channels_[change.channel].down_ns = change.up ? never_ns : now();
+    channels_[change.channel].flawless = false;
+    channels_[change.channel].silent_since_ns = now();
+    channels_[change.channel].probes_since = 0;
     if (!change.up) word_ns_ = now();
+  }
+  for (std::size_t i = first_message; i < events.messages.size(); ++i) {
+    const ControlMessage& message = events.messages[i];
+    CreditView* credit = credit_of(message.place);
+    if (credit == nullptr) continue;
+    --credit->on_the_way;
+    auto* sender = credit->sender(message.from);
+    if (sender == nullptr) continue;
+    if (message.kind == static_cast<std::uint32_t>(CreditMessage::ask)) sender->hungry = true;
+    if (message.kind == static_cast<std::uint32_t>(CreditMessage::sated)) sender->hungry = false;
+    if (message.kind == static_cast<std::uint32_t>(CreditMessage::release))
+      sender->granted -= message.value;
   }
   for (std::size_t i = first; i < events.completions.size(); ++i) {
     const Completion& completion = events.completions[i];
@@ -315,7 +453,16 @@ void Watcher::progress(BackendEvents& events) {
     if (completion.outcome == Outcome::ok) {
       channel.landed_ns = now();
       channel.doubtful = false;
-      schedulers_[channel.scheduler].alive_ns = now();
+      channel.silent_since_ns = now();
+      channel.probes_since = 0;
+      SchedulerView& scheduler = schedulers_[channel.scheduler];
+      scheduler.alive_ns = now();
+      for (const std::uint32_t link : channel.links) {
+        scheduler.links[link].landed_ns = now();
+        scheduler.links[link].doubtful = false;
+      }
+    } else {
+      channel.flawless = false;
     }
     if (chunk.work == Work::no_work) {
       limits_.erase({chunk.limit_ns, found->first});
@@ -324,6 +471,7 @@ void Watcher::progress(BackendEvents& events) {
       continue;
     }
     towards_[world_.plan.requests[completion.channel].route.target] -= chunk.post.bytes;
+    if (auto* sender = sender_on(completion.channel)) sender->in_flight -= chunk.post.bytes;
     TransferView& view = views_[chunk.work];
     if (completion.outcome != Outcome::ok) {
       view.issued -= chunk.post.bytes;

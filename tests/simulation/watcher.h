@@ -95,6 +95,8 @@ class Watcher final : public Backend {
   /// The longest wait of an open transfer for its end, or for anything to land on its scheduler, in
   /// percent of what the scheduler promises.
   std::uint64_t share_of_bound() const { return share_of_bound_; }
+  /// How often three senders or more asked one place for credit while no message was on its way.
+  std::uint64_t crowded_moments() const { return crowded_moments_; }
 
  private:
   struct Chunk {
@@ -113,10 +115,37 @@ class Watcher final : public Backend {
     TimeNs down_ns = never_ns;  // since then it is down, so the backend says
     bool doubtful = false;      // it has lost a chunk, and nothing has landed since that was posted
     TimeNs landed_ns = -1;
+    std::vector<std::uint32_t> links;  // of its scheduler
+    bool flawless = true;              // whatever was posted to it has landed, or is in flight
+    TimeNs silent_since_ns = 0;        // nothing has landed, nor was its link said to be up
+    std::uint64_t probes_since = 0;
+  };
+  struct LinkView {
+    std::vector<ChannelId> channels;
+    bool doubtful = false;  // as of a channel
+    TimeNs landed_ns = -1;
   };
   struct SchedulerView {
+    std::vector<LinkView> links;
     std::multiset<std::pair<TimeNs, TimeNs>> open;  // submitted, bound
     TimeNs alive_ns = 0;                            // something landed
+  };
+
+  /// The credit of a place, as its messages show it.
+  struct CreditView {
+    struct Sender {
+      NodeId node = 0;
+      Bytes granted = 0;  // what the ledger has said, less what has come back
+      Bytes in_flight = 0;
+      bool hungry = false;  // so it has told the ledger
+    };
+    PlaceId place = no_id;
+    Bytes capacity = 0;
+    Bytes min_share = 0;
+    std::vector<Sender> senders;
+    std::uint64_t on_the_way = 0;  // messages; those that are lost stay there
+
+    Sender* sender(NodeId node);
   };
 
   std::uint32_t least_attempts() const;
@@ -127,6 +156,12 @@ class Watcher final : public Backend {
   void check_order(const TransferView& posted);
   void check_timeouts();
   void check_ends();
+  void check_way(ChannelId channel);
+  bool surely_works(ChannelId channel) const;
+  void check_probes(ChannelId channel);
+  void check_shares();
+  CreditView* credit_of(PlaceId place);
+  CreditView::Sender* sender_on(ChannelId channel);
 
   const World& world_;
   std::unique_ptr<Backend> inner_;
@@ -134,6 +169,7 @@ class Watcher final : public Backend {
   std::vector<std::uint32_t> in_flight_;  // chunks, by channel
   std::vector<Bytes> towards_;            // in flight, by target place
   std::map<PlaceId, Bytes> capacity_;
+  std::vector<CreditView> credits_;
   std::span<const SchedulerSetup> setups_;
   std::vector<ChannelView> channels_;
   std::vector<SchedulerView> schedulers_;
@@ -152,6 +188,7 @@ class Watcher final : public Backend {
   TimeNs word_ns_ = -1;  // when a channel was last said to be down
   std::uint64_t steps_ = 0;
   std::uint64_t share_of_bound_ = 0;
+  std::uint64_t crowded_moments_ = 0;
 };
 
 }  // namespace kvhaul::simulation

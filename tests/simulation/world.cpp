@@ -21,14 +21,29 @@ enum Part : std::uint64_t {
   rail_part,
   stream_part,
   death_part,
-  weather_part
+  weather_part,
+  crowd_part,
+  dead_part
 };
 
 double rate(Random& random, double low, double high) { return low + (high - low) * random.unit(); }
 
-Cluster draw_cluster(Random random, Random rails) {
+/// What is drawn on purpose in some worlds, since it comes together by itself too seldom.
+enum class Kind {
+  any,
+  crowd,  // three senders to one place, with more to send than its credit lets through
+  dead    // everything goes to one node, which is dead from the beginning
+};
+
+Kind draw_kind(const Random& random) {
+  if (random.derived(crowd_part).chance(0.05)) return Kind::crowd;
+  return random.derived(dead_part).chance(0.05) ? Kind::dead : Kind::any;
+}
+
+Cluster draw_cluster(Kind kind, Random random, Random rails) {
   ClusterSpec spec;
-  const auto nodes = random.between(1, 4);
+  auto nodes = random.between(1, 4);
+  if (kind == Kind::crowd) nodes = 4;
   const auto gpus = static_cast<std::uint32_t>(random.between(1, 3));
   auto nics = static_cast<std::uint32_t>(random.between(1, 3));
   if (rails.chance(0.15)) nics = static_cast<std::uint32_t>(rails.between(4, 8));
@@ -81,15 +96,21 @@ Cluster draw_cluster(Random random, Random rails) {
   return *build_cluster(spec);
 }
 
-std::vector<std::pair<PlaceId, PlaceId>> draw_pairs(const Cluster& cluster, Random random) {
+std::vector<std::pair<PlaceId, PlaceId>> draw_pairs(Kind kind, const Cluster& cluster,
+                                                    Random random) {
   std::vector<PlaceId> gpus;
   for (PlaceId id = 0; id < cluster.places.size(); ++id)
     if (cluster.places[id].kind == PlaceKind::gpu) gpus.push_back(id);
   std::vector<std::pair<PlaceId, PlaceId>> pairs;
   const auto wanted = random.between(1, 6);
   // Half of the worlds send everything to one place: incast, where credits matter.
-  const bool incast = random.chance(0.5);
+  const bool incast = random.chance(0.5) || kind != Kind::any;
   const PlaceId sink = gpus[random.below(gpus.size())];
+  if (kind == Kind::crowd) {
+    for (const PlaceId from : gpus)
+      if (cluster.places[from].node != cluster.places[sink].node) pairs.emplace_back(from, sink);
+    return pairs;
+  }
   for (std::uint64_t i = 0; i < 4 * wanted && pairs.size() < wanted; ++i) {
     const PlaceId from = gpus[random.below(gpus.size())];
     const PlaceId to = incast ? sink : gpus[random.below(gpus.size())];
@@ -101,7 +122,7 @@ std::vector<std::pair<PlaceId, PlaceId>> draw_pairs(const Cluster& cluster, Rand
   return pairs;
 }
 
-RoutePlan draw_route_plan(Random random) {
+RoutePlan draw_route_plan(Kind kind, Random random) {
   RoutePlan plan;
   plan.order = {RouteKind::nvlink_copy, RouteKind::pcie_p2p, RouteKind::rdma,
                 RouteKind::pcie_staged, RouteKind::rdma_staged};
@@ -127,11 +148,17 @@ RoutePlan draw_route_plan(Random random) {
       gather.extra_permille = static_cast<std::uint32_t>(random.between(0, 500));
       gather.bytes_per_s = random.chance(0.5) ? 500e9 : 0;
     }
+    if (kind != Kind::dead) continue;
+    // Small chunks: what they may take at the slowest rate is little beside the timeouts.
+    costs.max_chunk_bytes = std::min<Bytes>(costs.max_chunk_bytes, 10'000);
+    costs.max_pieces = 1;
+    costs.half_bandwidth_bytes = std::min<Bytes>(costs.half_bandwidth_bytes, 1'000);
+    costs.gather = {};
   }
   return plan;
 }
 
-SchedulerConfig draw_config(Random random) {
+SchedulerConfig draw_config(Kind kind, Random random) {
   SchedulerConfig config;
   config.policy = all_policies[random.below(all_policies.size())].name;
   config.seed = random();
@@ -154,12 +181,29 @@ SchedulerConfig draw_config(Random random) {
   config.quarantine_ns = static_cast<TimeNs>(random.between(100'000, 5'000'000));
   config.quarantine_max_ns = 20 * ms_ns;
   config.stall_timeout_ns = static_cast<TimeNs>(random.between(20'000'000, 100'000'000));
+  if (kind == Kind::crowd) config.credit_bytes = random.derived(3).between(30'000, 300'000);
+  if (kind == Kind::dead) {
+    // Little beside the stall timeout, which is what a dead peer costs: the bound allows for all
+    // attempts besides, and for a wait before each.
+    const Random terms = random.derived(4);
+    config.timeout_factor = 2;
+    config.channel_window_ns = std::min<TimeNs>(config.channel_window_ns, 50 * us_ns);
+    config.link_window_ns = std::min<TimeNs>(config.link_window_ns, 50 * us_ns);
+    config.timeout_floor_ns = static_cast<TimeNs>(terms.derived(1).between(500'000, 2'000'000));
+    config.timeout_cold_ns = config.timeout_floor_ns;
+    config.stall_timeout_ns =
+        static_cast<TimeNs>(terms.derived(2).between(100'000'000, 300'000'000));
+  }
   return config;
 }
 
-void draw_works(World& world, Random random) {
-  const auto count = random.between(1, 120);
-  const TimeNs span = static_cast<TimeNs>(random.between(1, 20'000'000));
+void draw_works(Kind kind, World& world, Random random) {
+  auto count = random.between(1, 120);
+  auto span = static_cast<TimeNs>(random.between(1, 20'000'000));
+  if (kind == Kind::crowd) {
+    count = random.derived(2).between(60, 120);
+    span = std::min<TimeNs>(span, 1 * ms_ns);
+  }
   const bool one_class = random.chance(0.3);
   std::vector<Bytes> target_end(world.cluster.places.size(), 0);
   // Some come when all faults are over and every channel has had time to come back.
@@ -257,7 +301,19 @@ void draw_streams(World& world, Random random) {
 }
 
 /// What dies without a word: nothing that crosses it lands, nobody says so.
-void draw_deaths(World& world, Random random) {
+void draw_deaths(Kind kind, World& world, Random random) {
+  if (kind == Kind::dead) {
+    const NodeId node = world.cluster.places[world.pairs.front().second].node;
+    faults::Fault fault;
+    fault.kind = faults::FaultKind::down;
+    fault.silent = true;
+    fault.where = world.cluster.nodes[node].name;
+    fault.until_ns = never_ns;
+    world.script.faults = {fault};
+    world.faults_end_ns = 0;
+    world.weather.silences.push_back({node, 0, never_ns});
+    return;
+  }
   if (random.chance(0.65)) return;
   const auto count = random.chance(0.7) ? 1 : random.between(2, 4);
   for (std::uint64_t i = 0; i < count; ++i) {
@@ -286,8 +342,9 @@ void draw_deaths(World& world, Random random) {
   }
 }
 
-void draw_weather(World& world, Random random) {
+void draw_weather(Kind kind, World& world, Random random) {
   world.weather.seed = random();
+  if (kind != Kind::any) return;
   if (random.chance(0.15)) world.weather.lost_messages = random.unit();
   if (random.chance(0.25))
     world.weather.cancel_takes_ns = static_cast<TimeNs>(random.between(1, 5'000'000));
@@ -297,13 +354,14 @@ void draw_weather(World& world, Random random) {
 
 World draw_world(std::uint64_t seed) {
   const Random random(seed);
+  const Kind kind = draw_kind(random);
   World world;
   world.seed = seed;
-  world.cluster = draw_cluster(random.derived(cluster_part), random.derived(rail_part));
-  world.pairs = draw_pairs(world.cluster, random.derived(plan_part));
-  world.config = draw_config(random.derived(config_part));
+  world.cluster = draw_cluster(kind, random.derived(cluster_part), random.derived(rail_part));
+  world.pairs = draw_pairs(kind, world.cluster, random.derived(plan_part));
+  world.config = draw_config(kind, random.derived(config_part));
   // Where the drawn places have no road for the drawn order, the default order has one.
-  const RoutePlan plan = draw_route_plan(random.derived(plan_part).derived(1));
+  const RoutePlan plan = draw_route_plan(kind, random.derived(plan_part).derived(1));
   auto planned = plan_channels(world.cluster, world.pairs, plan);
   std::erase_if(world.pairs, [&](const auto& pair) {
     return !plan_channels(world.cluster, std::vector{pair}, plan);
@@ -314,9 +372,9 @@ World draw_world(std::uint64_t seed) {
   }
   world.plan = *planned;
   draw_faults(world, random.derived(fault_part));
-  draw_deaths(world, random.derived(death_part));
-  draw_weather(world, random.derived(weather_part));
-  draw_works(world, random.derived(work_part));
+  draw_deaths(kind, world, random.derived(death_part));
+  draw_weather(kind, world, random.derived(weather_part));
+  draw_works(kind, world, random.derived(work_part));
   draw_streams(world, random.derived(stream_part));
   return world;
 }

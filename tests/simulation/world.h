@@ -86,10 +86,11 @@ struct Verdict {
   std::uint64_t late_cancels = 0;
   std::uint64_t probes = 0;
   std::uint64_t faults = 0;
-  std::uint64_t steps = 0;           // turns of the loop
-  std::uint64_t share_of_bound = 0;  // the longest wait for an end or a sign of life, in percent
-  std::uint64_t log_bytes = 0;       // recorded, and replayed with identical decisions
-  std::uint64_t log_checksum = 0;    // of all that its schedulers heard and decided
+  std::uint64_t steps = 0;            // turns of the loop
+  std::uint64_t share_of_bound = 0;   // the longest wait for an end or a sign of life, in percent
+  std::uint64_t crowded_moments = 0;  // whose shares of credit were compared, of three or more
+  std::uint64_t log_bytes = 0;        // recorded, and replayed with identical decisions
+  std::uint64_t log_checksum = 0;     // of all that its schedulers heard and decided
   TimeNs end_ns = 0;
 };
 
