@@ -109,8 +109,10 @@ using TraceReaderPtr = std::unique_ptr<TraceReader>;
 
 /// What a file does not say about itself.
 struct TraceReading {
-  std::optional<TraceFormat> format = {};          // none: recognised by the first lines
-  std::optional<std::uint32_t> block_tokens = {};  // that a prefix id stands for, where formats differ
+  /// None: recognised by the first lines.
+  std::optional<TraceFormat> format = {};
+  /// How many tokens a prefix id stands for. None: as in the format.
+  std::optional<std::uint32_t> block_tokens = {};
   /// "arrival=NAME,input=NAME,output=NAME": columns or keys with other names than those of the
   /// format; docs/traces.md has all of it.
   std::string columns = {};

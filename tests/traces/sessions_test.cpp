@@ -52,16 +52,16 @@ TEST(MooncakeSessions, Damage) {
 }
 
 TEST(LlmServingSimInput, ReadsRequestsAndSessions) {
-  const WholeTrace whole = read_text(
-      R"({"input_toks": 2300, "output_toks": 530, "arrival_time_ns": 4000000, "input_tok_ids": [1]})"
-      "\n"
-      R"({"session_id": "a", "arrival_time_ns": 9000000, "sub_requests": [)"
-      R"({"input_toks": 1400, "output_toks": 130, "tool_duration_ns": 127000000}, )"
-      R"({"input_toks": 1600, "output_toks": 80}]})"
-      "\n"
-      R"({"input_toks": 5, "output_toks": 6, "arrival_time_ns": 100000000})"
-      "\n",
-      std::nullopt);
+  const WholeTrace whole =
+      read_text(R"({"input_toks": 2300, "output_toks": 530, "arrival_time_ns": 4000000, "x": [1]})"
+                "\n"
+                R"({"session_id": "a", "arrival_time_ns": 9000000, "sub_requests": [)"
+                R"({"input_toks": 1400, "output_toks": 130, "tool_duration_ns": 127000000}, )"
+                R"({"input_toks": 1600, "output_toks": 80}]})"
+                "\n"
+                R"({"input_toks": 5, "output_toks": 6, "arrival_time_ns": 100000000})"
+                "\n",
+                std::nullopt);
   EXPECT_EQ(text_of(whole), "0 2300 530\n5000000 1400 130\n96000000 5 6\n132000000 1600 80\n");
   EXPECT_EQ(whole.info.format, input);
   EXPECT_EQ(describe_counts(whole.counts),
