@@ -80,6 +80,17 @@ inline Surroundings one_staged_rail(bool pull) {
   return one;
 }
 
+/// The same where NICs reach the first node's GPU memory: at the receiver of the first pair, and at
+/// the sender of the second.
+inline Surroundings staged_at_one_side(bool pull) {
+  Surroundings one = one_staged_rail(pull);
+  ClusterSpec spec;
+  spec.nodes.assign(2, {rail_node(1), 0, false});
+  spec.nodes[1].spec.gpudirect = false;
+  one.cluster = *build_cluster(spec);
+  return one;
+}
+
 struct BackendUnderTest {
   std::string name;
   std::function<std::unique_ptr<Backend>()> make;
@@ -221,6 +232,10 @@ inline std::vector<BackendUnderTest> backends_under_test() {
       {"VerbsOneRailPull", make_verbs_one_rail, no_verbs, [] { return one_rail_nodes(true); }},
       {"VerbsStaged", make_verbs_one_rail, no_verbs, [] { return one_staged_rail(false); }},
       {"VerbsStagedPull", make_verbs_one_rail, no_verbs, [] { return one_staged_rail(true); }},
+      {"VerbsStagedAtOneSide", make_verbs_one_rail, no_verbs,
+       [] { return staged_at_one_side(false); }},
+      {"VerbsStagedAtOneSidePull", make_verbs_one_rail, no_verbs,
+       [] { return staged_at_one_side(true); }},
       {"VerbsDevices", make_verbs_devices, no_verbs, [] { return one_rail_nodes(false); }},
       {"VerbsDevicesPull", make_verbs_devices, no_verbs, [] { return one_rail_nodes(true); }},
       {"VerbsPeerMemory", make_verbs_peer_memory, no_verbs, [] { return one_rail_nodes(false); }},

@@ -1,5 +1,8 @@
 // What a scheduler does about chunks that do not come back: when it suspects, what it suspects, how
 // it finds out, when it gives up. One byte takes one nanosecond; chunks are 1000 bytes.
+#include <utility>
+#include <vector>
+
 #include <gtest/gtest.h>
 
 #include "core/scheduler.h"
@@ -212,6 +215,42 @@ TEST(LostChunks, AChannelThatHasShownToNeedLongerGetsLonger) {
   EXPECT_EQ(d.scheduler.counters().late, 1u);
   d.advance_to(again + usual + left);
   EXPECT_EQ(d.scheduler.counters().late, 2u);
+}
+
+/// Its own slack is given to a chunk before it is late. From there on counts what the other channel
+/// has shown to need beyond that.
+TEST(LostChunks, SlackOfTheOtherChannelsCountsWhereItIsMore) {
+  for (const bool own_is_more : {true, false}) {
+    const SchedulerSetup setup = one_pair(2);
+    SchedulerDriver d(setup);
+    warm_up(d, 2);
+    d.submit(1000);
+    d.submit(1000);
+    ASSERT_EQ(d.on(0), 1u);
+    ASSERT_EQ(d.on(1), 1u);
+    // The next one goes to channel 0.
+    const TimeNs start = d.now,
+                 used_ns[] = {own_is_more ? 400'000 : 300'000, own_is_more ? 300'000 : 400'000};
+    const std::vector<PostAction> posts = std::exchange(d.in_flight, {});
+    for (const TimeNs at : {300'000, 400'000})
+      for (const PostAction& action : posts) {
+        if (used_ns[action.channel] != at) continue;
+        d.now = start + at;
+        d.complete(
+            {action.channel, Outcome::ok, action.post.chunk, start, d.now - 1000, d.now, 1000});
+      }
+    d.submit(1000);
+    const TimeNs posted = d.now;
+    ASSERT_EQ(d.on(0), 1u);
+    d.advance_to(posted + 2 * used_ns[0] - 1);
+    EXPECT_EQ(d.scheduler.counters().late, 0u);
+    d.advance_to(posted + 2 * used_ns[0]);
+    EXPECT_EQ(d.scheduler.counters().late, 1u);
+    d.advance_to(posted + 800'000 + setup.config.timeout_floor_ns - 1);
+    EXPECT_EQ(d.scheduler.counters().timeouts, 0u);
+    d.advance_to(posted + 800'000 + setup.config.timeout_floor_ns);
+    EXPECT_EQ(d.scheduler.counters().timeouts, 1u);
+  }
 }
 
 /// Many that took as long ask for no more than one does, whether they were posted before or after.

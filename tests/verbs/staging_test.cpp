@@ -228,6 +228,38 @@ class DeviceMemoryWays : public ::testing::Test {
   std::vector<SegmentId> segments_;
 };
 
+/// As a scenario says it, by `gpudirect` of its nodes: the other end's segment is registered, and
+/// no byte passes through host memory there.
+TEST_F(DeviceMemoryWays, ARouteIsStagedAtTheSideThatHasToBe) {
+  for (const bool at_source : {true, false}) {
+    ClusterSpec spec;
+    spec.nodes.assign(2, {test::rail_node(1), 0, false});
+    spec.nodes[at_source ? 0 : 1].spec.gpudirect = false;
+    const Cluster cluster = *build_cluster(spec);
+    const PlaceId ends[] = {*cluster.find_place("node0/gpu0"), *cluster.find_place("node1/gpu0")};
+    RoutePlan plan;
+    plan.order = {RouteKind::rdma_staged};
+    const std::vector<std::pair<PlaceId, PlaceId>> pair = {{ends[0], ends[1]}};
+    const auto requests = plan_channels(cluster, pair, plan)->requests;
+    Options options;
+    const auto names = device_names();
+    options.nics = {names.front(), names[names.size() / 2]};
+    const auto backend = make_backend(options);
+    const auto numbers = backend->open(cluster, requests);
+    ASSERT_TRUE(numbers) << numbers.error().message;
+    EXPECT_EQ(numbers->front().stages, 2u);
+    for (const PlaceId end : ends) ASSERT_TRUE(backend->register_segment(end, segment_bytes));
+    const std::string text = backend->description();
+    const std::string here = at_source ? "; node0/gpu0 on " + names.front()
+                                       : "; node1/gpu0 on " + names[names.size() / 2];
+    EXPECT_NE(text.find(here + ":1: staged through pinned host memory (the route is staged here)"),
+              std::string::npos)
+        << text;
+    EXPECT_EQ(text.find(" on ", text.find(here) + here.size()), std::string::npos) << text;
+    EXPECT_NE(text.find("registered 24 MiB"), std::string::npos) << text;
+  }
+}
+
 /// The file is no dma-buf. A driver that takes such files refuses it as well.
 TEST_F(DeviceMemoryWays, ARefusedDmaBufIsSaidAndTheNextWayIsTaken) {
   open({.exports = true, .peer_memory = ""});
