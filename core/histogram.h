@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -19,7 +20,7 @@ class Histogram {
     const std::size_t bucket = bucket_of(static_cast<std::uint64_t>(value));
     if (bucket >= buckets_.size()) buckets_.resize(bucket + 1, 0);
     ++buckets_[bucket];
-    if (count_ == 0 || value < least_) least_ = value;
+    least_ = count_ == 0 ? value : std::min(least_, value);
     most_ = std::max(most_, value);
     sum_ += static_cast<double>(value);
     ++count_;
@@ -32,14 +33,13 @@ class Histogram {
   std::int64_t most() const { return most_; }
 
   /// The value below which that share (0..1) of the values lie, linear inside a bucket. The largest
-  /// for a share above 1.
+  /// for a share above 1; 0 where nothing was added.
   double percentile(double share) const {
-    if (count_ == 0) return 0;
     const double rank = share * static_cast<double>(count_ - 1);
     double below = 0;
     for (std::size_t b = 0; b < buckets_.size(); ++b) {
       const auto here = static_cast<double>(buckets_[b]);
-      if (here > 0 && rank < below + here) {
+      if (rank < below + here) {
         const double low = low_of(b);
         if (b < (2u << fine_bits)) return low;
         const double into = here > 1 ? (rank - below) / here : 0.5;
@@ -56,16 +56,13 @@ class Histogram {
   static constexpr unsigned fine_bits = 7;  // buckets per power of two: 2^7
 
   static std::size_t bucket_of(std::uint64_t value) {
-    if (value < (2u << fine_bits)) return value;
-    const unsigned power = static_cast<unsigned>(std::bit_width(value)) - 1;
-    const std::uint64_t step = value >> (power - fine_bits);  // in [2^7, 2^8)
-    return ((power - fine_bits) << fine_bits) + step;
+    const unsigned width = static_cast<unsigned>(std::bit_width(value));
+    const unsigned shift = std::max(width, fine_bits + 1) - (fine_bits + 1);
+    return (std::size_t{shift} << fine_bits) + (value >> shift);
   }
   static double low_of(std::size_t bucket) {
-    if (bucket < (2u << fine_bits)) return static_cast<double>(bucket);
-    const std::size_t shift = (bucket >> fine_bits) - 1;
-    const std::uint64_t step = (bucket & ((1u << fine_bits) - 1)) | (1u << fine_bits);
-    return static_cast<double>(step) * static_cast<double>(std::uint64_t{1} << shift);
+    const std::size_t shift = std::max<std::size_t>(bucket >> fine_bits, 1) - 1;
+    return std::ldexp(static_cast<double>(bucket - (shift << fine_bits)), static_cast<int>(shift));
   }
 
   std::vector<std::uint64_t> buckets_;
