@@ -31,7 +31,7 @@ std::string_view distance_text(Distance distance) {
 
 /// Where a device hangs in its node's PCIe tree. Host memory is the root itself.
 struct TreeSpot {
-  std::uint32_t host = 0;
+  std::uint32_t host;
   std::optional<std::uint32_t> pcie_switch;
   LinkId out = no_id, in = no_id;  // no_id for host memory
   LinkId both = no_id;             // of the two directions together; no_id: no such limit
@@ -71,24 +71,12 @@ class Finder {
 
  private:
   /// The order in which roads are preferred where several kinds exist: fewer copies, less CPU.
-  static int rank(RouteKind kind) {
-    switch (kind) {
-      case RouteKind::handoff:
-        return 0;
-      case RouteKind::nvlink_copy:
-        return 1;
-      case RouteKind::nvlink_load_store:
-        return 2;
-      case RouteKind::pcie_p2p:
-        return 3;
-      case RouteKind::rdma:
-        return 4;
-      case RouteKind::pcie_staged:
-        return 5;
-      case RouteKind::rdma_staged:
-        return 6;
-    }
-    return 7;
+  static std::ptrdiff_t rank(RouteKind kind) {
+    using enum RouteKind;
+    static constexpr std::array order = {handoff, nvlink_copy, nvlink_load_store, pcie_p2p,
+                                         rdma,    pcie_staged, rdma_staged};
+    static_assert(order.size() == route_kind_count);
+    return std::find(order.begin(), order.end(), kind) - order.begin();
   }
 
   Route& add(RouteKind kind, std::string detail, std::vector<LinkId> hops) {

@@ -382,6 +382,14 @@ TEST(Routes, InsideANodeNvlinkIsFirst) {
   EXPECT_EQ(all[3].kind, RouteKind::pcie_staged);
   EXPECT_EQ(all[4].kind, RouteKind::handoff);
   EXPECT_FALSE(all[4].usable);
+  using Names = std::vector<std::string>;
+  for (const std::size_t nvlink : {0, 1})
+    EXPECT_EQ(hop_names(cluster, all[nvlink]),
+              (Names{"node0/gpu0/nvlink/out", "node0/gpu1/nvlink/in"}));
+  EXPECT_EQ(all[0].reason, "one NVLink domain; copy engines move it, no SM and no CPU in the way");
+  EXPECT_EQ(all[1].reason, "one NVLink domain; costs SMs, saves the copy engine's cost per piece");
+  EXPECT_EQ(all[4].reason,
+            "the decoder would have to read every step over NVLink; it reads its own copy");
   const auto across = routes(cluster, "node0/gpu0", "node0/gpu3");
   const auto p2p = std::find_if(across.begin(), across.end(),
                                 [](const Route& r) { return r.kind == RouteKind::pcie_p2p; });
@@ -391,8 +399,11 @@ TEST(Routes, InsideANodeNvlinkIsFirst) {
 TEST(Routes, OnePlaceHandsOver) {
   const Cluster cluster = rail_cluster(1, 2);
   const auto all = routes(cluster, "node0/gpu0", "node0/gpu0");
+  ASSERT_EQ(all.size(), 2u);  // the other is through host memory
   EXPECT_EQ(all[0].kind, RouteKind::handoff);
   EXPECT_TRUE(all[0].hops.empty());
+  EXPECT_EQ(all[0].reason, "prefill and decode share this memory: only the block table moves");
+  EXPECT_EQ(all[1].kind, RouteKind::pcie_staged);
 }
 
 TEST(Routes, GpusHandOverToADecoderThatReadsInPlace) {
@@ -402,6 +413,7 @@ TEST(Routes, GpusHandOverToADecoderThatReadsInPlace) {
   EXPECT_EQ(all[0].kind, RouteKind::handoff);
   EXPECT_TRUE(all[0].usable);
   EXPECT_TRUE(all[0].hops.empty());
+  EXPECT_EQ(all[0].reason, "only the block table moves; the decoder reads every step over NVLink");
   EXPECT_EQ(all[1].kind, RouteKind::nvlink_copy);
 }
 
@@ -584,6 +596,19 @@ TEST(UnloadedTime, FollowsTheFormula) {
   // What crosses no link takes no time for its bytes.
   const Route handoff = routes(cluster, "node0/gpu0", "node0/gpu0")[0];
   EXPECT_EQ(unloaded_ns(handoff, costs, 4'000'000), 1400);
+}
+
+TEST(GatherCosts, FollowTheirFormulas) {
+  GatherCosts costs;
+  EXPECT_EQ(costs.charged_bytes(5000, 3), 5000u);
+  EXPECT_EQ(costs.posting_ns(3), 0);
+  costs.extra_permille = 250;
+  costs.half_bandwidth_bytes = 70;
+  costs.piece_half_bandwidth_bytes = 8;
+  costs.post_ns = 900;
+  costs.piece_post_ns = 11;
+  EXPECT_EQ(costs.charged_bytes(5000, 3), 5000u + 1250 + 70 + 3 * 8);
+  EXPECT_EQ(costs.posting_ns(3), 900 + 3 * 11);
 }
 
 TEST(ChannelPlan, FallbacksGetTheNextTier) {
