@@ -71,8 +71,7 @@ Rails choose_rails(const Cluster& cluster, std::vector<const Route*> routes,
     return {std::move(routes), {}};
   const double enough = 0.8 * carried_bytes_per_s(cluster, routes);
   std::size_t used = 0;
-  while (used < routes.size() &&
-         carried_bytes_per_s(cluster, std::span(routes).first(used)) < enough) {
+  while (carried_bytes_per_s(cluster, std::span(routes).first(used)) < enough) {
     const Route& first = *routes[used];
     while (used < routes.size() && routes[used]->distance == first.distance &&
            routes[used]->bytes_per_s == first.bytes_per_s)

@@ -204,7 +204,28 @@ TEST(ChannelPlan, FourFifthsOfWhatAllRailsCarryAreEnough) {
     ASSERT_TRUE(made) << made.error().message;
     EXPECT_EQ(names_of_tier(*made, 0).size(), at_once) << rate;
     EXPECT_EQ(names_of_tier(*made, 1).size(), 4 - at_once) << rate;
+    // The same for links of a few bytes a second.
+    Cluster slow = cluster;
+    for (Link& link : slow.links) link.bytes_per_s *= 1e-10;
+    const auto again = plan_channels(slow, pair_of(slow, "node0/gpu1", "node1/gpu1"), plan);
+    ASSERT_TRUE(again) << again.error().message;
+    EXPECT_EQ(names_of_tier(*again, 0), names_of_tier(*made, 0));
   }
+  // Those that are as near as the nearest and as fast are used with it, though one would do.
+  ClusterSpec spec;
+  NodeSpec node = test::rail_node(2);
+  node.nics[1].host = 0;
+  node.nics[1].pcie_switch = 0;
+  spec.nodes = {{node, 0, false}, {node, 0, false}};
+  const Cluster twins = *build_cluster(spec);
+  const auto both = plan_channels(twins, pair_of(twins, "node0/gpu0", "node1/gpu0"), plan);
+  EXPECT_EQ(names_of_tier(*both, 0).size(), 2u);
+  EXPECT_EQ(both->requests.size(), 2u);
+  // One NIC is all there is.
+  const Cluster single = test::rail_cluster(2, 1);
+  EXPECT_EQ(
+      plan_channels(single, pair_of(single, "node0/gpu0", "node1/gpu0"), plan)->requests.size(),
+      1u);
 }
 
 TEST(ChannelPlan, TakesAsManyRailsAsWantedAndThereAre) {
@@ -224,28 +245,30 @@ TEST(ChannelPlan, TakesAsManyRailsAsWantedAndThereAre) {
 
 // Staged routes hash like direct ones; the kinds may have another number of queues.
 TEST(ChannelPlan, QueuesOfStagedRoutesDrawTheirPathsToo) {
-  ClusterSpec spec;
-  for (int n = 0; n < 2; ++n) spec.nodes.push_back({test::rail_node(1), 0, false});
-  spec.fabric = {true, 1, 8, 2, 50e9, 0, 0, FabricRouting::ecmp};
-  const Cluster cluster = *build_cluster(spec);
-  const Pairs pairs = pair_of(cluster, "node0/gpu0", "node1/gpu0");
-  RoutePlan plan;
-  plan.order = {RouteKind::rdma, RouteKind::rdma_staged};
-  plan.costs[static_cast<std::size_t>(RouteKind::rdma)].queues = 3;
-  plan.costs[static_cast<std::size_t>(RouteKind::rdma_staged)].queues = 12;
-  plan.paths = {5, 100};
-  const auto made = plan_channels(cluster, pairs, plan);
-  ASSERT_TRUE(made) << made.error().message;
-  ASSERT_EQ(made->requests.size(), 15u);
-  for (std::uint32_t i = 0; i < 15; ++i) {
-    const RouteKind kind = i < 3 ? RouteKind::rdma : RouteKind::rdma_staged;
-    const auto drawn =
-        find_routes(cluster, pairs[0].first, pairs[0].second, {5, 100 + (i < 3 ? i : i - 3)});
-    const auto same = std::find_if(drawn.begin(), drawn.end(),
-                                   [&](const Route& route) { return route.kind == kind; });
-    EXPECT_EQ(made->requests[i].route.name, same->name) << i;
-    EXPECT_EQ(made->requests[i].route.hops, same->hops) << i;
-    EXPECT_EQ(made->tiers[i], i < 3 ? 0u : 1u) << i;
+  for (const std::uint32_t spines : {1u, 8u}) {
+    ClusterSpec spec;
+    for (int n = 0; n < 2; ++n) spec.nodes.push_back({test::rail_node(1), 0, false});
+    spec.fabric = {true, 1, spines, 4, 50e9, 0, 0, FabricRouting::ecmp};
+    const Cluster cluster = *build_cluster(spec);
+    const Pairs pairs = pair_of(cluster, "node0/gpu0", "node1/gpu0");
+    RoutePlan plan;
+    plan.order = {RouteKind::rdma, RouteKind::rdma_staged};
+    plan.costs[static_cast<std::size_t>(RouteKind::rdma)].queues = 3;
+    plan.costs[static_cast<std::size_t>(RouteKind::rdma_staged)].queues = 12;
+    plan.paths = {5, 100};
+    const auto made = plan_channels(cluster, pairs, plan);
+    ASSERT_TRUE(made) << made.error().message;
+    ASSERT_EQ(made->requests.size(), 15u);
+    for (std::uint32_t i = 0; i < 15; ++i) {
+      const RouteKind kind = i < 3 ? RouteKind::rdma : RouteKind::rdma_staged;
+      const auto drawn =
+          find_routes(cluster, pairs[0].first, pairs[0].second, {5, 100 + (i < 3 ? i : i - 3)});
+      const auto same = std::find_if(drawn.begin(), drawn.end(),
+                                     [&](const Route& route) { return route.kind == kind; });
+      EXPECT_EQ(made->requests[i].route.name, same->name) << i;
+      EXPECT_EQ(made->requests[i].route.hops, same->hops) << i;
+      EXPECT_EQ(made->tiers[i], i < 3 ? 0u : 1u) << i;
+    }
   }
 }
 

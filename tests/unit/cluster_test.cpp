@@ -18,6 +18,7 @@ TEST(Cluster, NamesPlacesAndLinksAfterWhereTheyAre) {
   const Cluster cluster = rail_cluster(2, 2);
   ASSERT_TRUE(cluster.find_place("node1/gpu1"));
   EXPECT_TRUE(cluster.find_place("node0/host1"));
+  EXPECT_EQ(cluster.find_place("node0/host0"), PlaceId{0});
   EXPECT_FALSE(cluster.find_place("node2/gpu0"));
   const Gpu& gpu = cluster.gpu(*cluster.find_place("node1/gpu1"));
   EXPECT_EQ(cluster.links[gpu.host_out].name, "node1/gpu1/pcie/out");
@@ -29,6 +30,8 @@ TEST(Cluster, EveryRailHasItsOwnLeaf) {
   ASSERT_EQ(cluster.leaves.size(), 4u);
   EXPECT_EQ(cluster.nics[1].leaf, cluster.nics[5].leaf);
   EXPECT_NE(cluster.nics[0].leaf, cluster.nics[1].leaf);
+  EXPECT_EQ(cluster.leaves[0].name, "leaf0-rail0");
+  EXPECT_EQ(cluster.leaves[3].name, "leaf0-rail3");
 }
 
 TEST(Cluster, LeavesGroupNodesAndJoinThroughSpines) {
@@ -62,6 +65,12 @@ TEST(Cluster, AdaptiveRoutingJoinsTheUplinksOfALeaf) {
   EXPECT_EQ(up.name, "leaf1-rail1/up");
   EXPECT_EQ(cluster.links[leaf.down[0][0]].name, "leaf1-rail1/down");
   EXPECT_DOUBLE_EQ(up.bytes_per_s, 2 * 3 * 50e9);  // spines x links to each
+  EXPECT_EQ(up.latency_ns, 0);
+  EXPECT_EQ(cluster.links[leaf.down[0][0]].latency_ns, 0);
+  spec.fabric.spines = 1;
+  const Cluster one = *build_cluster(spec);
+  EXPECT_EQ(one.links[one.leaves[0].up.at(0).at(0)].name, "leaf0-rail0/up");
+  EXPECT_DOUBLE_EQ(one.links[one.leaves[0].up[0][0]].bytes_per_s, 3 * 50e9);
 }
 
 TEST(Cluster, NicsAreNumberedWithinTheirRail) {
@@ -231,7 +240,12 @@ TEST(Cluster, NodesShareAnNvlinkDomainOnlyWhereTheySaySo) {
                 {rail_node(1), 0, true},
                 {rail_node(1), 0, false},
                 {rail_node(1), 0, false}};
+  // Whatever number they share, it is none of those of nodes by themselves.
+  for (const std::uint32_t number : {2u, 0x40000002u, 0x7fffffffu})
+    spec.nodes.push_back({rail_node(1), number, true});
   const Cluster cluster = *build_cluster(spec);
+  for (std::size_t shared = 4; shared < 7; ++shared)
+    EXPECT_NE(cluster.nodes[shared].nvlink_domain, cluster.nodes[2].nvlink_domain);
   EXPECT_EQ(cluster.nodes[0].nvlink_domain, cluster.nodes[1].nvlink_domain);
   EXPECT_NE(cluster.nodes[0].nvlink_domain, cluster.nodes[2].nvlink_domain);
   EXPECT_NE(cluster.nodes[2].nvlink_domain, cluster.nodes[3].nvlink_domain);
@@ -280,6 +294,8 @@ TEST(Cluster, OneByteASecondIsARate) {
   const auto cluster = build_cluster(spec);
   ASSERT_TRUE(cluster) << cluster.error().message;
   for (const Link& link : cluster->links) EXPECT_EQ(link.bytes_per_s, 1) << link.name;
+  EXPECT_NE(cluster->nodes[0].dram_write[1], no_id);
+  EXPECT_NE(cluster->nodes[0].gpus[1].host_both, no_id);
 }
 
 TEST(Cluster, RefusesEveryNumberThatCannotBe) {
