@@ -27,8 +27,8 @@ class Knocking {
       auto goal = goal_now();
       if (!goal) return goal.error();
       Heard best = Heard::nobody;
-      for (const Rendezvous::Address& address : (*goal)->addresses) {
-        auto heard = try_address(address, (*goal)->secret);
+      for (const std::string& address : (*goal)->addresses) {
+        auto heard = try_address(address);
         if (!heard) return heard.error();
         if (*heard == Heard::welcome) return std::move(connection_);
         best = std::max(best, *heard);
@@ -62,8 +62,8 @@ class Knocking {
     return &goal_;
   }
 
-  Result<Heard> try_address(const Rendezvous::Address& address, const std::string& secret) {
-    const HostPort where = by_file() ? HostPort{address.text, std::to_string(address.port)}
+  Result<Heard> try_address(const std::string& address) {
+    const HostPort where = by_file() ? HostPort{address, std::to_string(goal_.port)}
                                      : split_address(meeting_.rendezvous);
     auto found = look_up(where.host, where.port, by_file() ? AI_NUMERICHOST : 0);
     if (!found && !by_file()) return found.error();
@@ -72,7 +72,7 @@ class Knocking {
     for (const addrinfo* at = found->get(); at != nullptr; at = at->ai_next) {
       Socket socket = connect_to(*at, soon());
       if (!socket) continue;
-      auto heard = introduce(std::move(socket), secret);
+      auto heard = introduce(std::move(socket));
       if (!heard || *heard == Heard::welcome) return heard;
       best = std::max(best, *heard);
     }
@@ -85,11 +85,11 @@ class Knocking {
 
   /// Proves itself, hears the proof of the other end, and waits until all are there. Fails when
   /// process 0, and nobody else, says that the run cannot be.
-  Result<Heard> introduce(Socket socket, const std::string& secret) {
-    auto preamble = preamble_of(meeting_, secret);
+  Result<Heard> introduce(Socket socket) {
+    auto preamble = preamble_of(meeting_, goal_.secret);
     if (!preamble) return preamble.error();
     const std::string line = preamble_line(*preamble);
-    const auto key = exchange_key(secret, line);
+    const auto key = exchange_key(goal_.secret, line);
     if (!key) return key.error();
     auto session = TlsSession::begin(TlsSide::client, *key);
     if (!session) return session.error();

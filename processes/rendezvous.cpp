@@ -51,9 +51,9 @@ bool is_address(const std::string& rendezvous) {
 std::string rendezvous_text(const Rendezvous& rendezvous) {
   std::string text(file_magic);
   text += " 2\nhost " + rendezvous.host + "\nmachine " + rendezvous.machine + "\n";
-  for (const Rendezvous::Address& address : rendezvous.addresses)
-    text += "address " + address.text + " " + std::to_string(address.port) + "\n";
-  return text + "secret " + rendezvous.secret + "\nend\n";
+  for (const std::string& address : rendezvous.addresses) text += "address " + address + "\n";
+  return text + "port " + std::to_string(rendezvous.port) + "\nsecret " + rendezvous.secret +
+         "\nend\n";
 }
 
 bool is_rendezvous(const std::string& text) {
@@ -82,25 +82,24 @@ Result<Rendezvous> parse_rendezvous(std::string_view text, const std::string& na
       rendezvous.host = value;
     } else if (key == "machine" && is_word(value, 128)) {
       rendezvous.machine = value;
-    } else if (key == "address" && rendezvous.addresses.size() < 64) {
-      const std::string_view address = take_until(value, ' ');
-      const auto port = port_in(value);
-      if (!is_word(address, 64) || !port) return wrong("an address and a port");
-      rendezvous.addresses.push_back({std::string(address), *port});
+    } else if (key == "address" && is_word(value, 64) && rendezvous.addresses.size() < 64) {
+      rendezvous.addresses.emplace_back(value);
+    } else if (key == "port" && port_in(value)) {
+      rendezvous.port = *port_in(value);
     } else if (key == "secret" && check_secret(value, "")) {
       rendezvous.secret = value;
     } else if (key == "end" && value.empty()) {
       ended = true;
     } else {
-      return wrong("host, machine, address, secret or end, with its value");
+      return wrong("host, machine, address, port, secret or end, with its value");
     }
   }
   ++number;
   if (!ended) return wrong("'end', found the end of the file");
   if (!text.empty()) return wrong("nothing behind 'end'");
   if (rendezvous.host.empty() || rendezvous.machine.empty() || rendezvous.addresses.empty() ||
-      rendezvous.secret.empty())
-    return Error::bad_input(name + ": expected a host, a machine, an address and a secret");
+      rendezvous.port == 0 || rendezvous.secret.empty())
+    return Error::bad_input(name + ": expected a host, a machine, an address, a port and a secret");
   return rendezvous;
 }
 
@@ -113,17 +112,16 @@ Result<std::optional<Rendezvous>> read_rendezvous(const std::string& path) {
   return std::optional(std::move(*parsed));
 }
 
-std::vector<Rendezvous::Address> addresses_from_here(const Rendezvous& rendezvous) {
-  std::vector<Rendezvous::Address> addresses = rendezvous.addresses;
+std::vector<std::string> addresses_from_here(const Rendezvous& rendezvous) {
+  std::vector<std::string> addresses = rendezvous.addresses;
   // On one machine its own address, the last one, is the one that surely works.
   if (rendezvous.machine == machine_id()) {
     std::reverse(addresses.begin(), addresses.end());
     return addresses;
   }
   const std::vector<std::string> own = own_addresses();
-  std::erase_if(addresses, [&](const Rendezvous::Address& address) {
-    return is_loopback(address.text) ||
-           std::find(own.begin(), own.end(), address.text) != own.end();
+  std::erase_if(addresses, [&](const std::string& address) {
+    return is_loopback(address) || std::find(own.begin(), own.end(), address) != own.end();
   });
   return addresses;
 }

@@ -20,18 +20,15 @@ bool is_address(const std::string& rendezvous);
 ///   kvhaul-rendezvous 2
 ///   host node17
 ///   machine 6d1c...-4026531840      whose loopback addresses its are: machine_id()
-///   address 10.0.0.17 40123         one or more, each with its port
+///   address 10.0.0.17               one or more
+///   port 40123
 ///   secret 0123...                  of the run
 ///   end
 struct Rendezvous {
-  struct Address {
-    std::string text;  // numeric
-    std::uint16_t port = 0;
-    bool operator==(const Address&) const = default;
-  };
   std::string host;
   std::string machine;
-  std::vector<Address> addresses;
+  std::vector<std::string> addresses;  // numeric
+  std::uint16_t port = 0;
   std::string secret;
 };
 inline constexpr std::size_t rendezvous_bytes_max = 1 << 16;
@@ -47,7 +44,7 @@ Result<std::optional<Rendezvous>> read_rendezvous(const std::string& path);
 
 /// Addresses of the file that may be those of process 0 as seen from here. Where its machine is
 /// another, an address that leads to this one is left out: somebody else would listen there.
-std::vector<Rendezvous::Address> addresses_from_here(const Rendezvous& rendezvous);
+std::vector<std::string> addresses_from_here(const Rendezvous& rendezvous);
 
 /// Who has a key drawn from it has the run, and may guess at home once he has seen one connection:
 /// 32 to 128 letters and digits, not all the same few. `name` says whose it is in the error

@@ -177,39 +177,65 @@ Result<std::vector<Listener>> listen_by_name(const std::string& rendezvous) {
   return error.value_or(Error::bad_input("--rendezvous: " + rendezvous + " has no address"));
 }
 
-/// Each with a port of its own, and only where the others will be told to knock.
-Result<std::vector<Listener>> listen_for_file(const std::string& chosen,
-                                              std::vector<Rendezvous::Address>& addresses) {
+Result<Addresses> look_up_own(const std::string& name, std::uint16_t port) {
+  return look_up(name, std::to_string(port), AI_NUMERICHOST | AI_PASSIVE);
+}
+
+/// Numeric addresses, with commas between.
+Result<std::vector<std::string>> read_addresses(const std::string& list) {
   std::vector<std::string> names;
-  for (std::size_t at = 0; !chosen.empty() && at <= chosen.size();) {
-    const std::size_t end = std::min(chosen.find(',', at), chosen.size());
-    names.push_back(chosen.substr(at, end - at));
+  for (std::size_t at = 0; at <= list.size();) {
+    const std::size_t end = std::min(list.find(',', at), list.size());
+    names.push_back(list.substr(at, end - at));
     at = end + 1;
-  }
-  if (chosen.empty()) names = own_addresses();
-  std::vector<Listener> listeners;
-  std::optional<Error> error;
-  for (const std::string& name : names) {
-    auto found = look_up(name, "0", AI_NUMERICHOST | AI_PASSIVE);
+    const std::string& name = names.back();
     const bool anywhere = is_loopback(name) && !name.starts_with("127.") && name != "::1";
-    if (!chosen.empty() && (!found || anywhere))
+    if (!look_up_own(name, 0) || anywhere)
       return Error::bad_input(
-          "--listen: expected addresses of this machine with commas between, "
-          "like 10.0.0.17; found " +
+          "--listen: expected addresses of this machine with commas between, like 10.0.0.17; "
+          "found " +
           in_quotes(name));
-    if (!found) continue;
-    auto listener = listen_at(**found, name);
-    if (listener) {
-      addresses.push_back({name, listener->port});
-      listeners.push_back(std::move(*listener));
-    } else if (!chosen.empty()) {
-      return listener.error();
-    } else {
-      error = listener.error();
-    }
   }
-  if (listeners.empty() && error) return *error;
-  return listeners;
+  return names;
+}
+
+/// At one port of all addresses, and only where the others will be told to knock: fills in both.
+Result<std::vector<Listener>> listen_for_file(const std::string& chosen, Rendezvous& rendezvous) {
+  std::vector<std::string> names = own_addresses();
+  if (!chosen.empty()) {
+    auto read = read_addresses(chosen);
+    if (!read) return read.error();
+    names = std::move(*read);
+  }
+  constexpr int attempts = 20;  // until a port is free at all of them
+  std::vector<Listener> listeners;
+  Error error = Error::bad_input("--rendezvous: this machine has no address to listen at");
+  for (int attempt = 0; attempt < attempts; ++attempt) {
+    listeners.clear();
+    rendezvous.addresses.clear();
+    rendezvous.port = 0;
+    bool taken = false;
+    for (const std::string& name : names) {
+      auto at = look_up_own(name, rendezvous.port);
+      if (!at) continue;
+      auto listener = listen_at(**at, name);
+      if (!listener) {
+        error = listener.error();
+        // There, and only the port is another's?
+        at = look_up_own(name, 0);
+        if (rendezvous.port != 0 && at && listen_at(**at, name)) taken = true;
+        if (taken) break;
+        if (!chosen.empty()) return error;
+        continue;
+      }
+      rendezvous.addresses.push_back(name);
+      rendezvous.port = listener->port;
+      listeners.push_back(std::move(*listener));
+    }
+    if (!taken && !listeners.empty()) return listeners;
+    if (!taken) break;
+  }
+  return error;
 }
 
 Result<Connections> lead(const TcpMeeting& meeting) {
@@ -220,8 +246,8 @@ Result<Connections> lead(const TcpMeeting& meeting) {
   }
   auto secret = make_secret();
   if (!secret) return secret.error();
-  Rendezvous rendezvous{host_name(), machine_id(), {}, *secret};
-  auto listeners = listen_for_file(meeting.listen, rendezvous.addresses);
+  Rendezvous rendezvous{host_name(), machine_id(), {}, 0, *secret};
+  auto listeners = listen_for_file(meeting.listen, rendezvous);
   if (!listeners) return listeners.error();
   // It goes when all are here, or none will be let in any more.
   auto file = PrivateFile::write(meeting.rendezvous, rendezvous_text(rendezvous),

@@ -17,8 +17,8 @@ void read_file(std::string_view text) {
   const auto file = parse_rendezvous(text, "meet");
   if (!file) return check_error(file.error());
   const auto again = parse_rendezvous(rendezvous_text(*file), "meet");
-  check(again && again->addresses == file->addresses && again->secret == file->secret &&
-            again->machine == file->machine,
+  check(again && again->addresses == file->addresses && again->port == file->port &&
+            again->secret == file->secret && again->machine == file->machine,
         "a rendezvous is written as it is read");
   (void)addresses_from_here(*file);
 }

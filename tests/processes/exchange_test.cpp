@@ -109,7 +109,7 @@ TEST_F(TcpExchange, WhatIsNoRendezvousFileStays) {
 }
 
 TEST_F(TcpExchange, AFileThatAnEarlierRunLeftIsReplaced) {
-  std::ofstream(file()) << rendezvous_text({"h", "-", {{"127.0.0.1", 1}}, some_secret});
+  std::ofstream(file()) << rendezvous_text({"h", "-", {"127.0.0.1"}, 1, some_secret});
   fs::permissions(file(), fs::perms::owner_read | fs::perms::owner_write);
   const auto came = run(meetings(2), [](Exchange&) { return "met"; });
   EXPECT_EQ(came, std::vector<std::string>(2, "met"));
@@ -271,7 +271,7 @@ TEST_F(TcpExchange, WhoWaitsInVainSaysForWhat) {
                 ":3: expected a line feed at its end; this is no rendezvous file, or a damaged "
                 "one");
   // One of a run that is over.
-  write(rendezvous_text({"h", machine_id(), {{"127.0.0.1", 1}}, some_secret}));
+  write(rendezvous_text({"h", machine_id(), {"127.0.0.1"}, 1, some_secret}));
   EXPECT_EQ(run({alone}, nothing)[0],
             "--rendezvous: no process 0 could be reached through " + file() + " within 50 ms");
   auto address = alone;

@@ -8,7 +8,7 @@ namespace kvhaul {
 namespace {
 
 const std::string secret = "0123456789abcdef0123456789abcdef";
-const Rendezvous whole = {"node17", "6d1c-1", {{"10.0.0.17", 40123}, {"fd00::17", 40124}}, secret};
+const Rendezvous whole = {"node17", "6d1c-1", {"10.0.0.17", "fd00::17"}, 40123, secret};
 
 TEST(Rendezvous, IsReadAsItWasWritten) {
   const auto read = parse_rendezvous(rendezvous_text(whole), "file");
@@ -16,6 +16,7 @@ TEST(Rendezvous, IsReadAsItWasWritten) {
   EXPECT_EQ(read->host, whole.host);
   EXPECT_EQ(read->addresses, whole.addresses);
   EXPECT_EQ(read->machine, whole.machine);
+  EXPECT_EQ(read->port, whole.port);
   EXPECT_EQ(read->secret, whole.secret);
 }
 
@@ -39,28 +40,24 @@ TEST(Rendezvous, AnErrorNamesTheLineAndNeverTheSecret) {
   EXPECT_EQ(error(text, "kvhaul-rendezvous 2", "kvhaul-rendezvous 3"),
             "meet:1: expected version 2 of the format, of this version of kvhaul; this is no "
             "rendezvous file, or a damaged one");
-  for (const char* port : {"17 70000", "17 0", "17", "17 x", "17 -1", "17 1 1"})
-    EXPECT_TRUE(error(text, "17 40123", port).starts_with("meet:4: expected an address and a port"))
-        << port;
-  EXPECT_TRUE(error(text, "end\n", "end\nmore\n").starts_with("meet:8: expected nothing behind"));
+  for (const char* port : {"70000", "0", "", "x", "-1", "1 1"})
+    EXPECT_TRUE(error(text, "40123", port).starts_with("meet:6: expected")) << port;
+  EXPECT_TRUE(error(text, "end\n", "end\nmore\n").starts_with("meet:9: expected nothing behind"));
   for (const std::string& damaged : {secret.substr(1), secret + "?", std::string(32, '7')}) {
     const std::string message = error(text, secret, damaged);
-    EXPECT_TRUE(message.starts_with("meet:6: expected")) << message;
+    EXPECT_TRUE(message.starts_with("meet:7: expected")) << message;
     EXPECT_EQ(message.find(damaged), std::string::npos) << message;
   }
 }
 
 TEST(Rendezvous, TheLoopbackOfAnotherMachineIsNotThisOnes) {
   Rendezvous file = whole;
-  file.addresses = {{"192.0.2.1", 1},        {"127.0.0.1", 1},   {"127.8.8.8", 1},
-                    {"0.0.0.0", 1},          {"::1", 1},         {"::", 1},
-                    {"::ffff:127.0.0.1", 1}, {"::127.0.0.1", 1}, {"2001:db8::1", 1}};
-  for (const std::string& own : own_addresses()) file.addresses.push_back({own, 1});
-  EXPECT_EQ(addresses_from_here(file),
-            (std::vector<Rendezvous::Address>{{"192.0.2.1", 1}, {"2001:db8::1", 1}}));
+  file.addresses = {"192.0.2.1", "127.0.0.1",        "127.8.8.8",   "0.0.0.0",    "::1",
+                    "::",        "::ffff:127.0.0.1", "::127.0.0.1", "2001:db8::1"};
+  for (const std::string& own : own_addresses()) file.addresses.push_back(own);
+  EXPECT_EQ(addresses_from_here(file), (std::vector<std::string>{"192.0.2.1", "2001:db8::1"}));
   file.machine = machine_id();
-  ASSERT_NE(file.machine, "");
-  EXPECT_EQ(addresses_from_here(file).front(), (Rendezvous::Address{"127.0.0.1", 1}));
+  EXPECT_EQ(addresses_from_here(file).front(), "127.0.0.1");
   EXPECT_EQ(addresses_from_here(file).size(), file.addresses.size());
 }
 
