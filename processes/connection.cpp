@@ -30,7 +30,7 @@ bool Connection::silent_for(TimeNs time_ns) const {
 bool Connection::stopped(TimeNs silent_after_ns) {
   if (!silent_for(silent_after_ns)) return false;
   service();
-  return silent_for(silent_after_ns);
+  return !spoke_;
 }
 
 bool Connection::may_read() const {
@@ -47,7 +47,7 @@ short Connection::events() const {
 
 void Connection::service() {
   read_some();
-  write_some();
+  flush();
 }
 
 void Connection::read_some() {
@@ -56,6 +56,7 @@ void Connection::read_some() {
     const ssize_t came = recv(fd(), buffer, sizeof buffer, MSG_DONTWAIT);
     if (came > 0) {
       hear({buffer, static_cast<std::size_t>(came)});
+      if (came < static_cast<ssize_t>(sizeof buffer)) return;  // no more for now
     } else if (came < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
       return;
     } else if (came == 0 || errno != EINTR) {
@@ -69,13 +70,13 @@ void Connection::hear(std::string_view bytes) {
   std::string said;
   session_.feed(bytes, said);
   if (!said.empty()) {
-    heard_ = SteadyClock::now();
+    spoke_ = true;
     if (!reader_.feed(said)) ended_ = true;
   }
   if (state() == TlsState::failed || state() == TlsState::ended) ended_ = true;
 }
 
-void Connection::write_some() {
+void Connection::flush() {
   while (!broken_) {
     if (out_at_ == out_.size()) {
       out_.clear();
@@ -119,19 +120,19 @@ void Connection::send(FrameKind kind, std::string_view bytes) {
   plain_ += bytes;
 }
 
-void Connection::beat() {
-  const auto now = SteadyClock::now();
+void Connection::attend(SteadyClock::time_point now) {
+  if (std::exchange(spoke_, false)) heard_ = now;
   if (state() != TlsState::open || now - beaten_ < std::chrono::nanoseconds(beat_every_ns)) return;
   beaten_ = now;
   // What waits to be sent says it as well, once it goes.
   if (!all_sent()) return;
   send(FrameKind::beat, "");
-  write_some();
+  flush();
 }
 
 void Connection::leave() {
   leaving_ = true;
-  write_some();
+  flush();
 }
 
 void say_farewell(std::span<const std::unique_ptr<Connection>> to, const Error& error) {
@@ -156,19 +157,21 @@ void say_farewell(std::span<const std::unique_ptr<Connection>> to, const Error& 
   }
 }
 
-void serve(std::span<const std::unique_ptr<Connection>> connections, int at_most_ms) {
+bool serve(std::span<const std::unique_ptr<Connection>> connections, int at_most_ms) {
   constexpr int beat_ms = static_cast<int>(beat_every_ns / ms_ns);
   std::vector<pollfd> entries;
   for (const auto& connection : connections) {
     const short events = connection ? connection->events() : short{0};
     entries.push_back({events != 0 ? connection->fd() : -1, events, 0});
   }
-  poll(entries.data(), entries.size(), std::min(at_most_ms, beat_ms / 4));
+  const bool ready = poll(entries.data(), entries.size(), std::min(at_most_ms, beat_ms / 4)) > 0;
+  const SteadyClock::time_point now = SteadyClock::now();
   for (std::size_t i = 0; i < entries.size(); ++i)
     if (connections[i]) {
       if (entries[i].revents != 0) connections[i]->service();
-      connections[i]->beat();
+      connections[i]->attend(now);
     }
+  return ready;
 }
 
 }  // namespace kvhaul

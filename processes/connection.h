@@ -33,7 +33,7 @@ class Connection {
   bool closed() const { return ended_ && reader_.waiting() == 0; }
   /// What the other end did wrong; empty: nothing, but it may be gone.
   const std::string& damage() const { return reader_.damage(); }
-  /// When it last said something that only it can say.
+  /// When it last said something that only it can say, as far as attend() knows.
   SteadyClock::time_point heard() const { return heard_; }
   /// Nothing was heard of it for so long; looks once more first, for it may be this process that
   /// has stood still.
@@ -46,12 +46,16 @@ class Connection {
   short events() const;
   /// Reads what has come, as long as there is room for it, and writes what can go.
   void service();
+  /// Writes what can go.
+  void flush();
 
-  /// While open; goes in service(). `bytes`: at most frame_bytes_max.
+  /// While open; goes in service() or flush(). `bytes`: at most frame_bytes_max.
   void send(FrameKind kind, std::string_view bytes);
   bool all_sent() const { return broken_ || (plain_.empty() && out_.empty()); }
-  /// Says that this process is alive, when that is due.
-  void beat();
+  bool broken() const { return broken_; }
+  /// Now and then: keeps the time of what was heard, and says that this process is alive when that
+  /// is due.
+  void attend(SteadyClock::time_point now);
   std::optional<Frame> take() { return reader_.take(); }
   bool has_said_something() const { return reader_.waiting() != 0; }
   /// Nothing more is sent after what waits now.
@@ -62,7 +66,6 @@ class Connection {
   bool may_read() const;
   void read_some();
   void hear(std::string_view bytes);
-  void write_some();
 
   Socket socket_;
   TlsSession session_;
@@ -73,6 +76,7 @@ class Connection {
   bool ended_ = false;   // nothing more comes
   bool broken_ = false;  // nothing more goes
   bool leaving_ = false;
+  bool spoke_ = false;  // since attend(): clocks are slow on some machines, and asked rarely
   SteadyClock::time_point heard_ = SteadyClock::now(), beaten_ = SteadyClock::now();
 };
 
@@ -81,7 +85,8 @@ using Connections = std::vector<std::unique_ptr<Connection>>;  // null: there is
 /// Tells all of them, and waits up to a second until they have heard it.
 void say_farewell(std::span<const std::unique_ptr<Connection>> to, const Error& error);
 
-/// Waits until one of them is ready or beats are due, at most so long, and serves them.
-void serve(std::span<const std::unique_ptr<Connection>> connections, int at_most_ms);
+/// Waits until one of them is ready or beats are due, at most so long, and serves them. Whether one
+/// was ready.
+bool serve(std::span<const std::unique_ptr<Connection>> connections, int at_most_ms);
 
 }  // namespace kvhaul

@@ -108,9 +108,10 @@ class Door {
     std::size_t at = listeners_.size();
     for (Stranger& stranger : strangers_)
       if (entries[at++].revents != 0) listen_to(stranger);
+    const SteadyClock::time_point now = SteadyClock::now();
     for (Connection* connection : proved) {
       if (entries[at++].revents != 0) connection->service();
-      connection->beat();
+      connection->attend(now);
     }
     for (std::size_t i = 0; i < listeners_.size(); ++i)
       if (entries[i].revents != 0) accept_some(listeners_[i]);

@@ -49,59 +49,49 @@ class TcpExchange final : public Exchange {
                            " bytes to another process, where at most " +
                            std::to_string(frame_bytes_max) + " are taken");
     const std::lock_guard lock(mutex_);
-    const Deadline deadline(answer_within_ns_);
     Connection& peer = *peers_[to];
     peer.send(FrameKind::data, bytes);
-    peer.service();
-    while (!peer.all_sent()) {
-      if (auto ok = check_answers(to, deadline); !ok) return ok;
-      serve(peers_, deadline.left_ms());
+    peer.flush();
+    for (Waiting waiting(*this); !peer.all_sent();) {
+      if (auto ok = waiting.check({&to, 1}); !ok) return ok;
+      waiting.serve();
     }
-    if (!peer.ended()) return {};
+    if (!peer.broken() && !peer.ended()) return {};
     // It may have said why it went.
+    peer.service();
     if (auto last = take(to); last && !*last) return last->error();
     return gone(to);
   }
 
   Result<std::string> receive(std::uint32_t from) override {
     const std::lock_guard lock(mutex_);
-    const Deadline deadline(answer_within_ns_);
-    peers_[from]->service();
-    while (true) {
+    for (Waiting waiting(*this);; waiting.serve()) {
       if (auto message = take(from)) return std::move(*message);
-      if (auto ok = check_answers(from, deadline); !ok) return ok.error();
-      serve(peers_, deadline.left_ms());
+      if (auto ok = waiting.check({&from, 1}); !ok) return ok.error();
     }
   }
 
   Result<std::vector<std::string>> receive_from_all() override {
     const std::lock_guard lock(mutex_);
-    const Deadline deadline(answer_within_ns_);
     std::vector<std::string> messages(peers_.size());
-    std::vector<bool> awaited(peers_.size());
-    std::size_t left = 0;
+    std::vector<std::uint32_t> all, awaited;
     for (std::uint32_t rank = 0; rank < peers_.size(); ++rank)
-      if (peers_[rank]) {
-        awaited[rank] = true;
-        ++left;
+      if (peers_[rank]) all.push_back(rank);
+    awaited = all;
+    for (Waiting waiting(*this);; waiting.serve()) {
+      for (std::size_t i = 0; i < awaited.size();) {
+        auto message = take(awaited[i]);
+        if (message && !*message) return message->error();
+        if (!message) {
+          ++i;
+          continue;
+        }
+        messages[awaited[i]] = std::move(**message);
+        awaited.erase(awaited.begin() + static_cast<std::ptrdiff_t>(i));
       }
-    serve(peers_, 0);
-    while (true) {
-      for (std::uint32_t rank = 0; rank < peers_.size(); ++rank) {
-        if (!peers_[rank]) continue;
-        if (awaited[rank])
-          if (auto message = take(rank)) {
-            if (!*message) return message->error();
-            messages[rank] = std::move(**message);
-            awaited[rank] = false;
-            --left;
-          }
-        // Who has said his part waits for what comes of it.
-        if (peers_[rank]->has_said_something()) continue;
-        if (auto ok = check_answers(rank, deadline); !ok) return ok.error();
-      }
-      if (left == 0) return messages;
-      serve(peers_, deadline.left_ms());
+      if (awaited.empty()) return messages;
+      // Who has said his part waits for what comes of it, and is missed like the others.
+      if (auto ok = waiting.check(all); !ok) return ok.error();
     }
   }
 
@@ -120,18 +110,43 @@ class TcpExchange final : public Exchange {
     return unreadable(from, "a welcome in the middle of the run");
   }
 
-  /// Whether that process, from which nothing waits to be taken, can still be waited for.
-  Result<void> check_answers(std::uint32_t rank, const Deadline& deadline) {
-    Connection& peer = *peers_[rank];
-    if (!peer.damage().empty()) return unreadable(rank, peer.damage());
-    if (peer.closed()) return gone(rank);
-    const std::string who = "process " + std::to_string(rank);
-    if (peer.stopped(silent_after_ns_))
-      return Error::failed(who + " has stopped: nothing was heard of it for " +
-                           duration_text(silent_after_ns_));
-    if (deadline.passed()) return Error::failed(who + " does not answer");
-    return {};
-  }
+  /// Waiting for others, with patience that ends.
+  class Waiting {
+   public:
+    explicit Waiting(TcpExchange& exchange) : exchange_(exchange) {}
+
+    void serve() {
+      const int at_most_ms = deadline_ ? deadline_->left_ms() : first_ms;
+      idle_ = !kvhaul::serve(exchange_.peers_, at_most_ms);
+    }
+
+    /// Whether all of these, where nothing waits to be taken, can still be waited for.
+    Result<void> check(std::span<const std::uint32_t> ranks) {
+      // Time is looked at when nothing happens, or too much.
+      const bool long_enough = idle_ || ++looks_ % 64 == 0;
+      if (long_enough && !deadline_) deadline_.emplace(exchange_.answer_within_ns_);
+      for (const std::uint32_t rank : ranks) {
+        Connection& peer = *exchange_.peers_[rank];
+        if (peer.has_said_something()) continue;
+        if (!peer.damage().empty()) return unreadable(rank, peer.damage());
+        if (peer.closed()) return gone(rank);
+        if (!long_enough) continue;
+        const std::string who = "process " + std::to_string(rank);
+        if (peer.stopped(exchange_.silent_after_ns_))
+          return Error::failed(who + " has stopped: nothing was heard of it for " +
+                               duration_text(exchange_.silent_after_ns_));
+        if (deadline_->passed()) return Error::failed(who + " does not answer");
+      }
+      return {};
+    }
+
+   private:
+    static constexpr int first_ms = 50;
+    TcpExchange& exchange_;
+    std::optional<Deadline> deadline_;  // from the first time that nothing happened
+    std::uint64_t looks_ = 0;
+    bool idle_ = false;
+  };
 
   static Error gone(std::uint32_t rank) {
     return Error::failed("process " + std::to_string(rank) + " is gone");

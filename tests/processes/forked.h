@@ -34,7 +34,9 @@ class Forked {
   }
 
   pid_t pid() const { return pid_; }
-  void signal(int number) const { ::kill(pid_, number); }
+  void signal(int number) const {
+    if (pid_ > 0) ::kill(pid_, number);
+  }
   void kill() {
     signal(SIGKILL);
     wait();
