@@ -31,14 +31,17 @@ CommandResult trace_sort(const Arguments& arguments) {
 CommandResult trace_merge(const Arguments& arguments) {
   Options options("trace merge", "FILE FILE... OUT [options]",
                   "Writes several traces as one, by arrival time. Each must be in order ('kvhaul\n"
-                  "trace sort'). Files of one clock keep their distance in time.");
+                  "trace sort'). Files of one clock keep their distance in time. With --parts a\n"
+                  "single FILE will do, which holds several traces one behind the other.");
   options.add()  //
-      (
-          "files", po::value<std::vector<std::string>>()->composing(),
-          "the traces to read, one of which may be - for standard input, and then the file to "
-          "write")  //
+      ("files", po::value<std::vector<std::string>>()->composing(),
+       "the traces to read, one of which may be - for standard input, and then the file to "
+       "write")  //
       ("each-from-start", po::bool_switch(),
        "every trace's first request is time 0, whatever its clock says")  //
+      ("parts", po::bool_switch(),
+       "a FILE may be several traces, as 'cat' makes it: another begins where a first line stands "
+       "again or times go back by over a second; held in memory")  //
       ("same-ids", po::bool_switch(),
        "equal prefix ids and sessions of two files mean the same: parts of one trace");
   options.positional("files", -1);
@@ -50,19 +53,23 @@ CommandResult trace_merge(const Arguments& arguments) {
                   "the parts of one trace");
   options.example("kvhaul trace merge monday.csv friday.csv both.csv --each-from-start",
                   "two days as if they were one");
+  options.example("kvhaul trace merge --parts both.jsonl merged.csv",
+                  "two files that 'cat' has put together");
   auto go_on = options.parse(arguments);
   if (!go_on) return go_on.error();
   if (!*go_on) return 0;
   std::vector<std::string> files = options.texts("files");
-  if (files.size() < 3)
-    return Error::bad_input(
-        "kvhaul trace merge: expected at least two traces and a file to write; see --help");
+  const bool parts = options.flag("parts");
+  if (files.size() < (parts ? 2 : 3))
+    return Error::bad_input(std::string("kvhaul trace merge: expected at least ") +
+                            (parts ? "one trace" : "two traces (or --parts and one)") +
+                            " and a file to write; see --help");
   const std::string out = files.back();
   files.pop_back();
   auto reading = read_trace_reading(options);
   if (!reading) return reading.error();
-  auto merged =
-      open_merged(files, *reading, {options.flag("each-from-start"), options.flag("same-ids")});
+  auto merged = open_merged(files, *reading,
+                            {options.flag("each-from-start"), options.flag("same-ids"), parts});
   if (!merged) return merged.error();
   return write_trace_output(options, **merged, out, std::move(files));
 }

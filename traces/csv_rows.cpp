@@ -1,3 +1,5 @@
+#include <optional>
+
 #include "traces/fields.h"
 #include "traces/layout.h"
 
@@ -15,6 +17,17 @@ enum Columns : std::size_t {
 
 constexpr std::string_view our_first_line = "# kvhaul trace ";
 
+/// Of the first line of our own format: "# kvhaul trace 1, block 16 tokens".
+std::optional<std::uint32_t> block_tokens_of(std::string_view line) {
+  constexpr std::string_view before = "# kvhaul trace 1, block ", after = " tokens";
+  if (!line.starts_with(before) || !line.ends_with(after) ||
+      line.size() <= before.size() + after.size())  // the two may share a blank
+    return std::nullopt;
+  line.remove_prefix(before.size());
+  line.remove_suffix(after.size());
+  return parse_tokens(line);
+}
+
 class CsvRows final : public RowSource {
  public:
   /// The header has been read.
@@ -27,7 +40,12 @@ class CsvRows final : public RowSource {
   Result<bool> next(TraceRow& row) override {
     Result<bool> more = file_.next_row();
     row.line = file_.line();
-    if (begins_again(more)) return begins_again_error();
+    row.begins_again = false;
+    if (const Begin begin = beginning(more); begin != Begin::none) {
+      row.begins_again = true;
+      if (begin == Begin::first_line) return true;
+      return begin == Begin::other_blocks ? other_blocks_error() : no_line_end_error();
+    }
     if (!more || !*more) return more;
     row.time = file_.field(time_column);
     row.input = file_.field(input_column);
@@ -45,17 +63,28 @@ class CsvRows final : public RowSource {
   }
 
  private:
-  /// Whether another file was put behind this one.
-  bool begins_again(const Result<bool>& more) const {
-    if ((more && !*more) || file_.line() == header_line_) return false;
+  /// How another file begins that was put behind this one.
+  enum class Begin : std::uint8_t { none, first_line, other_blocks, in_a_row };
+  Begin beginning(const Result<bool>& more) const {
+    if ((more && !*more) || file_.line() == header_line_) return Begin::none;
     const std::string_view line = file_.line_text();
-    return line.ends_with(header_) ||
-           (!more && line.find(our_first_line) != std::string_view::npos);
+    if (line == header_) return Begin::first_line;
+    if (line.ends_with(header_)) return Begin::in_a_row;
+    if (more || line.find(our_first_line) == std::string_view::npos) return Begin::none;
+    if (!line.starts_with(our_first_line)) return Begin::in_a_row;
+    return block_tokens_of(line) == layout_.block_tokens ? Begin::first_line : Begin::other_blocks;
   }
-  Error begins_again_error() const {
+  /// The file before it had no newline at its end.
+  Error no_line_end_error() const {
     return expected_not(file_.name(), file_.line(), "a row",
-                        "a first line: are these two files in one? 'kvhaul trace merge' puts "
-                        "traces together by time");
+                        "one with another file's first line behind it: 'kvhaul trace merge' takes "
+                        "the two files themselves");
+  }
+  Error other_blocks_error() const {
+    return expected_at(
+        file_.name(), file_.line(),
+        "blocks of " + std::to_string(layout_.block_tokens) + " tokens, as in the first line",
+        file_.line_text());
   }
 
   static bool read_ids(std::string_view text, std::vector<std::uint64_t>& ids) {
@@ -76,35 +105,28 @@ class CsvRows final : public RowSource {
   std::uint64_t header_line_;
 };
 
-/// The first line of our own format: "# kvhaul trace 1, block 16 tokens".
+/// The first line of our own format.
 Result<std::uint32_t> read_preamble(TextFile& file) {
   std::string_view line;
   const Result<bool> more = file.next_line(line);
   if (!more) return more.error();
-  std::string_view tokens = line;
-  constexpr std::string_view before = "# kvhaul trace 1, block ", after = " tokens";
-  if (line.starts_with(before) && line.ends_with(after) &&
-      line.size() > before.size() + after.size()) {  // the two may share a blank
-    tokens.remove_prefix(before.size());
-    tokens.remove_suffix(after.size());
-    if (const auto block_tokens = parse_tokens(tokens)) return *block_tokens;
-  }
+  if (const auto block_tokens = block_tokens_of(line)) return *block_tokens;
   return expected_at(file.name(), 1, "'# kvhaul trace 1, block N tokens'", line);
 }
 
 }  // namespace
 
-Result<OpenedRows> open_csv_rows(TextInput input, const TraceLayout& layout) {
+Result<OpenedRows> open_csv_rows(TextInput input, TraceLayout layout) {
   const bool ours = layout.name == trace_format_name(TraceFormat::kvhaul);
   input.newline_required = ours;
   TextFile file(std::move(input));
   OpenedRows opened;
-  opened.block_tokens = layout.block_tokens;
   if (ours) {
     const Result<std::uint32_t> block_tokens = read_preamble(file);
     if (!block_tokens) return block_tokens.error();
-    opened.block_tokens = *block_tokens;
+    layout.block_tokens = *block_tokens;
   }
+  opened.block_tokens = layout.block_tokens;
   const TextFile::Column columns[] = {
       {layout.time, layout.time_required && !layout.time.empty()},
       {layout.input},

@@ -181,7 +181,10 @@ class Objects {
   const std::string& name() const { return input_.name; }
   /// Where the object starts, or the end is.
   std::uint64_t line() const { return object_line_; }
+  /// There is no object, but another array behind the first.
+  bool begins_again() const { return begins_again_; }
   Result<bool> next(std::string_view& object) {
+    begins_again_ = false;
     Result<bool> more = in_array_ ? next_element() : next_line();
     if (input_.bytes->bad()) return cannot_read(*input_.bytes, name());
     object = object_;
@@ -225,10 +228,11 @@ class Objects {
   Result<bool> end_of_array() {
     const int c = get_past_space();
     object_line_ = line_;
-    if (c == '[')
-      return expected_not(name(), line_, "nothing after the ']'",
-                          "'[': are these two files in one? 'kvhaul trace merge' puts traces "
-                          "together by time");
+    if (c == '[') {
+      --at_;  // to be read again
+      object_.clear();
+      return begins_again_ = true;
+    }
     if (c != end_of_file) return unexpected("nothing after the ']'", c);
     return false;
   }
@@ -265,8 +269,8 @@ class Objects {
   TextInput input_;
   std::string chunk_;  // of the file, read up to at_
   std::size_t at_ = 0;
-  bool in_array_;
-  std::string object_;  // empty before the first
+  bool in_array_, begins_again_ = false;
+  std::string object_;  // empty before the first of an array
   std::uint64_t line_ = 1, object_line_ = 1;
 };
 
@@ -281,8 +285,13 @@ class JsonRows final : public RowSource {
     std::string_view object;
     Result<bool> more = objects_.next(object);
     row.line = objects_.line();
-    if (!more || !*more) return more;
+    row.begins_again = objects_.begins_again();
+    if (!more || !*more || row.begins_again) return more;
     if (!events_.read(object)) {
+      if (object.find("}{") != std::string_view::npos)
+        return expected_not(objects_.name(), row.line, "one JSON object",
+                            "two in one line: where files were put together, 'kvhaul trace merge' "
+                            "takes the files themselves");
       if (events_.found().empty())
         return expected_not(objects_.name(), row.line, events_.expected(), "its end");
       return expected_at(objects_.name(), row.line, events_.expected(), events_.found());

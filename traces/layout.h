@@ -49,6 +49,8 @@ struct TraceRow {
   std::vector<std::uint64_t> prefix_blocks;
   std::vector<TraceTurn> turns;  // instead of input and output
   std::uint64_t line = 0;
+  /// No row, but the beginning of another file that was put behind this one.
+  bool begins_again = false;
 };
 
 class RowSource {
@@ -65,7 +67,7 @@ struct OpenedRows {
   bool has_arrivals = true, has_sessions = false;
 };
 /// What the names in `layout` view must outlive the rows.
-Result<OpenedRows> open_csv_rows(TextInput input, const TraceLayout& layout);
+Result<OpenedRows> open_csv_rows(TextInput input, TraceLayout layout);
 Result<OpenedRows> open_json_rows(TextInput input, const TraceLayout& layout);
 
 /// What the first lines of a file of JSON objects say about its prefix ids.

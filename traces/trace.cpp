@@ -42,11 +42,15 @@ class FileReader final : public TraceReader {
       : name_(std::move(name)),
         names_(std::move(recognised.names)),
         layout_(recognised.layout),
-        any_order_(reading.any_order),
+        any_order_(reading.any_order || reading.parts),
+        parts_(reading.parts),
+        parts_share_ids_(reading.parts_share_ids),
         info_{recognised.format, opened.block_tokens, opened.has_arrivals, opened.has_sessions,
               std::move(recognised.assumed)},
         rows_(std::move(opened.rows)) {
-    if (info_.format == TraceFormat::kvhaul || reading.times_as_written) start_ns_ = 0;
+    has_clock_ =
+        reading.times_as_written || (info_.format == TraceFormat::kvhaul && !reading.parts);
+    if (has_clock_) start_ns_ = 0;
   }
 
   const TraceInfo& info() const override { return info_; }
@@ -82,6 +86,8 @@ class FileReader final : public TraceReader {
       return expected_not(name_, std::max<std::uint64_t>(row_.line, 1), "at least one request",
                           "the end of the file");
     }
+    if (row_.begins_again) return begin_part();
+    look_for_part();
     request.line = row_.line;
     const Result<std::uint64_t> session = parse_session();
     if (!session) return session.error();
@@ -96,6 +102,35 @@ class FileReader final : public TraceReader {
     if (request.input_tokens == 0) return false;
     if (auto ok = take_prefix(request); !ok) return ok.error();
     return place(request, *time_ns, later_turn || !waiting_.empty());
+  }
+
+  /// The beginning of another file in this one has been read. False: look for its first row.
+  Result<bool> begin_part() {
+    if (!parts_)
+      return expected_not(name_, row_.line, "one trace",
+                          "the beginning of another: 'kvhaul trace merge --parts' puts the two "
+                          "together by time");
+    if (counts_.rows == rows_before_part_) return false;  // our own format has two first lines
+    ++counts_.further_parts;
+    rows_before_part_ = counts_.rows;
+    latest_of_part_ns_.reset();
+    turn_before_ns_.clear();
+    if (!has_clock_) start_ns_.reset();
+    return false;
+  }
+  /// A row whose time goes back begins another, too.
+  void look_for_part() {
+    if (!parts_ || row_.time.empty()) return;
+    const std::optional<TimeNs> time_ns = parse_time();
+    if (!time_ns) return;  // said where it is read
+    if (latest_of_part_ns_ && *latest_of_part_ns_ - trace_back_max_ns > *time_ns)
+      (void)begin_part();
+    latest_of_part_ns_ = std::max(latest_of_part_ns_.value_or(*time_ns), *time_ns);
+  }
+  /// What is equal in two parts is not the same.
+  std::uint64_t of_part(std::uint64_t id) const {
+    const std::uint64_t part = parts_share_ids_ ? 0 : counts_.further_parts;
+    return part == 0 ? id : mix64(id ^ mix64(part));
   }
 
   /// A row with a whole session: its requests wait for their times.
@@ -138,7 +173,7 @@ class FileReader final : public TraceReader {
       return expected_not(name_, row_.line, "no time before that of the row above",
                           in_quotes(found) + ", " + duration_text(before_ns - time_ns) +
                               " back: 'kvhaul trace sort' puts rows in order, 'kvhaul trace "
-                              "merge' files that were put together");
+                              "merge --parts' files that were put together");
     ++counts_.out_of_order;
     return before_ns;
   }
@@ -224,10 +259,10 @@ class FileReader final : public TraceReader {
   Result<std::uint64_t> parse_session() const {
     const std::string_view text = unquoted(row_.session);
     if (text.empty() || text == "null") return std::uint64_t{0};
-    if (info_.format != TraceFormat::kvhaul) return session_number(text);
+    if (info_.format != TraceFormat::kvhaul) return of_part(session_number(text));
     const auto number = parse_whole(text);
     if (!number) return bad("a whole number", layout_.session, text);
-    return *number;
+    return *number == 0 ? 0 : of_part(*number);
   }
 
   Result<void> take_prefix(TraceRequest& request) {
@@ -246,6 +281,7 @@ class FileReader final : public TraceReader {
                       (info_.format == TraceFormat::kvhaul && ids < blocks);
     if (!fits) ++counts_.odd_prefix;
     if (ids > blocks) request.prefix_blocks.resize(blocks);
+    for (std::uint64_t& id : request.prefix_blocks) id = of_part(id);
     return {};
   }
   /// More ids than the input has blocks: every hit would count too much.
@@ -268,7 +304,8 @@ class FileReader final : public TraceReader {
   std::string name_;
   std::shared_ptr<const void> names_;
   TraceLayout layout_;
-  bool any_order_;
+  bool any_order_, parts_, parts_share_ids_;
+  bool has_clock_ = false;  // times count from 0 of the file's own clock
   TraceInfo info_;
   std::unique_ptr<RowSource> rows_;  // null after the end or an error
   TraceRow row_;
@@ -279,6 +316,8 @@ class FileReader final : public TraceReader {
   std::optional<TimeNs> start_ns_;                            // of the first request given out
   std::vector<Waiting> waiting_;                              // a heap, the earliest first
   std::unordered_map<std::uint64_t, TimeNs> turn_before_ns_;  // by session
+  std::optional<TimeNs> latest_of_part_ns_;
+  std::uint64_t rows_before_part_ = 0;
 };
 
 Result<TraceReaderPtr> read_input(TextInput input, const TraceReading& reading) {
@@ -308,6 +347,7 @@ std::string describe_counts(const TraceCounts& counts) {
   add(counts.later_turns,
       " later turns of sessions: each its pause after the turn before came, however long that "
       "took");
+  add(counts.further_parts, " further traces in the same file");
   add(counts.odd_prefix, " with a number of prefix ids that does not fit the input");
   add(counts.spread, " spread from their batch over the gap after it");
   add(counts.clipped, " clipped to the context");

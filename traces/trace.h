@@ -87,8 +87,9 @@ struct TraceCounts {
   std::uint64_t out_of_order = 0;  // arrived before the row above it; given its time
   std::uint64_t odd_prefix = 0;    // number of prefix ids does not fit the input; surplus ids cut
   std::uint64_t later_turns = 0;  // of sessions: placed after the turn before, whose end is unknown
-  std::uint64_t spread = 0;       // moved from the time of their batch into the gap after it
-  std::uint64_t clipped = 0;      // input or output shortened to fit the model's context
+  std::uint64_t further_parts = 0;  // traces behind the first in one file, where told to look
+  std::uint64_t spread = 0;         // moved from the time of their batch into the gap after it
+  std::uint64_t clipped = 0;        // input or output shortened to fit the model's context
 };
 /// One line for people: "19,366 rows, 19,366 requests", then whatever else is not zero.
 std::string describe_counts(const TraceCounts& counts);
@@ -121,11 +122,16 @@ struct TraceReading {
   bool any_order = false;
   /// Time 0 is that of the file's own clock, not the first request.
   bool times_as_written = false;
+  /// The file may hold several traces, one behind the other: another begins where a first line
+  /// stands again, and where times go back by more than trace_back_max_ns. Requests are given in
+  /// the order of the file. Prefix ids and sessions of two traces mean different things, unless
+  /// `parts_share_ids`.
+  bool parts = false, parts_share_ids = false;
 };
 
 /// A row may be that much earlier than one above it: clocks of several writers. It is given the
 /// time of that one and counted. A row that is earlier still is an error, which names 'kvhaul trace
-/// sort' and 'merge': a file that begins anew in its middle would become one burst.
+/// sort' and 'merge --parts': a file that begins anew in its middle would become one burst.
 inline constexpr TimeNs trace_back_max_ns = s_ns;
 
 /// Opens a trace; "-" is standard input. Gzip data is known by its first bytes. Formats that look

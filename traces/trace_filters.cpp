@@ -216,6 +216,7 @@ class Merge final : public TraceReader {
       sum.out_of_order += one.out_of_order;
       sum.odd_prefix += one.odd_prefix;
       sum.later_turns += one.later_turns;
+      sum.further_parts += one.further_parts;
       sum.spread += one.spread;
       sum.clipped += one.clipped;
     }

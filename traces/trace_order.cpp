@@ -1,9 +1,11 @@
 #include "traces/trace_order.h"
 
 #include <algorithm>
+#include <deque>
 #include <optional>
 #include <utility>
 
+#include "traces/fields.h"
 #include "traces/trace_filters.h"
 
 namespace kvhaul {
@@ -11,12 +13,11 @@ namespace {
 
 class Sorted final : public TraceReader {
  public:
-  Sorted(TraceReaderPtr reader, std::vector<TraceRequest> requests)
+  Sorted(TraceReaderPtr reader, std::deque<TraceRequest> requests, bool has_clock)
       : reader_(std::move(reader)), requests_(std::move(requests)) {
     std::ranges::stable_sort(requests_, {}, &TraceRequest::arrival_ns);
     // Time 0 was the first row; it is to be the first request.
-    if (info().format != TraceFormat::kvhaul && !requests_.empty())
-      start_ns_ = requests_.front().arrival_ns;
+    if (!has_clock && !requests_.empty()) start_ns_ = requests_.front().arrival_ns;
   }
 
   const TraceInfo& info() const override { return reader_->info(); }
@@ -33,7 +34,7 @@ class Sorted final : public TraceReader {
 
  private:
   TraceReaderPtr reader_;
-  std::vector<TraceRequest> requests_;
+  std::deque<TraceRequest> requests_;  // growing, it never holds them twice
   std::size_t given_ = 0;
   TimeNs start_ns_ = 0;
 };
@@ -72,7 +73,8 @@ struct Part {
 };
 
 Result<Part> open_part(const std::string& path, const TraceReading& reading) {
-  Result<TraceReaderPtr> reader = open_trace(path, reading);
+  Result<TraceReaderPtr> reader =
+      reading.parts ? open_sorted(path, reading) : open_trace(path, reading);
   if (!reader) return reader.error();
   if (!(*reader)->info().has_arrivals)
     return Error::bad_input(path + ": expected arrival times to merge by, found lengths only");
@@ -104,26 +106,38 @@ Result<TimeNs> common_start(const std::vector<Part>& parts) {
 
 }  // namespace
 
-Result<TraceReaderPtr> open_sorted(const std::string& path, TraceReading reading) {
+Result<TraceReaderPtr> open_sorted(const std::string& path, TraceReading reading,
+                                   std::uint64_t bytes_max) {
   reading.any_order = true;
   Result<TraceReaderPtr> reader = open_trace(path, reading);
   if (!reader) return reader;
   if (!(*reader)->info().has_arrivals)
     return Error::bad_input(path + ": expected arrival times to sort by, found lengths only");
-  std::vector<TraceRequest> requests;
+  std::deque<TraceRequest> requests;
+  std::uint64_t bytes = 0;
   TraceRequest request;
   for (;;) {
     const Result<bool> more = (*reader)->next(request);
     if (!more) return more.error();
     if (!*more) break;
+    bytes += sizeof request + request.prefix_blocks.size() * sizeof(std::uint64_t);
+    if (bytes > bytes_max)
+      return expected_not(path, request.line,
+                          "a trace that takes at most " + bytes_text(bytes_max) + " to be sorted",
+                          "more");
     requests.push_back(request);
   }
-  return TraceReaderPtr(std::make_unique<Sorted>(std::move(*reader), std::move(requests)));
+  const bool has_clock =
+      reading.times_as_written || (*reader)->info().format == TraceFormat::kvhaul;
+  return TraceReaderPtr(
+      std::make_unique<Sorted>(std::move(*reader), std::move(requests), has_clock));
 }
 
 Result<TraceReaderPtr> open_merged(const std::vector<std::string>& paths, TraceReading reading,
                                    const MergeRules& rules) {
   reading.times_as_written = !rules.each_from_start;
+  reading.parts = rules.parts;
+  reading.parts_share_ids = rules.same_ids;
   std::vector<Part> parts;
   for (const std::string& path : paths) {
     Result<Part> part = open_part(path, reading);

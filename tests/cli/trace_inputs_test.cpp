@@ -163,6 +163,14 @@ TEST_F(TraceInputs, TwoFilesInOneAreSaidSortedAndMerged) {
             "prefix ids fit blocks of 512 tokens\n");
   EXPECT_EQ(run({"trace", "merge", "one.jsonl", "one.jsonl", "same.csv", "--same-ids"}).code, 0);
   EXPECT_EQ(text("same.csv"), text("sorted.csv"));
+  EXPECT_TRUE(run({"trace", "merge", "--parts", "both.jsonl", "parts.csv"})
+                  .out.starts_with("parts.csv: 40 rows, 40 requests; 1 further traces in the same "
+                                   "file; "));
+  const auto seen_in = [&](const char* file) {  // but for the names of prefix ids
+    const std::string out = run({"trace", "describe", file}).out;
+    return out.substr(out.find("span"));
+  };
+  EXPECT_EQ(seen_in("parts.csv"), seen_in("merged.csv"));
   EXPECT_NE(text("same.csv"), text("merged.csv"));
   const Ran described = run({"trace", "describe", "sorted.csv"});
   EXPECT_NE(described.out.find("span 57 s"), std::string::npos) << described.out;
@@ -189,7 +197,12 @@ TEST_F(TraceInputs, SortAndMergeWriteAsAllOthersDo) {
   EXPECT_NE(
       refused(2, {"trace", "sort", "t.csv", "t.csv", "--force"}).find("is read by this command"),
       std::string::npos);
-  refused(2, {"trace", "merge", "t.csv", "u.csv"});
+  EXPECT_NE(refused(2, {"trace", "merge", "t.csv", "u.csv"}).find("(or --parts and one)"),
+            std::string::npos);
+  refused(2, {"trace", "merge", "--parts", "t.csv"});
+  EXPECT_NE(refused(2, {"trace", "merge", "--parts", "t.csv", "t.csv", "--force"})
+                .find("is read by this command"),
+            std::string::npos);
   refused(2, {"trace", "sort", "t.csv"});
   write("bad.csv", std::string(three) + "5,broken,1\n");
   refused(2, {"trace", "sort", "bad.csv", "keep.csv", "--force"});

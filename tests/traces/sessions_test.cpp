@@ -29,9 +29,10 @@ TEST(MooncakeSessions, LaterTurnsComeTheirPauseAfterTheTurnBefore) {
 TEST(MooncakeSessions, TurnsFarBehindTheirTimeAreForSort) {
   const std::string text = turn("a", "\"timestamp\": 0", 10) +
                            turn("b", "\"timestamp\": 5000", 20) + turn("a", "\"delay\": 100", 11);
-  EXPECT_EQ(error_of(text, TraceFormat::mooncake),
-            "t:3: expected no time before that of the row above, found '100', 4.9 s back: 'kvhaul "
-            "trace sort' puts rows in order, 'kvhaul trace merge' files that were put together");
+  EXPECT_EQ(
+      error_of(text, TraceFormat::mooncake),
+      "t:3: expected no time before that of the row above, found '100', 4.9 s back: 'kvhaul "
+      "trace sort' puts rows in order, 'kvhaul trace merge --parts' files that were put together");
   EXPECT_EQ(
       text_of(read_text(text, TraceReading{.format = TraceFormat::mooncake, .any_order = true})),
       "0 10 1\n5000000000 20 1\n100000000 11 1\n");
