@@ -4,6 +4,14 @@
 //
 //   items_per_second   chunks from submission to completion
 //   allocations        calls of operator new per chunk in steady state
+//
+// dead_peer: transfers that are all open at once towards a peer from which nothing comes back, from
+// their submission to the end of the last one; what is given up is cancelled at once. Eight rails.
+//
+//   items_per_second   transfers
+//   timers             calls of timer() in all
+//   dead_peer_BigO     the time as a function of their number
+#include <algorithm>
 #include <vector>
 
 #include <benchmark/benchmark.h>
@@ -125,6 +133,51 @@ void run(benchmark::State& state, const std::string& policy) {
   state.counters["allocations"] = allocations / chunks;
   state.counters["in_flight"] = static_cast<double>(backend.in_flight());
 }
+
+void dead_peer(benchmark::State& state) {
+  const auto transfers = static_cast<std::size_t>(state.range(0));
+  const Descriptor piece{0, 0, 591 * KiB};
+  std::uint64_t timers = 0;
+  for (auto _ : state) {
+    Scheduler scheduler(make_setup("least_finish", 1, 8));
+    TimeNs now = s_ns, timer_ns = never_ns;
+    std::size_t ended = 0;
+    std::vector<CancelAction> cancels;  // to be carried out
+    const auto carry_out = [&] {
+      Actions& actions = scheduler.actions();
+      timer_ns = std::min(timer_ns, actions.timer_ns);
+      ended += actions.ends.size();
+      cancels.insert(cancels.end(), actions.cancels.begin(), actions.cancels.end());
+      actions.clear();
+    };
+    for (std::size_t i = 0; i < transfers; ++i) {
+      TransferRequest request;
+      request.pair = 0;
+      request.descriptors = {&piece, 1};
+      scheduler.submit(now, request);
+      carry_out();
+    }
+    while (ended < transfers) {
+      now = std::max(now, timer_ns);
+      timer_ns = never_ns;
+      ++timers;
+      scheduler.timer(now);
+      carry_out();
+      while (!cancels.empty()) {
+        Completion given_up{.channel = cancels.back().channel, .chunk = cancels.back().chunk};
+        given_up.outcome = Outcome::cancelled;
+        given_up.posted_ns = given_up.started_ns = given_up.done_ns = now;
+        cancels.pop_back();
+        scheduler.complete(now, given_up);
+        carry_out();
+      }
+    }
+  }
+  state.SetItemsProcessed(static_cast<std::int64_t>(state.iterations()) * state.range(0));
+  state.SetComplexityN(static_cast<std::int64_t>(transfers));
+  state.counters["timers"] = static_cast<double>(timers) / static_cast<double>(state.iterations());
+}
+BENCHMARK(dead_peer)->RangeMultiplier(10)->Range(10, 10'000)->Complexity();
 
 void shapes(benchmark::internal::Benchmark* b) {
   b->ArgNames({"pairs", "rails", "chunks"});
