@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <deque>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -31,7 +32,10 @@ std::string take_head(std::istream& bytes) {
   return head;
 }
 
+bool is_blank(char c) { return c == ' ' || c == '\t'; }
+
 std::string_view trimmed(std::string_view text) {
+  if (!text.empty() && !is_blank(text.front()) && !is_blank(text.back())) return text;
   const std::size_t first = text.find_first_not_of(" \t");
   if (first == std::string_view::npos) return {};
   return text.substr(first, text.find_last_not_of(" \t") - first + 1);
@@ -46,8 +50,9 @@ class Fields {
   enum class Next : std::uint8_t { field, end, open_quote, text_after_quote };
   Next next(std::string_view& field) {
     if (done_) return Next::end;
-    const std::size_t first = rest_.find_first_not_of(" \t");
-    if (first == std::string_view::npos || rest_[first] != '"') {
+    std::size_t first = 0;
+    while (first < rest_.size() && is_blank(rest_[first])) ++first;
+    if (first == rest_.size() || rest_[first] != '"') {
       const std::size_t comma = rest_.find(',');
       field = trimmed(rest_.substr(0, comma));
       return skip(comma);
@@ -90,12 +95,11 @@ class Quotes {
   /// After one more line of it.
   bool open_after(std::string_view line) {
     for (const char c : line) {
-      const bool blank = c == ' ' || c == '\t';
       switch (state_) {
         case State::start:
           if (c == '"')
             state_ = State::quoted;
-          else if (c != ',' && !blank)
+          else if (c != ',' && !is_blank(c))
             state_ = State::plain;
           break;
         case State::plain:
@@ -251,10 +255,12 @@ class TextFile::Impl {
 
   Result<bool> next_row() {
     std::size_t count = 0;
+    quoted_.clear();
     Result<bool> more = next_record([&](std::size_t place, std::string_view field) {
       count = place + 1;
-      if (place < place_of_.size() && place_of_[place] != no_column)
-        fields_[place_of_[place]] = field;
+      if (place >= place_of_.size() || place_of_[place] == no_column) return;
+      if (!record_.empty()) field = quoted_.emplace_back(field);
+      fields_[place_of_[place]] = field;
     });
     if (!more || !*more || count == place_of_.size()) return more;
     const std::string how_many = count < place_of_.size() ? "fewer" : "more";
@@ -299,6 +305,7 @@ class TextFile::Impl {
   template <class Take>
   Result<bool> next_record(const Take& take) {
     std::string_view line;
+    record_.clear();
     Result<bool> more = next_line(line);
     if (!more || !*more) return more;
     if (line.find('"') == std::string_view::npos) {
@@ -340,11 +347,12 @@ class TextFile::Impl {
   std::uint64_t lines_ = 0;     // read from the file
   std::uint64_t line_ = 0;      // where the record begins
   std::string_view line_text_;  // in buffer_ or record_
-  std::string record_;          // where something in it is quoted
+  std::string record_;          // where something in it is quoted, else empty
   bool cut_ = false;            // the line read last has no newline
   std::string expected_columns_;
   std::vector<std::size_t> place_of_;  // in fields_, of each column
-  std::vector<std::string> fields_;
+  std::vector<std::string_view> fields_;
+  std::deque<std::string> quoted_;  // what they view in a record with quotes
   std::vector<bool> has_;
 };
 
