@@ -81,6 +81,7 @@ struct TraceOutline {
   std::uint64_t input_tokens = 0;
   std::uint64_t prefill_chunks = 0;
   TimeNs last_arrival_ns = 0;
+  double one_by_one_s = 0;  // to compute all of them, one after the other
 };
 
 /// Reads the whole trace once, so that a bad row is found before any work is done and the progress
@@ -94,7 +95,8 @@ Result<std::optional<TraceOutline>> outline_trace(const ReplayRequest& request,
   if (!trace) return trace.error();
   TraceRequest row;
   TraceOutline outline;
-  const std::uint64_t chunk = scenario.serving.chunk_tokens;
+  const ReplayConfig& serving = scenario.serving;
+  const std::uint64_t chunk = serving.chunk_tokens;
   while (true) {
     auto more = trace->reader->next(row);
     if (!more) return more.error();
@@ -103,6 +105,12 @@ Result<std::optional<TraceOutline>> outline_trace(const ReplayRequest& request,
     outline.input_tokens += row.input_tokens;
     outline.prefill_chunks += (row.input_tokens + chunk - 1) / chunk;
     outline.last_arrival_ns = std::max(outline.last_arrival_ns, row.arrival_ns);
+    const TimeNs step_ns = serving.decode.timing->step_ns(
+        1, static_cast<double>(serving.model.token_bytes()) * row.input_tokens, row.input_tokens);
+    const double decode_ns = static_cast<double>(step_ns) * row.output_tokens;
+    outline.one_by_one_s +=
+        1e-9 *
+        (static_cast<double>(serving.prefill.timing->prefill_ns(row.input_tokens, 0)) + decode_ns);
   }
 }
 
@@ -345,10 +353,17 @@ class ReplayRun {
     auto trace = open(request_, scenario_);
     if (!trace) return trace.error();
     trace_ = std::move(*trace);
-    if (script_) backend_ = faults::make_faulty_backend(std::move(backend_), *script_);
     auto plan = plan_channels(scenario_.cluster, place_pairs(scenario_.serving), scenario_.routes);
     if (!plan) return Error::bad_input(scenario_.file + ": " + plan.error().message);
     plan_ = std::move(*plan);
+    if (script_) {
+      if (auto ok = fit_faults(*script_, *request_.faults, scenario_, plan_.requests, over_ns());
+          !ok)
+        return ok;
+      auto faulty = faults::make_faulty_backend(std::move(backend_), *script_);
+      faults_ = faulty.get();
+      backend_ = std::move(faulty);
+    }
     auto numbers = backend_->open(scenario_.cluster, plan_.requests);
     if (!numbers) return numbers.error();
     setups_ =
@@ -626,6 +641,7 @@ class ReplayRun {
     if (!finished) return finished.error();
     result_.summary = std::move(*finished);
     result_.cluster = std::move(scenario_.cluster);
+    if (faults_ != nullptr && !several()) say_what_met_nothing();
     result_.missing = what_is_missing();
     result_.complete = result_.missing.empty();
     if (emulated() && scenario_.real_time && !scenario_.throttle)
@@ -649,6 +665,44 @@ class ReplayRun {
         fault_text_.value_or("")};
     if (auto wrote = write_run_report(context); !wrote) return wrote.error();
     return folder_.finish();
+  }
+
+  /// When all is over, however badly requests and faults meet: twice the time of computing and
+  /// moving them one by one, and a minute, after the last arrival, or after an outage that holds
+  /// them up.
+  TimeNs over_ns() const {
+    if (!outline_ || scenario_.real_time) return never_ns;
+    double slowest = 1e300;
+    for (const ChannelRequest& channel : plan_.requests)
+      slowest = std::min(slowest, channel.route.bytes_per_s);
+    const ReplayConfig& serving = scenario_.serving;
+    const double moved_s = static_cast<double>(outline_->input_tokens) *
+                           static_cast<double>(serving.model.token_bytes()) *
+                           std::max(serving.prefill.tp, serving.decode.tp) / slowest;
+    const double work_s = 60 + 2 * (outline_->one_by_one_s + moved_s);
+    if (!(work_s < 1e9)) return never_ns;
+    const auto work_ns = static_cast<TimeNs>(work_s * 1e9);
+    TimeNs over_ns = add_time(outline_->last_arrival_ns, work_ns);
+    for (const faults::Fault& fault : script_->faults) {
+      if (fault.from_ns > over_ns) continue;
+      if (fault.every_ns != never_ns) return never_ns;
+      if (fault.until_ns != never_ns)
+        over_ns = std::max(over_ns, add_time(fault.until_ns, work_ns));
+    }
+    return over_ns;
+  }
+
+  /// Each process of several sees its own traffic alone, and says nothing.
+  void say_what_met_nothing() {
+    for (std::size_t f = 0; f < script_->faults.size(); ++f) {
+      const faults::Fault& fault = script_->faults[f];
+      if (fault.kind == faults::FaultKind::fail_registration || faults_->met_traffic(f)) continue;
+      result_.summary.warnings.push_back(
+          *request_.faults + ":" + std::to_string(fault.line) +
+          ": this fault met no traffic: no chunk was posted there while it held, and the last one "
+          "of the run at " +
+          duration_text(faults_->last_post_ns()));
+    }
   }
 
   std::string what_is_missing() const {
@@ -683,6 +737,7 @@ class ReplayRun {
   Scenario scenario_;
   std::optional<std::string> fault_text_;
   std::optional<faults::FaultScript> script_;
+  faults::FaultyBackend* faults_ = nullptr;  // backend_, where it plays one
   std::vector<std::uint32_t> rank_of_node_;
   OpenedTrace trace_;
   std::optional<TraceOutline> outline_;
@@ -709,8 +764,7 @@ Result<ReplayResult> run_replay(const ReplayRequest& request) {
   // Who cannot read it joins, too: the others hear why it leaves.
   if (!request.processes.rendezvous.empty())
     if (auto loaded = load_scenario(request.scenario)) scenario = std::move(loaded->text);
-  auto exchange =
-      join_processes(request.processes, entry && (*entry)->several_processes, scenario);
+  auto exchange = join_processes(request.processes, entry && (*entry)->several_processes, scenario);
   if (!exchange) return exchange.error();
   auto result = ReplayRun(request, **exchange).run();
   if (!result) (*exchange)->abandon(result.error());

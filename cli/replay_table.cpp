@@ -55,7 +55,8 @@ std::string replay_table(const ReplayResult& result) {
         toned(Tone::warning, std::to_string(retried) + (retried == 1 ? " request" : " requests") +
                                  " lost KV on the way and " + (retried == 1 ? "was" : "were") +
                                  " prefilled again") +
-        ", in " + std::to_string(s.requests.retries) + " attempts\n";
+        ", " + std::to_string(s.requests.retries) + (s.requests.retries == 1 ? " time" : " times") +
+        " in all\n";
   for (const std::string& note : s.trace_notes) out += "            " + note + "\n";
   if (s.requests.registration_ns > 0)
     out += "            before that, KV memory is registered in " +

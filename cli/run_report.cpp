@@ -54,6 +54,7 @@ std::string fault_text(const Fault& fault) {
       break;
     case FaultKind::down:
       what = fault.silent ? "down, silently" : "down";
+      if (fault.every_ns != never_ns) what += ", every " + duration_text(fault.every_ns);
       break;
     case FaultKind::fail_registration:
       what = "registration fails";

@@ -306,7 +306,17 @@ std::vector<IdleCost> read_after_idle(YamlMap map) {
   return costs;
 }
 
-void read_costs(YamlMap map, RouteCosts& costs) {
+/// A queue pair that hears nothing sends again seven times, each after 4.096 us x 2^14, and then
+/// says so: timeout and retries as Mooncake sets them.
+constexpr TimeNs nic_gives_up_ns = 8 * 67'108'864;
+
+void read_costs(YamlMap map, RouteCosts& costs, faults::OutageTimes& outage) {
+  outage.noticed_ns = map.duration("noticed_after", outage.noticed_ns);
+  outage.reconnect_ns = map.duration("reconnect", outage.reconnect_ns);
+  for (const auto& [key, value] :
+       {std::pair{"noticed_after", outage.noticed_ns}, {"reconnect", outage.reconnect_ns}})
+    if (value > 3600 * s_ns)
+      map.fail_at(key, "'" + std::string(key) + "': expected at most 3600 s");
   costs.fixed_ns = map.duration("fixed_cost", TimeNs{0});
   costs.post_ns = map.duration("post_cost", TimeNs{0});
   costs.half_bandwidth_bytes = map.bytes("half_bandwidth", Bytes{0});
@@ -329,7 +339,7 @@ void read_costs(YamlMap map, RouteCosts& costs) {
   map.done();
 }
 
-void read_routes(YamlMap map, RoutePlan& plan) {
+void read_routes(YamlMap map, RoutePlan& plan, faults::OutageTable& outages) {
   if (map.has("order")) {
     plan.order.clear();
     for (const std::string& name : map.texts("order")) {
@@ -348,8 +358,10 @@ void read_routes(YamlMap map, RoutePlan& plan) {
     plan.rails = static_cast<std::uint32_t>(map.count("rails", 0, 0, 1024));
   plan.paths.seed = map.count("ecmp_seed", 1);
   plan.paths.read_in_place = map.flag("read_in_place", false);
+  for (const RouteKind kind : {RouteKind::rdma, RouteKind::rdma_staged})
+    outages[static_cast<std::size_t>(kind)].noticed_ns = nic_gives_up_ns;
   for (std::size_t k = 0; k < route_kind_count; ++k)
-    read_costs(map.map(route_kind_name(static_cast<RouteKind>(k))), plan.costs[k]);
+    read_costs(map.map(route_kind_name(static_cast<RouteKind>(k))), plan.costs[k], outages[k]);
   map.done();
 }
 
@@ -658,7 +670,7 @@ Result<Scenario> parse_scenario(const std::string& text, const std::string& file
                              in_quotes(scenario.name));
   read_cluster(document, root.required_map("cluster"), scenario);
   if (!document.ok()) return document.error();
-  read_routes(root.map("routes"), scenario.routes);
+  read_routes(root.map("routes"), scenario.routes, scenario.outages);
   read_model(root, scenario.serving.model);
   if (!document.ok()) return document.error();
   read_serving(root.required_map("serving"), scenario);

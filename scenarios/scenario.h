@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backends/faults/fault_script.h"
 #include "core/channel_plan.h"
 #include "core/cluster.h"
 #include "core/result.h"
@@ -22,6 +23,7 @@ struct Scenario {
   std::vector<std::string> profiles;  // the files of timing profiles that it names
   Cluster cluster;
   RoutePlan routes;
+  faults::OutageTable outages;  // of those routes, where a fault file does not say
   ReplayConfig serving;
   SchedulerConfig scheduler;
   // How the emulated backend runs it unless the command line says otherwise.

@@ -125,13 +125,18 @@ YamlDocument::YamlDocument(const std::string& text, std::string name) : name_(st
 
 YamlMap YamlDocument::root() { return {*this, ok() ? root_ : YAML::Node(), ""}; }
 
+static int line_of(const YAML::Node& at) {
+  return at.IsDefined() && at.Mark().line >= 0 ? at.Mark().line + 1 : 1;
+}
+
 void YamlDocument::fail(const YAML::Node& at, const std::string& message) {
   if (error_) return;
-  const int line = at.IsDefined() && at.Mark().line >= 0 ? at.Mark().line + 1 : 1;
-  error_ = Error::bad_input(name_ + ":" + std::to_string(line) + ": " + message);
+  error_ = Error::bad_input(name_ + ":" + std::to_string(line_of(at)) + ": " + message);
 }
 
 // ---- YamlMap --------------------------------------------------------------------------------
+
+int YamlMap::line() const { return line_of(node_); }
 
 YamlMap::YamlMap(YamlDocument& document, const YAML::Node& node, std::string path)
     : document_(&document), node_(node), path_(std::move(path)) {

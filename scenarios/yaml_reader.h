@@ -57,6 +57,8 @@ class YamlMap {
   void fail(const std::string& message) const { document_->fail(node_, message); }
   /// An error about the value of a key, or about this map where it has no such key.
   void fail_at(std::string_view key, const std::string& message) const;
+  /// Of the file, from 1.
+  int line() const;
 
   // Each of the following marks its key as known.
   bool has(std::string_view key);

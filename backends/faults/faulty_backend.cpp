@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <map>
+#include <queue>
+#include <tuple>
 #include <utility>
 
 #include "core/random.h"
@@ -20,6 +22,8 @@ class Player final : public FaultyBackend {
   }
   bool moves_bytes() const override { return inner_->moves_bytes(); }
   const FaultCounters& fault_counters() const override { return counters_; }
+  bool met_traffic(std::size_t fault) const override { return met_[fault]; }
+  TimeNs last_post_ns() const override { return last_post_ns_; }
 
   Result<std::vector<ChannelNumbers>> open(const Cluster& cluster,
                                            std::span<const ChannelRequest> requests) override {
@@ -30,24 +34,26 @@ class Player final : public FaultyBackend {
     for (std::size_t c = 0; c < requests.size(); ++c)
       for (std::size_t f = 0; f < script_.faults.size(); ++f)
         // Other processes play the script on the channels of their nodes.
-        if (inner_->drives(requests[c].owner) && touches(script_.faults[f], requests[c].route))
+        if (inner_->drives(requests[c].owner) &&
+            script_.faults[f].touches(cluster, requests[c].route))
           channels_[c].faults.push_back(f);
+    for (Fault& fault : script_.faults) {
+      fault.noticed_ns = std::max<TimeNs>(0, fault.noticed_ns);
+      fault.reconnect_ns = std::max<TimeNs>(0, fault.reconnect_ns);
+    }
+    met_.assign(script_.faults.size(), false);
     for (const Fault& fault : script_.faults)
       if (fault.kind == FaultKind::degrade && !links_can_change_)
         links_can_change_ = change_links(fault, -1);  // before all faults: whole
-    for (const Fault& fault : script_.faults) {
-      if (!changes_links(fault)) continue;
-      changes_at_.push_back(fault.from_ns);
-      if (fault.until_ns != never_ns) changes_at_.push_back(fault.until_ns);
-    }
-    std::sort(changes_at_.begin(), changes_at_.end());
+    for (std::size_t f = 0; f < script_.faults.size(); ++f)
+      if (changes_links(script_.faults[f])) plan_changes(f, script_.faults[f].from_ns);
     return numbers;
   }
 
   Result<SegmentId> register_segment(PlaceId place, Bytes bytes) override {
     const std::string& name = cluster_->places[place].name;
     for (const Fault& fault : script_.faults)
-      if (fault.kind == FaultKind::fail_registration && active(fault, now()) &&
+      if (fault.kind == FaultKind::fail_registration && fault.active(now()) &&
           lies_in(name, fault.where))
         return Error::missing(name + ": registration failed (scripted fault)");
     return inner_->register_segment(place, bytes);
@@ -100,7 +106,7 @@ class Player final : public FaultyBackend {
     if (!ready_.empty()) return;
     TimeNs until = until_ns;
     if (!held_.empty()) until = std::min(until, held_.begin()->first);
-    if (next_change_ < changes_at_.size()) until = std::min(until, changes_at_[next_change_]);
+    if (!changes_.empty()) until = std::min(until, changes_.top().at_ns);
     inner_->wait(until);
   }
 
@@ -138,8 +144,11 @@ class Player final : public FaultyBackend {
  private:
   struct Channel {
     std::vector<std::size_t> faults;  // that can touch it
-    int down = 0;                     // how many `down` faults hold it
+    // How many `down` faults hold it:
+    int dead = 0;  // all of them but silent ones, noticed or not
+    int down = 0;  // of those, noticed, and until it is connected again
     int silent_down = 0;
+    TimeNs noticed_ns = 0;        // of the one that began last
     TimeNs degraded_free_ns = 0;  // when a degraded chunk before has left
   };
 
@@ -151,6 +160,7 @@ class Player final : public FaultyBackend {
     bool inner_done = false;
     bool lost = false;
     bool cut = false;        // its link went down under it
+    TimeNs told_ns = 0;      // which is said then
     bool cancelled = false;  // by the scheduler
     bool corrupt = false;
     TimeNs delay_ns = 0;
@@ -160,8 +170,30 @@ class Player final : public FaultyBackend {
   };
   using Key = std::pair<ChannelId, ChunkId>;
 
-  static bool active(const Fault& fault, TimeNs time) {
-    return fault.from_ns <= time && time < fault.until_ns;
+  /// What a fault does to links and channels at one time, in this order where two come together.
+  struct Change {
+    enum class What : std::uint8_t { connected, ends, begins, noticed };
+    TimeNs at_ns = 0;
+    What what = What::begins;
+    std::size_t fault = 0;
+    TimeNs began_ns = 0;
+    bool operator>(const Change& other) const {
+      return std::tie(at_ns, what, fault) > std::tie(other.at_ns, other.what, other.fault);
+    }
+  };
+
+  /// All changes of a fault that begins then.
+  void plan_changes(std::size_t f, TimeNs begin) {
+    const Fault& fault = script_.faults[f];
+    changes_.push({begin, Change::What::begins, f, begin});
+    const bool reported = fault.kind == FaultKind::down && fault.is_noticed();
+    if (reported)
+      changes_.push({add_time(begin, fault.noticed_ns), Change::What::noticed, f, begin});
+    if (fault.until_ns == never_ns) return;
+    const TimeNs end = add_time(begin, fault.until_ns - fault.from_ns);
+    changes_.push({end, Change::What::ends, f, begin});
+    if (reported)
+      changes_.push({add_time(end, fault.reconnect_ns), Change::What::connected, f, begin});
   }
 
   /// Whether a fault acts at its two ends, on what is under way, and not on single chunks. Where
@@ -178,7 +210,7 @@ class Player final : public FaultyBackend {
       if (!lies_in(name, changed.where)) continue;
       double share = 1;
       for (const Fault& fault : script_.faults)
-        if (fault.kind == FaultKind::degrade && active(fault, time) && lies_in(name, fault.where))
+        if (fault.kind == FaultKind::degrade && fault.active(time) && lies_in(name, fault.where))
           share *= fault.factor;
       if (!inner_->set_link_share(link, share)) return false;
       could = true;
@@ -186,17 +218,24 @@ class Player final : public FaultyBackend {
     return could;
   }
 
-  bool touches(const Fault& fault, const Route& route) const {
-    if (fault.kind == FaultKind::fail_registration) return false;
-    if (fault.where.empty()) return true;
-    return std::any_of(route.hops.begin(), route.hops.end(), [&](LinkId link) {
-      return lies_in(cluster_->links[link].name, fault.where);
-    });
+  /// A link that is down turns traffic away, so that any chunk will do then.
+  void look_at_traffic(const Channel& channel, TimeNs time) {
+    last_post_ns_ = time;
+    if (all_met_) return;
+    all_met_ = true;
+    for (std::size_t f = 0; f < script_.faults.size(); ++f) {
+      const Fault& fault = script_.faults[f];
+      met_[f] = met_[f] || (fault.active(time) &&
+                            (fault.kind == FaultKind::down ||
+                             std::ranges::find(channel.faults, f) != channel.faults.end()));
+      all_met_ = all_met_ && met_[f];
+    }
   }
 
   void post_one(ChannelId id, const ChunkPost& chunk) {
     const TimeNs time = now();
     Channel& channel = channels_[id];
+    look_at_traffic(channel, time);
     Outstanding entry;
     entry.posted_ns = time;
     entry.bytes = chunk.bytes;
@@ -206,7 +245,12 @@ class Player final : public FaultyBackend {
     TimeNs fails_after = 0;
     for (const std::size_t f : channel.faults) {
       const Fault& fault = script_.faults[f];
-      if (changes_links(fault) || !active(fault, time)) continue;
+      if (fault.kind == FaultKind::down && !fault.silent && !fault.is_noticed() &&
+          fault.active(time)) {
+        entry.delay_ns += left_of(fault, time);
+        ++counters_.cut;
+      }
+      if (changes_links(fault) || !fault.active(time)) continue;
       if (fault.kind != FaultKind::degrade && !random_.chance(fault.probability)) continue;
       switch (fault.kind) {
         case FaultKind::fail:
@@ -231,9 +275,10 @@ class Player final : public FaultyBackend {
     if (channel.silent_down > 0) {
       entry.lost = true;  // and nothing moves
       ++counters_.cut;
-    } else if (channel.down > 0 || fails) {
+    } else if (channel.down > 0 || channel.dead > 0 || fails) {
       ++(fails ? counters_.failed : counters_.cut);
-      const TimeNs at = add_time(time, fails ? fails_after : 0);
+      TimeNs at = fails ? add_time(time, fails_after) : time;
+      if (channel.down == 0 && channel.dead > 0) at = std::max(time, channel.noticed_ns);
       held_.emplace(at,
                     Completion{id, Outcome::path_failed, chunk.chunk, time, time, at, chunk.bytes});
     } else {
@@ -252,6 +297,11 @@ class Player final : public FaultyBackend {
       if (entry.cut && !entry.cancelled && completion.outcome == Outcome::cancelled) {
         if (entry.lost) return;
         completion.outcome = Outcome::path_failed;
+        if (entry.told_ns > now()) {
+          completion.done_ns = entry.told_ns;
+          held_.emplace(entry.told_ns, completion);
+          return;
+        }
       }
       outstanding_.erase(found);
       ready_.push_back(completion);
@@ -311,46 +361,73 @@ class Player final : public FaultyBackend {
       }
   }
 
-  /// Links that go down or come back by now.
+  /// What is left of an outage.
+  static TimeNs left_of(const Fault& fault, TimeNs time) {
+    const TimeNs lasts = fault.until_ns - fault.from_ns, since = time - fault.from_ns;
+    return lasts - (fault.every_ns == never_ns ? since : since % fault.every_ns);
+  }
+
+  /// Links that go down, are noticed to be, or come back by now.
   void apply_changes(BackendEvents& events) {
     const TimeNs time = now();
-    for (; next_change_ < changes_at_.size() && changes_at_[next_change_] <= time; ++next_change_) {
-      const TimeNs at = changes_at_[next_change_];
-      if (next_change_ > 0 && changes_at_[next_change_ - 1] == at) continue;  // seen with its twin
-      for (const Fault& fault : script_.faults)
-        if (fault.kind == FaultKind::degrade && changes_links(fault) &&
-            (fault.from_ns == at || fault.until_ns == at))
-          change_links(fault, at);
+    while (!changes_.empty() && changes_.top().at_ns <= time) {
+      const Change change = changes_.top();
+      changes_.pop();
+      const Fault& fault = script_.faults[change.fault];
+      if (change.what == Change::What::begins && fault.every_ns != never_ns)
+        plan_changes(change.fault, add_time(change.began_ns, fault.every_ns));
+      if (fault.kind == FaultKind::degrade) {
+        change_links(fault, change.at_ns);
+        continue;
+      }
       for (ChannelId id = 0; id < channels_.size(); ++id)
-        for (const std::size_t f : channels_[id].faults) {
-          const Fault& fault = script_.faults[f];
-          if (fault.kind != FaultKind::down) continue;
-          if (fault.from_ns == at) cut(id, fault, events);
-          if (fault.until_ns == at) restore(id, fault, events);
-        }
+        if (std::ranges::find(channels_[id].faults, change.fault) != channels_[id].faults.end())
+          apply(change, fault, id, events);
     }
   }
 
-  void cut(ChannelId id, const Fault& fault, BackendEvents& events) {
+  void apply(const Change& change, const Fault& fault, ChannelId id, BackendEvents& events) {
     Channel& channel = channels_[id];
-    int& count = fault.silent ? channel.silent_down : channel.down;
-    const bool first = count++ == 0;
-    if (!fault.silent && first) events.changes.push_back({id, false});
+    switch (change.what) {
+      case Change::What::begins:
+        if (fault.silent)
+          ++channel.silent_down;
+        else if (fault.is_noticed())
+          ++channel.dead, channel.noticed_ns = add_time(change.began_ns, fault.noticed_ns);
+        return cut(id, change.fault, change.began_ns);
+      case Change::What::noticed:
+        if (channel.down++ == 0) events.changes.push_back({id, false});
+        return;
+      case Change::What::ends:
+        if (fault.silent)
+          --channel.silent_down;
+        else if (fault.is_noticed())
+          --channel.dead;
+        return;
+      case Change::What::connected:
+        if (--channel.down == 0) events.changes.push_back({id, true});
+        return;
+    }
+  }
+
+  /// What is under way there when the link goes.
+  void cut(ChannelId id, std::size_t number, TimeNs began_ns) {
+    const Fault& fault = script_.faults[number];
     for (auto entry = outstanding_.lower_bound({id, 0});
          entry != outstanding_.end() && entry->first.first == id; ++entry) {
       Outstanding& chunk = entry->second;
       if (!chunk.forwarded || chunk.inner_done || chunk.cut) continue;
+      ++counters_.cut;
+      met_[number] = true;
+      if (!fault.silent && !fault.is_noticed()) {
+        chunk.delay_ns = add_time(chunk.delay_ns, fault.until_ns - fault.from_ns);
+        continue;
+      }
       chunk.cut = true;
       chunk.lost = chunk.lost || fault.silent;
-      ++counters_.cut;
+      chunk.told_ns = fault.silent ? 0 : add_time(began_ns, fault.noticed_ns);
       inner_->cancel(id, entry->first.second);
     }
-  }
-
-  void restore(ChannelId id, const Fault& fault, BackendEvents& events) {
-    Channel& channel = channels_[id];
-    int& count = fault.silent ? channel.silent_down : channel.down;
-    if (count > 0 && --count == 0 && !fault.silent) events.changes.push_back({id, true});
   }
 
   template <class T>
@@ -366,14 +443,23 @@ class Player final : public FaultyBackend {
   std::map<Key, Outstanding> outstanding_;
   std::multimap<TimeNs, Completion> held_;  // by the time at which they are told
   std::vector<Completion> ready_;
-  std::vector<TimeNs> changes_at_;  // of links, ascending
-  std::size_t next_change_ = 0;
+  std::priority_queue<Change, std::vector<Change>, std::greater<>> changes_;
   bool links_can_change_ = false;
+  std::vector<bool> met_;  // by fault
+  bool all_met_ = false;
+  TimeNs last_post_ns_ = 0;
   BackendEvents inner_events_;
   FaultCounters counters_;
 };
 
 }  // namespace
+
+bool Fault::touches(const Cluster& cluster, const Route& route) const {
+  if (kind == FaultKind::fail_registration) return false;
+  if (where.empty()) return true;
+  return std::any_of(route.hops.begin(), route.hops.end(),
+                     [&](LinkId link) { return lies_in(cluster.links[link].name, where); });
+}
 
 bool lies_in(std::string_view name, std::string_view where) {
   return where.empty() || name == where || (name.starts_with(where) && name[where.size()] == '/');

@@ -20,6 +20,10 @@ class FaultyBackend : public Backend {
  public:
   /// What the script has done so far, in chunks.
   virtual const FaultCounters& fault_counters() const = 0;
+  /// Whether a chunk was posted, or was under way, where and while a fault of the script held.
+  virtual bool met_traffic(std::size_t fault) const = 0;
+  /// When the last chunk was posted.
+  virtual TimeNs last_post_ns() const = 0;
 };
 
 std::unique_ptr<FaultyBackend> make_faulty_backend(std::unique_ptr<Backend> inner,

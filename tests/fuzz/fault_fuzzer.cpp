@@ -22,6 +22,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     check(fault.probability >= 0 && fault.probability <= 1, "a probability is one");
     check(fault.factor > 0 && fault.factor <= 1, "a link gets no faster by a fault");
     check(fault.delay_ns >= 0, "nothing is early by a fault");
+    check(fault.every_ns == never_ns || fault.every_ns > fault.until_ns - fault.from_ns,
+          "a fault is over before it comes again");
+    check(fault.active(fault.from_ns) && !fault.active(fault.from_ns - 1), "it begins");
+    check(fault.noticed_ns >= faults::of_route && fault.reconnect_ns >= faults::of_route,
+          "it is noticed after it has begun");
   }
   return 0;
 }

@@ -71,6 +71,7 @@ struct Replayed final : ReplayObserver {
   std::vector<RequestResult> requests;  // by number
   std::vector<TransferRow> rows;
   std::vector<TransferEnd> ends;
+  std::vector<Completion> chunks;  // as they ended, without probes
   ReplayCounters counters;
 
   void request_done(const RequestResult& result, const std::vector<TransferRow>& more) override {
@@ -78,7 +79,9 @@ struct Replayed final : ReplayObserver {
     rows.insert(rows.end(), more.begin(), more.end());
   }
   void transfer_done(const TransferEnd& end) override { ends.push_back(end); }
-  void chunks_ended(std::span<const Completion>) override {}
+  void chunks_ended(std::span<const Completion> ended) override {
+    chunks.insert(chunks.end(), ended.begin(), ended.end());
+  }
   void progress(TimeNs, std::uint64_t) override {}
 
   std::uint64_t count(RequestOutcome outcome) const {
@@ -111,14 +114,16 @@ inline std::unique_ptr<Replayed> replay(Scenario scenario, const std::string& tr
   auto reader =
       read_trace(std::make_unique<std::istringstream>(trace), "trace", TraceFormat::kvhaul);
   if (!reader) return failed(reader.error());
-  std::unique_ptr<Backend> backend = emulated::make_backend({.payload = payload});
-  if (!faults.empty()) {
-    const auto script = parse_fault_file("faults:\n" + faults, "faults", s.cluster);
-    if (!script) return failed(script.error());
-    backend = faults::make_faulty_backend(std::move(backend), *script);
-  }
   const auto plan = plan_channels(s.cluster, place_pairs(s.serving), s.routes);
   if (!plan) return failed(plan.error());
+  std::unique_ptr<Backend> backend = emulated::make_backend({.payload = payload});
+  if (!faults.empty()) {
+    auto script = parse_fault_file("faults:\n" + faults, "faults", s.cluster);
+    if (!script) return failed(script.error());
+    const auto fits = fit_faults(*script, "faults", s, plan->requests, never_ns);
+    if (!fits) return failed(fits.error());
+    backend = faults::make_faulty_backend(std::move(backend), *script);
+  }
   const auto numbers = backend->open(s.cluster, plan->requests);
   if (!numbers) return failed(numbers.error());
   Runtime runtime(*backend,
