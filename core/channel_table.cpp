@@ -24,7 +24,7 @@ ChannelTable::ChannelTable(const SchedulerSetup& setup)
       rate_time_constant_ns_(setup.config.rate_time_constant_ns),
       rate_step_ns_(setup.config.rate_time_constant_ns / 64) {
   for (const SetupLink& from : setup.links)
-    links_.push_back({ByteCost::from_rate(from.bytes_per_s)});
+    link_costs_.push_back(ByteCost::from_rate(from.bytes_per_s));
   for (const SetupChannel& from : setup.channels) {
     Rate rate;
     // A hand-off moves nothing and costs nothing per byte.
@@ -87,8 +87,6 @@ void ChannelTable::learn(std::uint32_t channel) {
 bool ChannelTable::all_idle() const {
   return std::all_of(channels_.begin(), channels_.end(),
                      [](const Channel& c) { return c.in_flight == 0 && c.queued_ns == 0; }) &&
-         std::all_of(links_.begin(), links_.end(),
-                     [](const Link& l) { return l.in_flight == 0; }) &&
          std::all_of(link_queued_ns_.begin(), link_queued_ns_.end(),
                      [](TimeNs queued) { return queued == 0; });
 }

@@ -75,12 +75,12 @@ class ChannelTable {
     return c.in_flight < c.max_in_flight &&
            (c.in_flight <= c.stages || c.queued_ns + service <= channel_window_ns_);
   }
-  /// A link of the channel without room for that much more, or no_id. An idle link has room for
-  /// anything.
+  /// A link of the channel without room for that much more, or no_id. A link that carries nothing
+  /// has room for anything, also while probes are on it.
   std::uint32_t full_link(std::uint32_t channel, Bytes charged) const {
     for (const std::uint16_t link : links_of(channel))
-      if (links_[link].in_flight != 0 &&
-          link_queued_ns_[link] + links_[link].cost.of(charged) > link_window_ns_) [[unlikely]]
+      if (link_queued_ns_[link] != 0 &&
+          link_queued_ns_[link] + link_costs_[link].of(charged) > link_window_ns_) [[unlikely]]
         return link;
     return no_id;
   }
@@ -108,11 +108,8 @@ class ChannelTable {
     Channel& c = channels_[channel];
     c.queued_ns += service;
     ++c.in_flight;
-    for (std::uint32_t i = 0; i < c.link_count; ++i) {
-      Link& link = links_[c.links[i]];
-      link_queued_ns_[c.links[i]] += link.cost.of(charged);
-      ++link.in_flight;
-    }
+    for (const std::uint16_t link : links_of(channel))
+      link_queued_ns_[link] += link_costs_[link].of(charged);
   }
 
   /// Takes back exactly what posted() added: the same two numbers.
@@ -120,11 +117,8 @@ class ChannelTable {
     Channel& c = channels_[channel];
     c.queued_ns -= service;
     --c.in_flight;
-    for (std::uint32_t i = 0; i < c.link_count; ++i) {
-      Link& link = links_[c.links[i]];
-      link_queued_ns_[c.links[i]] -= link.cost.of(charged);
-      --link.in_flight;
-    }
+    for (const std::uint16_t link : links_of(channel))
+      link_queued_ns_[link] -= link_costs_[link].of(charged);
   }
 
   /// A chunk landed: from when the channel was free for it until it was done shows the rate.
@@ -180,17 +174,13 @@ class ChannelTable {
     TimeNs busy_ns = 0;  // since the estimate last moved
     Bytes charged = 0;   // the same
   };
-  struct Link {
-    ByteCost cost;
-    std::uint32_t in_flight = 0;
-  };
 
   std::vector<Channel> channels_;
   std::vector<Rate> rates_;                // by channel
   std::vector<std::uint32_t> gathers_of_;  // by channel: its entry in gathers_
   std::vector<GatherTable> gathers_;       // each different one once
   std::vector<TimeNs> link_queued_ns_;     // by link, and one more that stays at zero
-  std::vector<Link> links_;
+  std::vector<ByteCost> link_costs_;
   TimeNs channel_window_ns_;
   TimeNs link_window_ns_;
   TimeNs rate_time_constant_ns_;

@@ -336,6 +336,24 @@ TEST(LostChunks, ALinkOnWhichOthersLandIsNotToBlame) {
   EXPECT_EQ(d.on(2), 1u);
 }
 
+/// A chunk larger than the window of a link waits until the link carries nothing. Probes are
+/// nothing: on a link that a dead channel crosses there is always one.
+TEST(LostChunks, ProbesOnALinkKeepNobodyWaiting) {
+  SchedulerSetup setup = test::pairs_on_one_link(2, 500);
+  setup.config.max_attempts = 1;
+  SchedulerDriver d(setup);
+  d.submit(1000, to_pair(0));
+  d.advance_to(late_after(setup.config));
+  end_probe(d, 1);  // the link works, channel 0 does not
+  d.end(0, Outcome::cancelled);
+  ASSERT_EQ(d.in_flight.size(), 1u);
+  ASSERT_EQ(probes_on(d, 0), 1u);
+  d.submit(1000, to_pair(1));
+  EXPECT_EQ(d.on(1), 1u);
+  d.submit(1000, to_pair(1));
+  EXPECT_EQ(d.on(1), 1u);  // the link is full now
+}
+
 /// A link is quarantined when its own probe fails, and carries nothing of users until one lands.
 TEST(LostChunks, ALinkWhoseProbeFailsCarriesProbesAlone) {
   SchedulerSetup setup = two_pairs_on_two_nics();
