@@ -32,6 +32,9 @@ Result<PeerMemory> PeerMemory::connect(const std::string& socket_path, TimeNs pa
   for (TimeNs waited = 0;; waited += pause_ns) {
     OwnedFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (fd.get() < 0) return failed("socket");
+    // One that listens and has stopped would hold a connect() for good.
+    const timeval patience{std::max<TimeNs>(patience_ns, s_ns) / s_ns, 0};
+    setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) == 0) {
       if (!is_of_this_user(fd.get()))
         return Error::bad_input(socket_path +
