@@ -127,16 +127,10 @@ void Runtime::deliver_ends(TimeNs now, RuntimeClient& client) {
 void Runtime::post(const Actions& actions) {
   for (std::size_t i = 0; i < actions.posts.size();) {
     const ChannelId channel = actions.posts[i].channel;
-    std::size_t end = i + 1;
-    while (end < actions.posts.size() && actions.posts[end].channel == channel) ++end;
-    if (end - i == 1) {
-      backend_.post(channel, {&actions.posts[i].post, 1});
-    } else {
-      batch_.clear();
-      for (std::size_t k = i; k < end; ++k) batch_.push_back(actions.posts[k].post);
-      backend_.post(channel, batch_);
-    }
-    i = end;
+    batch_.clear();
+    for (; i < actions.posts.size() && actions.posts[i].channel == channel; ++i)
+      batch_.push_back(actions.posts[i].post);
+    backend_.post(channel, batch_);
   }
 }
 
@@ -188,7 +182,7 @@ bool Runtime::nothing_in_flight() const {
 
 Result<void> Runtime::run(RuntimeClient& client) {
   bool only_a_message_can_come = false;
-  while (true) {
+  for (;;) {
     const TimeNs now = backend_.now();
     events_.clear();
     backend_.progress(events_);

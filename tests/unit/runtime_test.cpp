@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <utility>
 
 #include <gtest/gtest.h>
 
@@ -377,6 +378,69 @@ TEST(Runtime, MessagesChangesAndLossesReachThoseWhomTheyConcern) {
   for (const Scripted::Call& call : loop.backend.posts) EXPECT_GE(call.now_ns, 2000);
   EXPECT_EQ(loop.client.ends.at(0).second.outcome, TransferOutcome::delivered);
   EXPECT_GE(loop.verified().events, 5u);  // two changes, a message, a submission, a completion
+}
+
+// Credits go to the scheduler of their node, with a log and without one.
+TEST(Runtime, CreditsGoToTheSchedulerOfTheirNode) {
+  const auto script = [](Scripted& backend) {
+    backend.script[10].messages = {{.from = 0, .to = 1, .kind = first_client_message},
+                                   {.from = 1, .to = 0, .kind = first_client_message},
+                                   {.from = 0, .to = 1, .kind = 1},
+                                   {.from = 1, .to = 0, .kind = 1},
+                                   {.from = 0, .to = 9, .kind = 1}};
+  };
+  Loop loop;
+  script(loop.backend);
+  loop.client.todo[20] = [](TimeNs) {};
+  ASSERT_TRUE(loop.run());
+  EXPECT_EQ(loop.client.messages.size(), 2u);
+  EXPECT_EQ(loop.verified().events, 2u);
+  Scripted backend;
+  script(backend);
+  Runtime runtime(backend, Loop::setups(), nullptr);
+  Noting client;
+  client.todo[20] = [](TimeNs) {};
+  EXPECT_TRUE(runtime.run(client));
+  EXPECT_EQ(client.messages.size(), 2u);
+}
+
+// A timer that has run out does not run out again: the loop waits for the client.
+TEST(Runtime, ATimerRunsOutOnce) {
+  Loop loop;
+  loop.client.todo[0] = [&](TimeNs now) { loop.submit(now, 2, 100); };
+  loop.client.todo[20 * s_ns] = [](TimeNs) {};
+  ASSERT_TRUE(loop.run());
+  EXPECT_EQ(loop.backend.waits.back(), 20 * s_ns);
+  EXPECT_LT(loop.backend.waits.size(), 10u);
+  EXPECT_EQ(loop.client.ends.size(), 1u);
+}
+
+// A transfer that has posted nothing ends at once when it is cancelled, also while the client hears
+// of another's end: of this scheduler or of one whose ends it has heard already.
+TEST(Runtime, AnEndMayBringAnEndOfTheSameMoment) {
+  Loop loop;
+  loop.backend.script[0].changes = {{0, false}, {1, false}};
+  std::vector<TransferHandle> waiting;
+  loop.client.todo[1] = [&](TimeNs now) {
+    waiting.push_back(loop.submit(now, 0, 500));  // its channels are down
+    loop.submit(now, 2, 2000);
+    loop.submit(now, 2, 2000);
+    waiting.push_back(loop.submit(now, 2, 2000));  // behind the two
+  };
+  loop.client.on_end = [&](TimeNs now, const TransferEnd&) {
+    for (const TransferHandle& transfer : std::exchange(waiting, {}))
+      loop.runtime.cancel(now, transfer);
+  };
+  ASSERT_TRUE(loop.run());
+  ASSERT_EQ(loop.client.ends.size(), 4u);
+  int cancelled = 0;
+  for (const auto& [now, end] : loop.client.ends)
+    if (end.outcome == TransferOutcome::cancelled) {
+      ++cancelled;
+      EXPECT_EQ(now, loop.client.ends[0].first);
+    }
+  EXPECT_EQ(cancelled, 2);
+  loop.verified();
 }
 
 // Nothing lands: the schedulers' timers alone bring an end, and the log has each that ran out.
