@@ -1,6 +1,7 @@
 #include "core/scheduler_setup.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <set>
 
@@ -99,7 +100,7 @@ class SetupMaker {
   void add_links(SchedulerSetup& setup) const {
     struct Crossing {
       std::vector<std::uint32_t> channels;
-      double bytes_per_s = 0;
+      double bytes_per_s = std::numeric_limits<double>::infinity();
     };
     std::map<LinkId, Crossing> crossings;
     for (std::uint32_t c = 0; c < setup.channels.size(); ++c) {
@@ -108,7 +109,7 @@ class SetupMaker {
       for (const auto& [link, count] : times) {
         Crossing& crossing = crossings[link];
         const double rate = cluster_.links[link].bytes_per_s / count;
-        if (crossing.channels.empty() || rate < crossing.bytes_per_s) crossing.bytes_per_s = rate;
+        crossing.bytes_per_s = std::min(crossing.bytes_per_s, rate);
         crossing.channels.push_back(c);
       }
     }

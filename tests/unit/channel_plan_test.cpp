@@ -436,6 +436,10 @@ TEST(Defaults, OfTheSchedulerAreWhatItsUsersCountOn) {
   EXPECT_EQ(config.link_window_ns, 1'000'000);
   EXPECT_EQ(config.rate_time_constant_ns, 10'000'000);
   EXPECT_EQ(config.credit_bytes, 0u);
+  EXPECT_EQ(config.timeout_factor, 4u);
+  EXPECT_EQ(config.late_floor_ns, 500'000);
+  EXPECT_EQ(config.timeout_floor_ns, 30'000'000);
+  EXPECT_EQ(config.timeout_cold_ns, 800'000'000);
   EXPECT_EQ(config.max_attempts, 8u);
   EXPECT_EQ(config.quarantine_errors, 3u);
   EXPECT_EQ(config.quarantine_ns, 20'000'000);

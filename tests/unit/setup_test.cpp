@@ -88,6 +88,24 @@ TEST(Setups, CreditIsFourWindowsAndTwoChunksForEverySender) {
   EXPECT_TRUE(setups[3].accounts.empty());
 }
 
+TEST(Setups, TwoSendersShareAndTheFastestChannelCounts) {
+  Plan plan;
+  plan.channel(0);
+  plan.channel(1);
+  plan.numbers[0].bytes_per_s = 20e9;  // 5 MB in a window of 250 us
+  const std::vector<SchedulerSetup> setups = plan.make();
+  ASSERT_EQ(setups.size(), 3u);
+  for (const std::size_t sender : {0u, 1u})
+    EXPECT_EQ(setups[sender].accounts.at(0),
+              (SetupAccount{plan.gpu(3), 3, 10'000'000, 5'000'000, true}));
+  EXPECT_EQ(setups[2].ledgers,
+            (std::vector<SetupLedger>{{plan.gpu(3), 20'000'000, 5'000'000, {0, 1}}}));
+  // What moves nothing and has no smallest chunk needs no credit.
+  plan.numbers[0].bytes_per_s = plan.numbers[1].bytes_per_s = 0;
+  plan.config.chunk_floor_bytes = 0;
+  EXPECT_EQ(plan.ledger().capacity_bytes, 0u);
+}
+
 TEST(Setups, ALoneSenderHasAllTheCreditThereIs) {
   Plan plan;
   plan.channel(1);
@@ -152,6 +170,41 @@ TEST(Setups, OfMoreLinksThanATableHoldsTheSlowestCount) {
   for (const std::uint32_t link : setup.channels[0].links)
     EXPECT_LE(setup.links[link].bytes_per_s, 6e9);
   EXPECT_TRUE(check_setup(setup));
+}
+
+TEST(Setups, SixLinksStayAsTheyAreAndOfEqualOnesTheFirst) {
+  Plan plan;
+  for (LinkId link = 0; link < 8; ++link) plan.cluster.links[link].bytes_per_s = 1e9 * (8 - link);
+  plan.channel(0, {0, 1, 2, 3, 4, 5});
+  for (LinkId link = 0; link < 6; ++link) plan.channel(0, {link});
+  EXPECT_EQ(plan.make().front().channels[0].links, (std::vector<std::uint32_t>{0, 1, 2, 3, 4, 5}));
+  Plan equal;
+  for (LinkId link = 0; link < 8; ++link) equal.cluster.links[link].bytes_per_s = 1e9;
+  equal.channel(0, {0, 1, 2, 3, 4, 5, 6, 7});
+  for (LinkId link = 0; link < 8; ++link) equal.channel(0, {link});
+  EXPECT_EQ(equal.make().front().channels[0].links, (std::vector<std::uint32_t>{0, 1, 2, 3, 4, 5}));
+}
+
+// Links 0 to 6 have 1 to 7 GB/s and are crossed by another pair each; link 7 is the port that all
+// channels of the pair cross.
+TEST(Setups, TheLinkOfAWholeTierStays) {
+  const auto rates_of = [](double port_bytes_per_s) {
+    Plan plan;
+    for (LinkId link = 0; link < 7; ++link) plan.cluster.links[link].bytes_per_s = 1e9 * (link + 1);
+    plan.cluster.links[7].bytes_per_s = port_bytes_per_s;
+    plan.channel(0, {0, 1, 2, 3, 4, 5, 6, 7});
+    plan.channel(0, {7});
+    for (LinkId link = 0; link < 7; ++link) plan.channel_to(plan.gpu(2), 0, {link});
+    const SchedulerSetup setup = plan.make().front();
+    std::vector<double> rates;
+    for (const std::uint32_t link : setup.channels[0].links)
+      rates.push_back(setup.links[link].bytes_per_s / 1e9);
+    EXPECT_EQ(setup.channels[1].links.size(), 1u);
+    return rates;
+  };
+  EXPECT_EQ(rates_of(50e9), (std::vector<double>{1, 2, 3, 4, 5, 50}));
+  EXPECT_EQ(rates_of(2.5e9), (std::vector<double>{1, 2, 2.5, 3, 4, 5}));
+  EXPECT_EQ(rates_of(0.5e9), (std::vector<double>{0.5, 1, 2, 3, 4, 5}));
 }
 
 // ---- check_setup() ------------------------------------------------------------------------------
@@ -239,6 +292,15 @@ TEST(CheckSetup, LimitsAreInclusiveAndNothingPassesThem) {
   EXPECT_FALSE(passes([](S& s) { s.config.stall_timeout_ns = 1'000'000 * s_ns + 1; }));
 }
 
+TEST(CheckSetup, APolicyThatIsNoneIsToldWhichThereAre) {
+  SchedulerSetup setup = test::one_pair(1);
+  setup.config.policy = "magic";
+  EXPECT_EQ(
+      check_setup(setup).error().message,
+      "scheduler setup: expected a policy out of least_finish, round_robin, near_random, one_shot, "
+      "found 'magic'");
+}
+
 TEST(CheckSetup, WhatDoesNotHangTogetherIsRefused) {
   using S = SchedulerSetup;
   EXPECT_FALSE(passes([](S& s) { s.channels[1].pair = 1; }));
@@ -263,7 +325,19 @@ TEST(CheckSetup, WhatDoesNotHangTogetherIsRefused) {
   EXPECT_FALSE(passes([](S& s) { s.pairs[0].account = 1; }));
   EXPECT_FALSE(passes([](S& s) { s.links[0].bytes_per_s = 0.5e6; }));
   EXPECT_TRUE(passes([](S& s) { s.links[0].bytes_per_s = 1e6; }));
-  EXPECT_FALSE(passes([](S& s) { s.links[0].bytes_per_s = 2e15; }));
+  EXPECT_TRUE(passes([](S& s) { s.links[0].bytes_per_s = 1e15; }));
+  EXPECT_FALSE(passes([](S& s) { s.links[0].bytes_per_s = 1.01e15; }));
+  EXPECT_TRUE(passes([](S& s) { s.links.assign(65'534, {1e9}); }));
+  EXPECT_FALSE(passes([](S& s) { s.links.assign(65'535, {1e9}); }));
+  const auto pairs = [](std::uint32_t count) {
+    return passes([&](S& s) {
+      s.pairs.assign(count, s.pairs[0]);
+      s.channels.assign(count, s.channels[0]);
+      for (std::uint32_t p = 0; p < count; ++p) s.channels[p].id = s.channels[p].pair = p;
+    });
+  };
+  EXPECT_TRUE(pairs(65'534));
+  EXPECT_FALSE(pairs(65'535));
   EXPECT_FALSE(passes([](S& s) { s.accounts[0].min_share_bytes = 0; }));
   EXPECT_TRUE(
       passes([](S& s) { s.accounts[0].min_share_bytes = s.accounts[0].granted_bytes = 1; }));
