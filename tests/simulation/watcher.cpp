@@ -191,11 +191,15 @@ void Watcher::post(ChannelId channel, std::span<const ChunkPost> chunks) {
   }
 }
 
-/// Nothing that crosses the channel has failed or can be late.
+/// Nothing that crosses the channel can be late, nor has failed since it was last seen to work with
+/// no quarantine left.
 bool Watcher::surely_works(ChannelId channel) const {
   const auto works = [&](ChannelId id) {
     const ChannelView& view = channels_[id];
-    if (!view.flawless || view.down_ns != never_ns) return false;
+    if (view.down_ns != never_ns) return false;
+    if (view.failed_ns >= 0 &&
+        view.landed_ns <= view.failed_ns + world_.config.quarantine_max_ns + 1 * ms_ns)
+      return false;
     for (auto chunk = chunks_.lower_bound({id, 0});
          chunk != chunks_.end() && chunk->first.first == id; ++chunk)
       if (now() - chunk->second.posted_ns >= world_.config.late_floor_ns) return false;
@@ -228,13 +232,31 @@ void Watcher::check_way(ChannelId channel) {
   }
 }
 
-/// The channel itself and each of its links may ask for a probe of it, and rests after one that
-/// fails for a quarantine, or until something is late again.
+std::uint64_t Watcher::link_landings(ChannelId channel) const {
+  std::uint64_t sum = 0;
+  for (const std::uint32_t link : channels_[channel].links)
+    sum += schedulers_[channels_[channel].scheduler].links[link].landings;
+  return sum;
+}
+
+void Watcher::broke_silence(ChannelId channel) {
+  ChannelView& view = channels_[channel];
+  view.silent_since_ns = now();
+  view.probes_since = 0;
+  view.link_landings = link_landings(channel);
+}
+
+/// The channel itself and each of its links may ask for a probe of it, and rests for a quarantine
+/// after one that fails. A link that something lands on meanwhile may be late again.
 void Watcher::check_probes(ChannelId channel) {
   ChannelView& view = channels_[channel];
-  const TimeNs rest = std::min(world_.config.quarantine_ns, world_.config.late_floor_ns);
-  const auto rests = static_cast<std::uint64_t>((now() - view.silent_since_ns) / rest);
-  if (++view.probes_since > (1 + view.links.size()) * (2 + rests))
+  const TimeNs silent = now() - view.silent_since_ns;
+  const auto askers = static_cast<std::uint64_t>(1 + view.links.size());
+  const auto rests = static_cast<std::uint64_t>(silent / world_.config.quarantine_ns);
+  const auto relapses = static_cast<std::uint64_t>(silent / world_.config.late_floor_ns + 1);
+  const std::uint64_t again =
+      std::min(askers * relapses, link_landings(channel) - view.link_landings);
+  if (++view.probes_since > askers * (2 + rests) + again)
     blame("a channel from which nothing comes back is probed again and again");
 }
 
@@ -423,9 +445,8 @@ void Watcher::progress(BackendEvents& events) {
   check_ends();
   for (const ChannelChange& change : events.changes) {
     channels_[change.channel].down_ns = change.up ? never_ns : now();
-    channels_[change.channel].flawless = false;
-    channels_[change.channel].silent_since_ns = now();
-    channels_[change.channel].probes_since = 0;
+    channels_[change.channel].failed_ns = now();
+    broke_silence(change.channel);
     if (!change.up) word_ns_ = now();
   }
   for (std::size_t i = first_message; i < events.messages.size(); ++i) {
@@ -453,16 +474,16 @@ void Watcher::progress(BackendEvents& events) {
     if (completion.outcome == Outcome::ok) {
       channel.landed_ns = now();
       channel.doubtful = false;
-      channel.silent_since_ns = now();
-      channel.probes_since = 0;
       SchedulerView& scheduler = schedulers_[channel.scheduler];
       scheduler.alive_ns = now();
       for (const std::uint32_t link : channel.links) {
         scheduler.links[link].landed_ns = now();
         scheduler.links[link].doubtful = false;
+        ++scheduler.links[link].landings;
       }
+      broke_silence(completion.channel);
     } else {
-      channel.flawless = false;
+      channel.failed_ns = now();
     }
     if (chunk.work == Work::no_work) {
       limits_.erase({chunk.limit_ns, found->first});

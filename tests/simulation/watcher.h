@@ -116,14 +116,16 @@ class Watcher final : public Backend {
     bool doubtful = false;      // it has lost a chunk, and nothing has landed since that was posted
     TimeNs landed_ns = -1;
     std::vector<std::uint32_t> links;  // of its scheduler
-    bool flawless = true;              // whatever was posted to it has landed, or is in flight
+    TimeNs failed_ns = -1;             // something on it did not land, or its link went up or down
     TimeNs silent_since_ns = 0;        // nothing has landed, nor was its link said to be up
     std::uint64_t probes_since = 0;
+    std::uint64_t link_landings = 0;  // on all of its links, until then
   };
   struct LinkView {
     std::vector<ChannelId> channels;
     bool doubtful = false;  // as of a channel
     TimeNs landed_ns = -1;
+    std::uint64_t landings = 0;
   };
   struct SchedulerView {
     std::vector<LinkView> links;
@@ -159,6 +161,8 @@ class Watcher final : public Backend {
   void check_way(ChannelId channel);
   bool surely_works(ChannelId channel) const;
   void check_probes(ChannelId channel);
+  void broke_silence(ChannelId channel);
+  std::uint64_t link_landings(ChannelId channel) const;
   void check_shares();
   CreditView* credit_of(PlaceId place);
   CreditView::Sender* sender_on(ChannelId channel);
