@@ -140,14 +140,12 @@ class Asker final : public RuntimeClient {
           watcher_.blame("a transfer failed before a chunk of it had used its attempts");
         may_fail(view);
         break;
-      case TransferOutcome::no_route: {
+      case TransferOutcome::no_route:
         ++verdict_.failed;
-        const TimeNs since = std::max(view.submitted_ns, watcher_.pair_landed_ns(view.pair));
-        if (now - since < world_.config.stall_timeout_ns)
+        if (!watcher_.may_have_stalled(view))
           watcher_.blame("a transfer had no route for less than the stall timeout");
         may_fail(view);
         break;
-      }
     }
   }
 

@@ -314,6 +314,12 @@ TimeNs Watcher::end_bound_ns(std::size_t pair) const {
          world_.config.max_attempts * world_.weather.cancel_takes_ns;
 }
 
+/// It has waited for so long that it may have been given up for want of a way.
+bool Watcher::may_have_stalled(const TransferView& view) const {
+  return view.stalled || now() - std::max(view.submitted_ns, pair_landed_ns_[view.pair]) >=
+                             world_.config.stall_timeout_ns;
+}
+
 /// A more urgent transfer of the same pair does not wait while a less urgent one is posted. Urgent
 /// is who has the higher class, ageing counted, then the earlier deadline, then the earlier
 /// submission.
@@ -327,6 +333,7 @@ void Watcher::check_order(const TransferView& posted) {
   };
   for (const auto& [work, other] : views_) {
     if (!other.open || other.ending || other.failed_ns != never_ns) continue;
+    if (may_have_stalled(other)) continue;
     if (other.pair != posted.pair || other.issued >= other.total) continue;
     // What is posted now may have been decided earlier in this very instant.
     if (work == posted.work || other.fresh_ns >= time) continue;
@@ -500,6 +507,9 @@ void Watcher::progress(BackendEvents& events) {
       const std::uint32_t used = ++view.attempts[chunk.pieces.front().target_offset];
       if (view.failed_ns == never_ns && used >= least_attempts()) view.failed_ns = now();
     } else {
+      if (now() - pair_landed_ns_[view.pair] >= world_.config.stall_timeout_ns)
+        for (auto& [work, other] : views_)
+          if (other.pair == view.pair) other.stalled = may_have_stalled(other);
       pair_landed_ns_[view.pair] = now();
       view.last_landed = completion;
       for (const Descriptor& piece : chunk.pieces) {

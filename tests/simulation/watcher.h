@@ -35,6 +35,7 @@ struct TransferView {
   std::uint64_t channels_used = 0;  // bit i: channel i of its pair
   std::uint32_t worst_tier = 0;
   Completion last_landed;  // the chunk that landed last
+  bool stalled = false;  // it may have run out of time without a way, before its pair had one again
   /// When it may have run out of attempts; its end waits for what is still in flight.
   TimeNs failed_ns = never_ns;
   std::map<Bytes, Bytes> landed;  // by target offset: end
@@ -82,8 +83,8 @@ class Watcher final : public Backend {
   void set_setups(std::span<const SchedulerSetup> setups);
   /// Whether some chunk of a transfer has not landed as often as it may be sent.
   bool out_of_attempts(const TransferView& view) const;
+  bool may_have_stalled(const TransferView& view) const;
   /// When bytes of a pair landed last, or never yet: -1.
-  TimeNs pair_landed_ns(std::size_t pair) const { return pair_landed_ns_[pair]; }
   SegmentId segment_of(PlaceId place) const { return segment_of_.at(place); }
 
   void blame(const std::string& what);
