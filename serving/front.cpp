@@ -131,7 +131,9 @@ void Front::end(const RequestResult& result, const std::vector<TransferRow>& row
       break;
   }
   ++requests_done_;
-  parts_.observer.request_done(result, rows);
+  const bool replayed = result.outcome == RequestOutcome::completed ||
+                        result.outcome == RequestOutcome::transfer_failed;
+  parts_.observer.request_done(replayed ? in_order(result) : result, rows);
 }
 
 // ---- Where a request goes -------------------------------------------------------------------

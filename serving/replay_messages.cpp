@@ -1,5 +1,6 @@
 #include "serving/replay_messages.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace kvhaul {
@@ -15,6 +16,14 @@ RequestResult read_request(BodyReader& body) {
   body.take(r.request, r.line, r.outcome, r.input_tokens, r.output_tokens, r.cached_tokens,
             r.prefill_instance, r.decode_instance, r.retries, r.arrival_ns, r.prefill_start_ns,
             r.prefill_end_ns, r.landed_ns, r.finished_ns, r.bytes);
+  return r;
+}
+
+RequestResult in_order(RequestResult r) {
+  r.prefill_start_ns = std::max(r.prefill_start_ns, r.arrival_ns);
+  r.prefill_end_ns = std::max(r.prefill_end_ns, r.prefill_start_ns);
+  r.landed_ns = std::max(r.landed_ns, r.prefill_end_ns);
+  r.finished_ns = std::max(r.finished_ns, r.landed_ns);
   return r;
 }
 
