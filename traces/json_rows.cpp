@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/random.h"
 #include "traces/fields.h"
 #include "traces/layout.h"
 
@@ -24,20 +25,23 @@ class ObjectEvents final : public json::json_sax_t {
     session_field,
     delay_field,
     prefix_field,  // a list of whole numbers
-    turns_field,   // a list of objects with input, output and pause
+    turns_field,   // a list of objects with input, output, pause and tokens
+    tokens_field,  // a list of whole numbers
     no_field
   };
 
   /// An empty name is not wanted.
   explicit ObjectEvents(const TraceLayout& layout)
       : keys_({layout.time, layout.input, layout.output, layout.session, layout.delay,
-               layout.prefix, layout.turns}),
-        pause_key_(layout.pause_after) {}
+               layout.prefix, layout.turns, layout.tokens}),
+        pause_key_(layout.pause_after),
+        block_tokens_(layout.block_tokens) {}
 
   /// False: expected() and found() say why.
   bool read(std::string_view text) {
     depth_ = 0;
-    in_prefix_ = in_turns_ = false;
+    in_prefix_ = in_turns_ = in_tokens_ = turn_tokens_ = false;
+    tokens_.reset();
     seen_.fill(false);
     for (std::string& value : values_) value.clear();
     ids_.clear();
@@ -49,6 +53,9 @@ class ObjectEvents final : public json::json_sax_t {
   const std::string& value(std::size_t field) const { return values_[field]; }
   std::vector<std::uint64_t>& ids() { return ids_; }
   std::vector<TraceTurn>& turns() { return turns_; }
+  const std::vector<TraceTurn>& turns() const { return turns_; }
+  /// How many are listed outside of turns.
+  std::optional<std::uint64_t> tokens() const { return tokens_; }
   const std::string& expected() const { return expected_; }
   const std::string& found() const { return found_; }
 
@@ -56,6 +63,7 @@ class ObjectEvents final : public json::json_sax_t {
   bool boolean(bool value) override { return scalar(value ? "true" : "false"); }
   bool number_integer(number_integer_t value) override { return scalar(std::to_string(value)); }
   bool number_unsigned(number_unsigned_t value) override {
+    if (in_tokens_) return take_token(value);
     if (!in_prefix_) return scalar(std::to_string(value));
     ids_.push_back(value);
     return true;
@@ -67,6 +75,8 @@ class ObjectEvents final : public json::json_sax_t {
   bool key(string_t& text) override {
     if (in_turn()) {
       turn_value_ = turn_value(text);
+      turn_tokens_ = !text.empty() && text == keys_[tokens_field];
+      if (turn_tokens_ && turns_.back().tokens) return stop("each key once", text);
       return turn_value_ == nullptr || turn_value_->empty() || stop("each key once", text);
     }
     if (depth_ != 1) return true;
@@ -80,6 +90,7 @@ class ObjectEvents final : public json::json_sax_t {
     if (in_turns_ && depth_ == 2) {
       turns_.emplace_back();
       turn_value_ = nullptr;
+      turn_tokens_ = false;
       return begin();
     }
     return depth_ == 0 ? begin() : scalar("{") && begin();
@@ -88,13 +99,23 @@ class ObjectEvents final : public json::json_sax_t {
   bool start_array(std::size_t) override {
     const bool prefix = depth_ == 1 && field_ == prefix_field;
     const bool turns = depth_ == 1 && field_ == turns_field;
+    const bool tokens = depth_ == 1 ? field_ == tokens_field : in_turn() && turn_tokens_;
+    if (tokens && !in_tokens_) {
+      in_tokens_ = true;
+      chain_ = 0;
+      listed() = 0;
+      return begin();
+    }
     if (!prefix && !turns) return scalar("[") && begin();
     in_prefix_ = prefix;
     in_turns_ = turns;
     return begin();
   }
   bool end_array() override {
-    if (depth_ == 2) in_prefix_ = in_turns_ = false;
+    if (in_tokens_)
+      in_tokens_ = false;
+    else if (depth_ == 2)
+      in_prefix_ = in_turns_ = false;
     return end();
   }
   bool parse_error(std::size_t, const std::string& token, const json::exception&) override {
@@ -110,6 +131,16 @@ class ObjectEvents final : public json::json_sax_t {
     return false;
   }
   bool in_turn() const { return in_turns_ && depth_ == 3; }
+
+  std::optional<std::uint64_t>& listed() { return in_turns_ ? turns_.back().tokens : tokens_; }
+  /// Every whole block of tokens gets an id that says all tokens up to its end.
+  bool take_token(std::uint64_t token) {
+    chain_ = mix64(chain_ ^ token);
+    const std::uint64_t count = ++*listed();
+    if (block_tokens_ == 0 || count % block_tokens_ != 0) return true;
+    (in_turns_ ? turns_.back().prefix_blocks : ids_).push_back(chain_);
+    return true;
+  }
   std::string* turn_value(std::string_view key) {
     if (key.empty()) return nullptr;
     if (key == keys_[input_field]) return &turns_.back().input;
@@ -119,7 +150,8 @@ class ObjectEvents final : public json::json_sax_t {
   /// Anything that is not an id where an id may stand.
   bool scalar(std::string_view text) {
     if (depth_ == 0) return stop("a JSON object", text);
-    if (in_prefix_ || (depth_ == 1 && field_ == prefix_field))
+    const bool a_list = depth_ == 1 && (field_ == prefix_field || field_ == tokens_field);
+    if (in_prefix_ || in_tokens_ || a_list || (in_turn() && turn_tokens_))
       return stop("a list of whole numbers from 0 up", text);
     if ((in_turns_ && depth_ == 2) || (depth_ == 1 && field_ == turns_field))
       return stop("a list of objects", text);
@@ -130,6 +162,7 @@ class ObjectEvents final : public json::json_sax_t {
 
   std::array<std::string_view, no_field> keys_;
   std::string_view pause_key_;
+  std::uint32_t block_tokens_;
   std::array<std::string, no_field> values_;
   std::array<bool, no_field> seen_{};
   std::vector<std::uint64_t> ids_;
@@ -138,7 +171,10 @@ class ObjectEvents final : public json::json_sax_t {
   std::string expected_, found_;
   int depth_ = 0;
   std::size_t field_ = no_field;
-  bool in_prefix_ = false, in_turns_ = false;
+  bool in_prefix_ = false, in_turns_ = false, in_tokens_ = false;
+  bool turn_tokens_ = false;  // the last key in a turn was that of its tokens
+  std::optional<std::uint64_t> tokens_;
+  std::uint64_t chain_ = 0;  // of the tokens so far
 };
 
 /// Collects the keys of the outermost object.
@@ -307,6 +343,11 @@ class JsonRows final : public RowSource {
     if (turns && events_.turns().empty())
       return expected_not(objects_.name(), row.line, "a request in " + in_quotes(layout_.turns),
                           "none");
+    if (auto ok = check_turns(row.line); !ok) return ok.error();
+    if (auto ok =
+            check_tokens(row.line, events_.value(ObjectEvents::input_field), events_.tokens());
+        !ok)
+      return ok.error();
     row.time = events_.value(ObjectEvents::time_field);
     row.input = events_.value(ObjectEvents::input_field);
     row.output = events_.value(ObjectEvents::output_field);
@@ -318,6 +359,32 @@ class JsonRows final : public RowSource {
   }
 
  private:
+  Result<void> check_turns(std::uint64_t line) const {
+    for (const TraceTurn& turn : events_.turns()) {
+      for (const auto& [key, value] :
+           {std::pair{layout_.input, &turn.input}, {layout_.output, &turn.output}})
+        if (value->empty())
+          return expected_not(objects_.name(), line,
+                              "a key " + in_quotes(key) + " in each of " + in_quotes(layout_.turns),
+                              "one without");
+      if (auto ok = check_tokens(line, turn.input, turn.tokens); !ok) return ok;
+    }
+    return {};
+  }
+  Result<void> check_tokens(std::uint64_t line, const std::string& input,
+                            std::optional<std::uint64_t> listed) const {
+    if (!listed) return {};
+    if (layout_.block_tokens == 0)
+      return expected_not(objects_.name(), line,
+                          "no " + in_quotes(layout_.tokens) + ", as in the first rows",
+                          "some: --block-tokens 16 shares prefixes in blocks of 16 tokens");
+    if (std::to_string(*listed) == input) return {};
+    return expected_not(objects_.name(), line,
+                        "as many " + in_quotes(layout_.tokens) + " as " + in_quotes(layout_.input) +
+                            " says, " + input,
+                        std::to_string(*listed));
+  }
+
   Objects objects_;
   TraceLayout layout_;
   ObjectEvents events_;

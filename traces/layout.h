@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,12 +36,16 @@ struct TraceLayout {
   /// Instead of input and output: a list of such turns, each with the pause after it under
   /// `pause_after`.
   std::string_view turns = {}, pause_after = {};
+  /// Instead of prefix ids, and with each turn of a session: the tokens of the input themselves.
+  std::string_view tokens = {};
 };
 const TraceLayout& trace_layout(TraceFormat format);
 
 /// One of the requests of a row that holds a session. As written; pause may be empty.
 struct TraceTurn {
   std::string input, output, pause;
+  std::vector<std::uint64_t> prefix_blocks;
+  std::optional<std::uint64_t> tokens;  // how many are listed
 };
 
 /// One row as written. The views are good until the next row.

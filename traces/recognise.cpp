@@ -11,6 +11,9 @@ namespace {
 
 using Text = TraceLayout::Text;
 
+/// LLMServingSim's and vLLM's, where they are not told another.
+constexpr std::uint32_t usual_block_tokens = 16;
+
 constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
 
 /// What other files begin with, and what to do about them.
@@ -152,6 +155,15 @@ Result<TraceFormat> sniff(std::string_view head, const FirstLine& first, const s
 Result<void> choose_block_tokens(std::string_view head, const std::string& name,
                                  const TraceReading& reading, Recognised& recognised) {
   TraceLayout& layout = recognised.layout;
+  if (!layout.tokens.empty()) {
+    const bool listed = head.find('"' + std::string(layout.tokens) + '"') != std::string_view::npos;
+    layout.block_tokens = reading.block_tokens.value_or(listed ? usual_block_tokens : 0);
+    if (listed && !reading.block_tokens)
+      recognised.assumed += "prefixes are shared in blocks of " +
+                            std::to_string(layout.block_tokens) + " tokens of " +
+                            in_quotes(layout.tokens);
+    return {};
+  }
   if (layout.prefix.empty() || recognised.format == TraceFormat::kvhaul) {
     if (!reading.block_tokens) return {};
     return Error::bad_input(

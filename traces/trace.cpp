@@ -145,6 +145,8 @@ class FileReader final : public TraceReader {
       counts_.later_turns += !first;
       first = false;
       if (request.input_tokens > 0) {
+        row_.prefix_blocks = turn.prefix_blocks;
+        if (auto ok = take_prefix(request); !ok) return ok.error();
         const auto placed = place(request, time_ns, true);
         if (!placed) return placed;
       }
@@ -277,7 +279,8 @@ class FileReader final : public TraceReader {
     // A partial last block may go without one. Our own format may name fewer still: the rest is
     // shared with nobody.
     const bool partial = info_.block_tokens > 0 && request.input_tokens % info_.block_tokens != 0;
-    const bool fits = ids == blocks || (partial && ids + 1 == blocks) ||
+    const bool fits = ids == blocks || (ids == 0 && !layout_.tokens.empty()) ||
+                      (partial && ids + 1 == blocks) ||
                       (info_.format == TraceFormat::kvhaul && ids < blocks);
     if (!fits) ++counts_.odd_prefix;
     if (ids > blocks) request.prefix_blocks.resize(blocks);

@@ -157,11 +157,11 @@ TEST(MergeParts, TakesAFileApartWhereTimesGoBack) {
   const std::string a = vidur + "0,1,1\n87,2,1\n";
   EXPECT_EQ(merged({a + "0,3,1\n87,4,1\n"}, {.parts = true}),
             "0 1 1\n0 3 1\n87000000000 2 1\n87000000000 4 1\n");
-  const TraceFile file(a + "86.5,3,1\n5,4,1\n6,5,1\n4.5,6,1\n");  // up to 1 s back: the same
+  const TraceFile file(a + "86.5,3,1\n5,4,1\n6,5,1\n5.5,6,1\n");  // up to 1 s back: the same
   const WholeTrace whole = read_whole(open_merged({file.path()}, {}, {.parts = true}));
   EXPECT_EQ(describe_counts(whole.counts), "6 rows, 6 requests; 1 further traces in the same file");
   EXPECT_EQ(text_of(whole),
-            "0 1 1\n4500000000 6 1\n5000000000 4 1\n6000000000 5 1\n86500000000 3 1\n"
+            "0 1 1\n5000000000 4 1\n5500000000 6 1\n6000000000 5 1\n86500000000 3 1\n"
             "87000000000 2 1\n");
 }
 

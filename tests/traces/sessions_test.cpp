@@ -1,4 +1,6 @@
 // Rows that are turns of a conversation, and rows that hold one whole.
+#include <set>
+
 #include "tests/traces/trace_testing.h"
 
 namespace kvhaul::test {
@@ -94,6 +96,67 @@ TEST(LlmServingSimInput, TurnsOfOneMomentKeepTheirOrder) {
   for (std::uint32_t i = 0; i < 40; ++i) EXPECT_EQ(whole.requests[i].input_tokens, i + 1);
 }
 
+/// A request of these tokens, or one in a session.
+std::string request(int count, const std::string& tokens, const std::string& more) {
+  return "{\"input_toks\": " + std::to_string(count) + ", \"output_toks\": 1" + more +
+         ", \"input_tok_ids\": [" + tokens + "]}";
+}
+
+TEST(LlmServingSimInput, TokenIdsTellWhichPrefixesAreShared) {
+  const std::string text = request(5, "7, 8, 9, 4, 1", ", \"arrival_time_ns\": 0") + "\n" +
+                           request(4, "7, 8, 4, 9", ", \"arrival_time_ns\": 1") + "\n" +
+                           R"({"session_id": "a", "arrival_time_ns": 2, "sub_requests": [)" +
+                           request(4, "7, 8, 9, 4", "") + ", " + request(3, "8, 7, 9", "") +
+                           "]}\n{\"input_toks\": 9, \"output_toks\": 1, \"arrival_time_ns\": 3}\n";
+  const WholeTrace whole = read_text(text, TraceReading{.format = input, .block_tokens = 2});
+  ASSERT_EQ(whole.requests.size(), 5u) << whole.error;
+  EXPECT_EQ(whole.info.block_tokens, 2u);
+  EXPECT_EQ(whole.counts.odd_prefix, 0u);
+  const auto& ids = [&](std::size_t i) { return whole.requests[i].prefix_blocks; };
+  ASSERT_EQ(ids(0).size(), 2u);  // whole blocks alone
+  ASSERT_EQ(ids(1).size(), 2u);
+  EXPECT_EQ(ids(0)[0], ids(1)[0]);
+  EXPECT_NE(ids(0)[1], ids(1)[1]);  // the same two tokens in another order
+  EXPECT_EQ(ids(2), ids(0));
+  ASSERT_EQ(ids(3).size(), 1u);
+  EXPECT_NE(ids(3)[0], ids(0)[0]);
+  EXPECT_TRUE(ids(4).empty());
+  const WholeTrace zeros = read_text(request(4, "0, 0, 0, 0", ", \"arrival_time_ns\": 0") + "\n",
+                                     TraceReading{.format = input, .block_tokens = 1});
+  ASSERT_EQ(zeros.requests.size(), 1u) << zeros.error;
+  EXPECT_EQ(std::set<std::uint64_t>(zeros.requests[0].prefix_blocks.begin(),
+                                    zeros.requests[0].prefix_blocks.end())
+                .size(),
+            4u);
+  // Not told, the blocks are those of the simulator.
+  EXPECT_EQ(read_text(text, input).info.assumed,
+            "prefixes are shared in blocks of 16 tokens of 'input_tok_ids'");
+  EXPECT_EQ(read_text("{\"input_toks\": 9, \"output_toks\": 1, \"arrival_time_ns\": 3}\n", input)
+                .info.block_tokens,
+            0u);
+}
+
+TEST(LlmServingSimInput, TokenIdsThatCannotBeRight) {
+  const std::string at = ", \"arrival_time_ns\": 0";
+  EXPECT_EQ(error_of(request(3, "1, 2", at), input),
+            "t:1: expected as many 'input_tok_ids' as 'input_toks' says, 3, found 2");
+  EXPECT_EQ(error_of(R"({"arrival_time_ns": 0, "sub_requests": [)" + request(1, "1, 2", "") + "]}",
+                     input),
+            "t:1: expected as many 'input_tok_ids' as 'input_toks' says, 1, found 2");
+  for (const char* token : {"-1", "1.5", "\"a\"", "[1]", "{}", "null"})
+    EXPECT_TRUE(error_of(request(1, token, at), input)
+                    .starts_with("t:1: expected a list of whole numbers from 0 up, found "))
+        << token;
+  EXPECT_TRUE(error_of(R"({"arrival_time_ns": 0, "input_toks": 1, "output_toks": 1, )"
+                       R"("input_tok_ids": 5})",
+                       input)
+                  .starts_with("t:1: expected a list of whole numbers"));
+  EXPECT_EQ(error_of(R"({"arrival_time_ns": 0, "sub_requests": [{"input_toks": 1, "output_toks": )"
+                     R"(1, "input_tok_ids": [1], "input_tok_ids": [1]}]})",
+                     input),
+            "t:1: expected each key once, found 'input_tok_ids'");
+}
+
 TEST(LlmServingSimInput, Damage) {
   const auto error = [](const std::string& turns) {
     return error_of("{\"arrival_time_ns\": 5, \"sub_requests\": " + turns + "}\n", input);
@@ -103,7 +166,9 @@ TEST(LlmServingSimInput, Damage) {
   EXPECT_EQ(error("[5]"), "t:1: expected a list of objects, found '5'");
   EXPECT_EQ(error("[[]]"), "t:1: expected a list of objects, found '['");
   EXPECT_EQ(error("[{}]"),
-            "t:1: expected input tokens from 0 to 2147483647 in 'input_toks', found ''");
+            "t:1: expected a key 'input_toks' in each of 'sub_requests', found one without");
+  EXPECT_EQ(error(R"([{"input_toks": 1, "output_toks": 1}, {"input_toks": 1}])"),
+            "t:1: expected a key 'output_toks' in each of 'sub_requests', found one without");
   EXPECT_EQ(error(R"([{"input_toks": 1, "input_toks": 2, "output_toks": 1}])"),
             "t:1: expected each key once, found 'input_toks'");
   EXPECT_EQ(error(R"([{"input_toks": [1], "output_toks": 1}])").substr(0, 27),
