@@ -221,16 +221,19 @@ class Door {
       if (!seat) continue;
       if (seat->take())
         left_[rank] = "came and left";
-      else if (!seat->damage().empty())
-        left_[rank] = "came and sent " + seat->damage();
-      else if (seat->closed())
-        left_[rank] = "came and went away";
+      else if (!seat->damage().empty() || seat->closed())
+        left_[rank] = how_it_went(*seat);
       else if (seat->stopped(meeting_.silent_after_ns))
         left_[rank] = "came and has stopped";
       else
         continue;
       seat.reset();
     }
+  }
+
+  static std::string how_it_went(const Connection& connection) {
+    if (connection.damage().empty()) return "came and went away";
+    return "came and sent " + connection.damage();
   }
 
   /// The later of two of one rank has the seat when the earlier is dead, and is sent away when it
@@ -240,6 +243,7 @@ class Door {
     for (Rival& rival : rivals_) {
       auto& seat = seats_[rival.rank];
       if (rival.connection->closed()) {
+        if (!seat) left_[rival.rank] = how_it_went(*rival.connection);
         rival.connection.reset();
       } else if (!seat) {
         seat = std::move(rival.connection);
