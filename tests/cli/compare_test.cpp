@@ -108,7 +108,7 @@ TEST_F(CompareCommand, TheErrorOfEachTransfer) {
       std::vector<std::string> fields;
       std::istringstream row(line);
       for (std::string field; std::getline(row, field, ',');) fields.push_back(field);
-      ASSERT_EQ(fields.size(), 19u);
+      ASSERT_EQ(fields.size(), 20u);
       request = fields[0];
       first_ms = std::stod(fields[14]);
       fields[14] = std::to_string(2 * first_ms);
