@@ -43,7 +43,7 @@ TEST(Simulation, InvariantsHoldInEveryWorld) {
   EXPECT_GT(late_cancels, 500u);
   EXPECT_GT(crowded, 20u);  // worlds in which three senders shared one place's credit
   EXPECT_GT(half, 20u);     // worlds that come within half of the bound on every transfer's end
-  // A livelock is called one after a million turns of the loop: no world comes near.
+  // A livelock is called one after four million turns of the loop: no world comes near.
   EXPECT_LT(longest, 100'000u);
 }
 
