@@ -117,7 +117,7 @@ struct Options {
   std::uint64_t after_messages = 0;
   // These two lose each other when so many messages of the second have come to the first.
   std::uint32_t parted = no_id, parted_from = no_id;
-  std::string dead;  // the channels of this node are down from the beginning; nobody says why
+  std::string dead = {};  // the channels of this node are down from the beginning; nobody says why
 };
 
 struct Whole {
