@@ -31,7 +31,7 @@ FAULTS = '''seed: 7
 faults:
   - {kind: down, where: node0/nic3, from: 4 s, until: 8 s}
   - {kind: degrade, where: node0/nic1/tx, from: 9 s, until: 1 min, factor: 0.25}
-  - {kind: down, where: node0/nic5, from: 2 h}
+  - {kind: down, where: node0/nic5, from: 10 min}
   - {kind: fail, probability: 0.002}
 '''
 REPORTS = {
