@@ -27,9 +27,13 @@ constexpr const char* strace = "/usr/bin/strace";
 /// More calls than these are not all tried: a sample then, drawn by a fixed seed. What a sanitizer
 /// sees it sees in a few of them, ten times as slowly.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr std::size_t calls_max = 6;
+constexpr std::size_t calls_max = 3;
+/// Sanitizers find out with write() to a pipe of theirs what memory may be read, and give up, with
+/// exit code 0, where that fails.
+constexpr bool write_may_fail = false;
 #else
 constexpr std::size_t calls_max = 1000;
+constexpr bool write_may_fail = true;
 #endif
 /// Of a sweep, whose runs are replays; and those are killed at every call of theirs.
 constexpr std::size_t calls_of_runs_max = std::min<std::size_t>(calls_max, 24);
@@ -310,6 +314,7 @@ TEST_P(Killed, LeavesTheOlderOrTheWhole) {
       for (const bool kill : {true, false}) {
         if (!kill && (call.name.starts_with("unlink") || call.name == "rmdir"))
           continue;  // needs no room
+        if (!kill && call.name == "write" && !write_may_fail) continue;
         const std::string inject = "inject=" + call.name +
                                    (kill ? ":signal=KILL:when=" : ":error=ENOSPC:when=") +
                                    std::to_string(call.at) + (kill ? "" : "+");
