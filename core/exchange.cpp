@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "core/unit_text.h"
+
 namespace kvhaul {
 namespace {
 
@@ -40,21 +42,6 @@ Result<TimeNs> time_in(const std::string& text) {
   return time;
 }
 
-/// Somebody else's words go to a terminal as they are only where they are printable.
-std::string printable(std::string_view text) {
-  constexpr std::size_t shown_max = 1000;
-  constexpr char hex[] = "0123456789abcdef";
-  std::string line;
-  for (const char c : text.substr(0, shown_max)) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte < 0x7f)
-      line += c;
-    else
-      line += {'\\', 'x', hex[byte >> 4], hex[byte & 15]};
-  }
-  return text.size() > shown_max ? line + "..." : line;
-}
-
 }  // namespace
 
 Result<std::vector<std::string>> Exchange::receive_from_all() {
@@ -75,7 +62,8 @@ Error farewell_in(std::string_view text, std::uint32_t from) {
   const int kind = text.empty() ? 0 : text[0] - '0';
   if (kind < 1 || kind > 3) return Error::failed("process " + std::to_string(from) + " gave up");
   // What process 0 passes on says already whose it is.
-  const std::string message = printable(text.substr(1));
+  constexpr std::size_t shown_max = 1000;
+  const std::string message = printable(text.substr(1), shown_max);
   return {static_cast<ErrorKind>(kind), message.starts_with("process ")
                                             ? message
                                             : "process " + std::to_string(from) + ": " + message};

@@ -101,10 +101,9 @@ std::string number_text(double value, int significant_digits) {
   return text == "-0" ? "0" : text;
 }
 
-std::string in_quotes(std::string_view found) {
-  constexpr std::size_t shown_max = 60;
+std::string printable(std::string_view found, std::size_t shown_max) {
   static constexpr char hex[] = "0123456789abcdef";
-  std::string text = "'";
+  std::string text;
   for (const char c : found.substr(0, shown_max)) {
     const auto byte = static_cast<unsigned char>(c);
     if (byte >= 0x20 && byte < 0x7f) {
@@ -113,7 +112,12 @@ std::string in_quotes(std::string_view found) {
       text += {'\\', 'x', hex[byte >> 4], hex[byte & 15]};
     }
   }
-  return text += found.size() > shown_max ? "...'" : "'";
+  return found.size() > shown_max ? text + "..." : text;
+}
+
+std::string in_quotes(std::string_view found) {
+  std::string text = "'";
+  return text.append(printable(found, 60)).append("'");
 }
 
 std::string bytes_text(Bytes bytes) {

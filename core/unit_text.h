@@ -30,8 +30,10 @@ std::string duration_text(TimeNs time_ns);  // "3.1 us", "12.4 ms", "2 min 5 s",
 /// Seven significant digits at most, no exponent for the numbers people print; locale-free.
 std::string number_text(double value, int significant_digits = 3);
 
-/// What somebody wrote, for an error: in quotes, shortened, everything that is not printable ASCII
-/// escaped, because it goes to a terminal.
+/// What somebody wrote, for an error: the first `shown_max` bytes, everything that is not printable
+/// ASCII escaped, because it goes to a terminal.
+std::string printable(std::string_view found, std::size_t shown_max);
+/// The same in quotes, 60 bytes of it.
 std::string in_quotes(std::string_view found);
 
 }  // namespace kvhaul

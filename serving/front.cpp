@@ -177,7 +177,9 @@ std::optional<std::uint32_t> Front::choose_prefill(
           request.input_tokens - std::min<std::uint64_t>(prefill_->cached_tokens(i, prefix_blocks),
                                                          request.input_tokens - 1);
     }
-    if (load < best_load) best_load = load, best = i;
+    if (load >= best_load) continue;
+    best_load = load;
+    best = i;
   }
   return best;
 }

@@ -254,7 +254,8 @@ class Player final : public FaultyBackend {
       if (fault.kind != FaultKind::degrade && !random_.chance(fault.probability)) continue;
       switch (fault.kind) {
         case FaultKind::fail:
-          fails = true, fails_after = fault.delay_ns;
+          fails = true;
+          fails_after = fault.delay_ns;
           break;
         case FaultKind::lose:
           entry.lost = true;
@@ -390,10 +391,12 @@ class Player final : public FaultyBackend {
     Channel& channel = channels_[id];
     switch (change.what) {
       case Change::What::begins:
-        if (fault.silent)
+        if (fault.silent) {
           ++channel.silent_down;
-        else if (fault.is_noticed())
-          ++channel.dead, channel.noticed_ns = add_time(change.began_ns, fault.noticed_ns);
+        } else if (fault.is_noticed()) {
+          ++channel.dead;
+          channel.noticed_ns = add_time(change.began_ns, fault.noticed_ns);
+        }
         return cut(id, change.fault, change.began_ns);
       case Change::What::noticed:
         if (channel.down++ == 0) events.changes.push_back({id, false});

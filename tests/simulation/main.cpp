@@ -1,6 +1,7 @@
 // simulation [--seed S] [--first F --seeds N]: runs worlds and says what each came to.
 // simulation --decisions N: prints tests/simulation/decisions.txt, for worlds 1 to N.
 // Exit 0 when every invariant held, 1 when one did not, 2 on bad usage.
+#include <algorithm>
 #include <charconv>
 #include <csignal>
 #include <cstdio>
@@ -40,16 +41,21 @@ int main(int argc, char** argv) {
     std::uint64_t value = 0;
     const char* end = argv[i + 1] + std::strlen(argv[i + 1]);
     if (std::from_chars(argv[i + 1], end, value).ptr != end) argc = 0;
-    if (name == "--seed")
-      first = value, count = 1, one = true;
-    else if (name == "--first")
+    if (name == "--first") {
       first = value;
-    else if (name == "--seeds")
+    } else if (name == "--seeds") {
       count = value;
-    else if (name == "--decisions")
-      first = 1, count = value, decisions = true;
-    else
+    } else if (name == "--seed") {
+      first = value;
+      count = 1;
+      one = true;
+    } else if (name == "--decisions") {
+      first = 1;
+      count = value;
+      decisions = true;
+    } else {
       argc = 0;
+    }
   }
   if (argc == 0 || argc % 2 == 0) {
     std::fprintf(stderr, "usage: simulation [--seed S] [--first F] [--seeds N] [--decisions N]\n");
@@ -83,9 +89,10 @@ int main(int argc, char** argv) {
     sum.late_cancels += verdict.late_cancels;
     if (verdict.crowded_moments != 0) ++crowded;
     if (verdict.share_of_bound >= 50) ++half;
-    if (verdict.steps > sum.steps) sum.steps = verdict.steps, longest = seed;
-    if (verdict.share_of_bound > sum.share_of_bound)
-      sum.share_of_bound = verdict.share_of_bound, slowest = seed;
+    if (verdict.steps > sum.steps) longest = seed;
+    if (verdict.share_of_bound > sum.share_of_bound) slowest = seed;
+    sum.steps = std::max(sum.steps, verdict.steps);
+    sum.share_of_bound = std::max(sum.share_of_bound, verdict.share_of_bound);
     if (verdict.ok) continue;
     std::printf("seed %llu: %s\n  %s\n  again: %s --seed %llu\n",
                 static_cast<unsigned long long>(seed), verdict.what.c_str(),
