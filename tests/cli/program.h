@@ -14,6 +14,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/own_folder.h"
+
 namespace kvhaul::test {
 
 inline std::string text_of(const std::filesystem::path& path) {
@@ -31,21 +33,11 @@ struct Ran {
 /// Each test works in a new folder of its own, which goes with it.
 class ProgramTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = ::testing::TempDir() + "/kvhaul-cli-XXXXXX";
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override {
-    std::error_code ignored;
-    std::filesystem::remove_all(folder_, ignored);
-  }
-
-  const std::filesystem::path& folder() const { return folder_; }
-  bool exists(const std::string& name) const { return std::filesystem::exists(folder_ / name); }
-  std::string text(const std::string& name) const { return text_of(folder_ / name); }
+  const std::filesystem::path& folder() const { return own_.path(); }
+  bool exists(const std::string& name) const { return std::filesystem::exists(folder() / name); }
+  std::string text(const std::string& name) const { return text_of(folder() / name); }
   void write(const std::string& name, const std::string& text) const {
-    std::ofstream(folder_ / name, std::ios::binary) << text;
+    std::ofstream(folder() / name, std::ios::binary) << text;
   }
 
   /// Starts it in the test's folder, its output going to files.
@@ -58,11 +50,11 @@ class ProgramTest : public ::testing::Test {
     for (const std::string& argument : arguments)
       argv.push_back(const_cast<char*>(argument.c_str()));
     argv.push_back(nullptr);
-    const std::string folder = folder_.string();
+    const std::string at = folder().string();
     const pid_t child = fork();
     if (child != 0) return child;
     const int flags = O_WRONLY | O_CREAT | O_TRUNC;
-    if (chdir(folder.c_str()) != 0 || dup2(open(".out", flags, 0600), STDOUT_FILENO) < 0 ||
+    if (chdir(at.c_str()) != 0 || dup2(open(".out", flags, 0600), STDOUT_FILENO) < 0 ||
         dup2(open(".err", flags, 0600), STDERR_FILENO) < 0)
       _exit(126);
     execv(program.c_str(), argv.data());
@@ -93,7 +85,7 @@ class ProgramTest : public ::testing::Test {
   }
 
  private:
-  std::filesystem::path folder_;
+  OwnFolder own_;
 };
 
 }  // namespace kvhaul::test

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "cli/replay_run.h"
+#include "tests/support/own_folder.h"
 #include "tests/traces/trace_testing.h"
 
 namespace kvhaul::cli {
@@ -30,12 +31,8 @@ std::string output_of(const std::string& command) {
 class ShellHelp : public ::testing::Test {
  protected:
   void write(const std::string& text) { std::ofstream(path_) << text; }
-  ~ShellHelp() override {
-    std::error_code ignored;
-    fs::remove(path_, ignored);
-  }
-  std::string path_ =
-      (fs::path(::testing::TempDir()) / ("kvhaul-completion-" + std::to_string(getpid()))).string();
+  test::OwnFolder folder_;
+  const std::string path_ = folder_.file("completion");
   std::vector<CommandHelp> help_ = all_help();
 };
 

@@ -7,24 +7,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/support/own_folder.h"
+
 namespace kvhaul::test {
 
 class Holder {
  public:
   Holder() {
-    path_ = (std::filesystem::temp_directory_path() /
-             ("kvhaul-hold-" + std::to_string(getpid()) + "-" + std::to_string(count_++)))
-                .string();
-    std::filesystem::remove(path_);
     child_ = fork();
     if (child_ != 0) return;
     execl("/proc/self/exe", "cuda_tests", "--hold", path_.c_str(), nullptr);
     _exit(127);
   }
-  ~Holder() {
-    kill();
-    std::filesystem::remove(path_);
-  }
+  ~Holder() { kill(); }
   Holder(const Holder&) = delete;
 
   void kill() {
@@ -48,8 +43,8 @@ class Holder {
   const std::string& path() const { return path_; }
 
  private:
-  static inline int count_ = 0;
-  std::string path_;
+  OwnFolder folder_;
+  const std::string path_ = folder_.file("socket");
   pid_t child_ = -1;
 };
 

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/replay_run.h"
+#include "tests/support/own_folder.h"
 #include "tests/traces/trace_testing.h"
 
 namespace kvhaul::cli {
@@ -19,9 +20,7 @@ namespace fs = std::filesystem;
 class RunDirectory {
  public:
   /// 20 requests on two modelled DGX H100, in virtual time.
-  explicit RunDirectory(const std::string& name)
-      : path_(fs::path(::testing::TempDir()) / ("kvhaul-docs." + name)) {
-    fs::remove_all(path_);
+  RunDirectory() {
     ReplayRequest request;
     request.trace = test::sample("chat-200.csv");
     request.scenario = "dgx-h100-pair";
@@ -30,12 +29,6 @@ class RunDirectory {
     const auto result = run_replay(request);
     EXPECT_TRUE(result) << result.error().message;
   }
-  ~RunDirectory() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  RunDirectory(const RunDirectory&) = delete;
-  RunDirectory& operator=(const RunDirectory&) = delete;
 
   std::string text(const std::string& file) const { return file_text((path_ / file).string()); }
   std::set<std::string> files() const {
@@ -46,7 +39,8 @@ class RunDirectory {
   }
 
  private:
-  fs::path path_;
+  test::OwnFolder folder_;
+  const fs::path path_ = folder_.path() / "run";
 };
 
 /// Of docs/run-directory.md, from the heading of a file to the next heading.
@@ -70,7 +64,7 @@ void collect(const Json& json, const std::string& path, std::set<std::string>& n
 }
 
 TEST(RunDirectory, EveryKeyOfTheSummaryIsDocumented) {
-  const RunDirectory run("summary");
+  const RunDirectory run;
   std::set<std::string> names;
   collect(Json::parse(run.text("summary.json")), "", names);
   EXPECT_GT(names.size(), 50u);
@@ -80,7 +74,7 @@ TEST(RunDirectory, EveryKeyOfTheSummaryIsDocumented) {
 }
 
 TEST(RunDirectory, EveryColumnIsDocumented) {
-  const RunDirectory run("columns");
+  const RunDirectory run;
   for (const char* file : {"requests.csv", "transfers.csv", "links.csv"}) {
     const std::string section = section_about(file);
     std::istringstream header(run.text(file).substr(0, run.text(file).find('\n')));
@@ -92,13 +86,13 @@ TEST(RunDirectory, EveryColumnIsDocumented) {
 }
 
 TEST(RunDirectory, EveryFileIsDocumented) {
-  const RunDirectory run("files");
+  const RunDirectory run;
   for (const std::string& file : run.files()) EXPECT_FALSE(section_about(file).empty()) << file;
 }
 
 /// Wall time never enters a simulated result: only run.yaml may differ.
 TEST(RunDirectory, OneSeedIsTheSameBytes) {
-  const RunDirectory one("one"), two("two");
+  const RunDirectory one, two;
   EXPECT_EQ(one.files(), two.files());
   for (const std::string& file : one.files()) {
     if (file == "run.yaml") continue;

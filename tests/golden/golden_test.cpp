@@ -11,6 +11,7 @@
 #include "core/event_log.h"
 #include "core/event_log_codec.h"
 #include "core/policy/all.h"
+#include "tests/support/own_folder.h"
 #include "tests/traces/trace_testing.h"
 
 namespace kvhaul::cli {
@@ -36,8 +37,8 @@ std::string hash_of(const std::string& text) {
 
 /// The sample trace at ten times its speed, so that transfers meet.
 std::string line_of(const std::string& scenario, const std::string& policy, Streaming streaming) {
-  const fs::path out = fs::path(::testing::TempDir()) / "kvhaul-golden";
-  fs::remove_all(out);
+  const test::OwnFolder folder;
+  const fs::path out = folder.path() / "run";
   ReplayRequest request;
   request.trace = test::sample("chat-200.csv");
   request.scenario =

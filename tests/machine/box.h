@@ -16,6 +16,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/own_folder.h"
+
 namespace kvhaul::test {
 
 inline constexpr const char* box_xml = KVHAUL_SOURCE_DIR "/tests/machine/box.xml";
@@ -23,20 +25,10 @@ inline constexpr const char* box_xml = KVHAUL_SOURCE_DIR "/tests/machine/box.xml
 /// A folder of the test's own.
 class MachineTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = ::testing::TempDir() + "/kvhaul-machine-XXXXXX";
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override {
-    std::error_code ignored;
-    std::filesystem::remove_all(folder_, ignored);
-  }
-
-  std::string path(const std::string& name) const { return folder_ / name; }
+  std::string path(const std::string& name) const { return own_.file(name); }
   std::string write(const std::string& name, const std::string& text) const {
-    std::filesystem::create_directories((folder_ / name).parent_path());
-    std::ofstream(folder_ / name) << text;
+    std::filesystem::create_directories((own_.path() / name).parent_path());
+    std::ofstream(own_.path() / name) << text;
     return path(name);
   }
 
@@ -79,8 +71,8 @@ class MachineTest : public ::testing::Test {
     write("sys/devices/" + below + "/class", kind + "\n");
   }
   void link(const std::string& name, const std::string& target) const {
-    std::filesystem::create_directories((folder_ / name).parent_path());
-    std::filesystem::create_symlink(target, folder_ / name);
+    std::filesystem::create_directories((own_.path() / name).parent_path());
+    std::filesystem::create_symlink(target, own_.path() / name);
   }
 
   /// The box as the kernel would show it. Returns the root, in place of /sys.
@@ -115,7 +107,7 @@ class MachineTest : public ::testing::Test {
   }
 
  private:
-  std::filesystem::path folder_;
+  OwnFolder own_;
 };
 
 }  // namespace kvhaul::test

@@ -13,6 +13,7 @@
 #include "processes/meeting.h"
 #include "processes/rendezvous.h"
 #include "tests/processes/real_processes.h"
+#include "tests/support/own_folder.h"
 
 namespace kvhaul {
 namespace {
@@ -305,10 +306,9 @@ TEST(RogueProcessZero, HoldsNobodyByBeingSlow) {
 /// A file that names another machine, or nothing but this one's loopback addresses.
 TEST(RogueProcessZero, IsNotAskedAtTheOwnLoopback) {
   const Listener listener = open_port();
-  std::string folder = ::testing::TempDir() + "/kvhaul-rogue-XXXXXX";
-  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  const test::OwnFolder folder;
   TcpMeeting meeting = meeting_at(0, 1, 2);
-  meeting.rendezvous = folder + "/meet";
+  meeting.rendezvous = folder.file("meet");
   meeting.join_within_ns = 500 * ms_ns;
   std::ofstream(meeting.rendezvous) << rendezvous_text(
       {"node17", "another-machine", {"127.0.0.2", "127.0.0.1"}, listener.port, secret});
@@ -317,8 +317,6 @@ TEST(RogueProcessZero, IsNotAskedAtTheOwnLoopback) {
             "--rendezvous: " + meeting.rendezvous +
                 " names no address by which the machine of process 0 can be reached from here");
   EXPECT_LT(accept(listener.socket.fd(), nullptr, nullptr), 0) << "it came";
-  unlink(meeting.rendezvous.c_str());
-  rmdir(folder.c_str());
 }
 
 /// Of this machine's listening TCP ports: where, as the kernel writes it.
@@ -340,10 +338,9 @@ std::vector<std::string> where_listened(std::uint16_t port) {
 }
 
 TEST(Rendezvous, ListensOnlyWhereItSays) {
-  std::string folder = ::testing::TempDir() + "/kvhaul-listen-XXXXXX";
-  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  const test::OwnFolder folder;
   TcpMeeting meeting = meeting_at(0, 0, 2);
-  meeting.rendezvous = folder + "/meet";
+  meeting.rendezvous = folder.file("meet");
   for (const std::string& listen : {std::string(), std::string("127.0.0.1")}) {
     meeting.listen = listen;
     meeting.rank = 0;
@@ -372,7 +369,6 @@ TEST(Rendezvous, ListensOnlyWhereItSays) {
   meeting.listen = "192.0.2.1";
   EXPECT_TRUE(
       start(meeting).end().starts_with("--rendezvous: process 0 cannot listen at 192.0.2.1"));
-  rmdir(folder.c_str());
 }
 
 // ---- Who knows the secret and misbehaves ------------------------------------------------------

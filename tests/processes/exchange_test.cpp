@@ -13,6 +13,7 @@
 #include "processes/rendezvous.h"
 #include "processes/socket.h"
 #include "processes/tcp_exchange.h"
+#include "tests/support/own_folder.h"
 
 namespace kvhaul {
 namespace {
@@ -24,14 +25,7 @@ using Body = std::function<std::string(Exchange&)>;
 
 class TcpExchange : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = ::testing::TempDir() + "/kvhaul-exchange-XXXXXX";
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  std::string file() const { return folder_ + "/meet"; }
+  std::string file() const { return folder_.file("meet"); }
   TcpMeeting meeting(std::uint32_t rank, std::uint32_t ranks) const {
     TcpMeeting meeting;
     meeting.rendezvous = file();
@@ -65,7 +59,7 @@ class TcpExchange : public ::testing::Test {
   }
 
  private:
-  std::string folder_;
+  test::OwnFolder folder_;
 };
 
 TEST_F(TcpExchange, EverybodyGetsWhatEverybodyHas) {

@@ -11,6 +11,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/own_folder.h"
+
 namespace kvhaul {
 namespace {
 
@@ -22,7 +24,6 @@ class GatheredLogs : public ::testing::Test {
     file_.emplace(std::move(*file));
     file_->text("first,");
   }
-  void TearDown() override { std::filesystem::remove(path_); }
 
   /// The parts one after the other; then nothing more, or the error of a process that is gone.
   static std::function<Result<std::string>()> parts(std::vector<std::string> left, bool dies) {
@@ -38,8 +39,8 @@ class GatheredLogs : public ::testing::Test {
     return {std::istreambuf_iterator<char>(file), {}};
   }
 
-  const std::string path_ =
-      ::testing::TempDir() + "/kvhaul-gathered-" + std::to_string(getpid()) + ".log";
+  test::OwnFolder folder_;
+  const std::string path_ = folder_.file("gathered.log");
   std::optional<OutputFile> file_;
 };
 

@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "processes/rendezvous.h"
+#include "tests/support/own_folder.h"
 
 namespace kvhaul {
 namespace {
@@ -19,14 +20,7 @@ namespace fs = std::filesystem;
 
 class PrivateFiles : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = ::testing::TempDir() + "/kvhaul-private-XXXXXX";
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  std::string path(const std::string& name = "meet") const { return folder_ + "/" + name; }
+  std::string path(const std::string& name = "meet") const { return folder_.file(name); }
   void write(const std::string& text, mode_t mode = 0600) const {
     std::ofstream(path()) << text;
     ASSERT_EQ(chmod(path().c_str(), mode), 0);
@@ -44,11 +38,11 @@ class PrivateFiles : public ::testing::Test {
     return wrote.error().message.substr(path().size());
   }
   std::size_t entries() const {
-    return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder_), {}));
+    return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder_.path()), {}));
   }
 
  private:
-  std::string folder_;
+  test::OwnFolder folder_;
 };
 
 const std::string taken =

@@ -18,6 +18,7 @@
 #include "scenarios/scenario.h"
 #include "serving/gather.h"
 #include "serving/observations.h"
+#include "tests/support/own_folder.h"
 #include "tests/support/thread_backend.h"
 
 namespace kvhaul {
@@ -230,12 +231,11 @@ void process(std::uint32_t rank, const Options& options, test::ThreadMachine& ma
 }
 
 std::unique_ptr<Whole> replay(const Options& options) {
-  static int run = 0;
   auto whole = std::make_unique<Whole>();
   test::ThreadMachine machine({0, 1, 2, 3});
   machine.damaged_chunk = options.damaged_chunk;
-  const std::string meeting = ::testing::TempDir() + "/kvhaul-meeting-" + std::to_string(getpid()) +
-                              "-" + std::to_string(run++);
+  const test::OwnFolder folder;
+  const std::string meeting = folder.file("meet");
   std::vector<std::thread> threads;
   for (std::uint32_t rank = 0; rank < process_count; ++rank)
     threads.emplace_back(process, rank, std::cref(options), std::ref(machine), std::cref(meeting),

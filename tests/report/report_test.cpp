@@ -10,6 +10,7 @@
 #include "report/cluster_picture.h"
 #include "report/page.h"
 #include "scenarios/scenario.h"
+#include "tests/support/own_folder.h"
 #include "tests/traces/trace_testing.h"
 
 namespace kvhaul::cli {
@@ -20,11 +21,7 @@ using test::file_text;
 
 class Report : public ::testing::Test {
  protected:
-  Report()
-      : path_(fs::path(::testing::TempDir()) /
-              (std::string("kvhaul-report.") +
-               ::testing::UnitTest::GetInstance()->current_test_info()->name())) {
-    fs::remove_all(path_);
+  Report() {
     ReplayRequest request;
     request.trace = test::sample("chat-200.csv");
     request.scenario = "dgx-h100-pair";
@@ -33,10 +30,6 @@ class Report : public ::testing::Test {
     request.command_line = {"replay", "-t", request.trace, "-o", request.out, "--limit", "30"};
     const auto result = run_replay(request);
     EXPECT_TRUE(result) << result.error().message;
-  }
-  ~Report() override {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
   }
 
   std::string file(const std::string& name) const { return (path_ / name).string(); }
@@ -51,7 +44,8 @@ class Report : public ::testing::Test {
     return data.error().message;
   }
 
-  fs::path path_;
+  test::OwnFolder folder_;
+  const fs::path path_ = folder_.path() / "run";
 };
 
 TEST_F(Report, WrittenAnewIsTheSameFile) {

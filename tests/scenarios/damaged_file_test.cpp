@@ -5,6 +5,7 @@
 #include "core/random.h"
 #include "scenarios/yaml_reader.h"
 #include "tests/scenarios/scenario_testing.h"
+#include "tests/support/own_folder.h"
 
 namespace kvhaul::test {
 namespace {
@@ -84,13 +85,13 @@ TEST(DamagedFile, HugeLine) {
 }
 
 TEST(DamagedFile, TooLargeOrNotThere) {
-  const auto path = std::filesystem::path(::testing::TempDir()) / "kvhaul-large.yaml";
+  const test::OwnFolder folder;
+  const std::string path = folder.file("large.yaml");
   std::ofstream(path) << std::string((1 << 20) + 1, '#');
-  const auto large = read_text_file(path.string());
-  std::filesystem::remove(path);
+  const auto large = read_text_file(path);
   ASSERT_FALSE(large);
   EXPECT_EQ(large.error().message,
-            path.string() + ": expected a file of at most 1 MiB, found a larger one");
+            path + ": expected a file of at most 1 MiB, found a larger one");
   EXPECT_EQ(read_text_file("/nonexistent/x.yaml").error().message,
             "/nonexistent/x.yaml: cannot be read: No such file or directory");
   EXPECT_EQ(read_text_file("/").error().message, "/: expected a file, found a directory");

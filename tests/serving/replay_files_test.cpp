@@ -7,6 +7,7 @@
 #include "cli/replay_run.h"
 #include "serving/timing_profile.h"
 #include "tests/serving/replay_testing.h"
+#include "tests/support/own_folder.h"
 #include "tests/traces/trace_testing.h"
 
 namespace kvhaul::test {
@@ -17,17 +18,6 @@ namespace fs = std::filesystem;
 /// A folder of its own for each test, removed at the end.
 class ReplayFiles : public ::testing::Test {
  protected:
-  ReplayFiles()
-      : folder_(fs::path(::testing::TempDir()) /
-                (std::string("kvhaul.") +
-                 ::testing::UnitTest::GetInstance()->current_test_info()->name())) {
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  ~ReplayFiles() override {
-    std::error_code ignored;
-    fs::remove_all(folder_, ignored);
-  }
   std::string write(const std::string& name, const std::string& text) const {
     fs::create_directories((folder_ / name).parent_path());
     std::ofstream(folder_ / name, std::ios::binary) << text;
@@ -40,7 +30,8 @@ class ReplayFiles : public ::testing::Test {
   }
   std::string read(const std::string& name) const { return file_text((folder_ / name).string()); }
 
-  fs::path folder_;
+  OwnFolder own_;
+  const fs::path folder_ = own_.path();
 };
 
 std::vector<std::vector<std::string>> csv_rows(const std::string& text) {

@@ -1,13 +1,13 @@
 // timeline.json keeps the trace-event format: slices of a track nest, an arrow begins and ends
 // inside slices, counters are counters. What Perfetto would silently drop is an error here.
 #include <map>
-#include <unistd.h>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
 #include "cli/replay_run.h"
 #include "serving/queue_meter.h"
+#include "tests/support/own_folder.h"
 #include "tests/traces/trace_testing.h"
 
 namespace kvhaul::test {
@@ -17,9 +17,8 @@ using Json = nlohmann::json;
 namespace fs = std::filesystem;
 
 Json timeline_of(const std::string& scenario, Streaming streaming, std::uint64_t limit = 60) {
-  const fs::path out =
-      fs::path(::testing::TempDir()) / ("kvhaul-timeline-" + std::to_string(getpid()));
-  fs::remove_all(out);
+  const OwnFolder folder;
+  const fs::path out = folder.path() / "run";
   cli::ReplayRequest request;
   request.trace = sample("chat-200.csv");
   request.scenario = scenario;
@@ -31,9 +30,7 @@ Json timeline_of(const std::string& scenario, Streaming streaming, std::uint64_t
   request.out = out.string();
   const auto result = cli::run_replay(request);
   EXPECT_TRUE(result) << result.error().message;
-  Json json = Json::parse(file_text((out / "timeline.json").string()));
-  fs::remove_all(out);
-  return json;
+  return Json::parse(file_text((out / "timeline.json").string()));
 }
 
 struct Track {

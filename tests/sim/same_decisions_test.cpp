@@ -1,12 +1,12 @@
 // Where no link is shared, the emulated backend and SimGrid lead to the same decisions at the same
 // times: the recorded logs are equal byte for byte, all events with their nanoseconds included.
 #include <filesystem>
-#include <unistd.h>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
 #include "cli/replay_run.h"
+#include "tests/support/own_folder.h"
 #include "tests/traces/trace_testing.h"
 
 namespace kvhaul::cli {
@@ -69,12 +69,10 @@ void PrintTo(const Uncontended& c, std::ostream* out) { *out << c.scenario; }
 class SameDecisions : public ::testing::TestWithParam<Uncontended> {
  protected:
   SameDecisions() {
-    folder_ = fs::path(::testing::TempDir()) / ("kvhaul-same." + std::to_string(::getpid()));
-    fs::create_directories(folder_);
     file_ = changed_scenario(folder_, GetParam().scenario, GetParam().from, GetParam().to);
   }
-  ~SameDecisions() override { fs::remove_all(folder_); }
-  fs::path folder_;
+  test::OwnFolder own_;
+  const fs::path folder_ = own_.path();
   std::string file_;
 };
 

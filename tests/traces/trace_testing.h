@@ -13,6 +13,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/own_folder.h"
 #include "traces/trace.h"
 
 namespace kvhaul::test {
@@ -78,23 +79,12 @@ inline std::string text_of(const WholeTrace& whole) {
 /// A path of its own for each test, removed with whatever is there at the end.
 class TempPath {
  public:
-  explicit TempPath(const std::string& name) {
-    static int count = 0;
-    const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
-    path_ = std::filesystem::path(::testing::TempDir()) /
-            (std::string(test->test_suite_name()) + "." + test->name() + "." +
-             std::to_string(++count) + "." + name);
-  }
-  ~TempPath() {
-    std::error_code ignored;
-    std::filesystem::remove(path_, ignored);
-  }
-  TempPath(const TempPath&) = delete;
-  TempPath& operator=(const TempPath&) = delete;
-  std::string string() const { return path_.string(); }
+  explicit TempPath(const std::string& name) : name_(name) {}
+  std::string string() const { return folder_.file(name_); }
 
  private:
-  std::filesystem::path path_;
+  OwnFolder folder_;
+  std::string name_;
 };
 
 inline std::string file_text(const std::string& path) {

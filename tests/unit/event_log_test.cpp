@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/own_folder.h"
 #include "tests/support/setups.h"
 
 namespace kvhaul {
@@ -236,14 +237,15 @@ TEST(EventLog, RefusesAnotherVersion) {
 
 TEST(EventLog, FilesAreReadInPieces) {
   const auto log = recorded_run();
-  const auto path = std::filesystem::temp_directory_path() / "kvhaul-event-log-test.log";
+  const test::OwnFolder folder;
+  const std::string path = folder.file("run.log");
   std::ofstream(path, std::ios::binary)
       .write(reinterpret_cast<const char*>(log.data()), static_cast<std::streamsize>(log.size()));
-  const auto report = verify_log(path.string());
+  const auto report = verify_log(path);
   ASSERT_TRUE(report) << report.error().message;
   EXPECT_TRUE(report->identical);
   std::filesystem::remove(path);
-  EXPECT_FALSE(verify_log(path.string()));
+  EXPECT_FALSE(verify_log(path));
 }
 
 TEST(EventLog, AFullDiskIsReported) {
@@ -309,17 +311,15 @@ std::vector<std::uint8_t> log_of(std::size_t size) {
 
 class TemporaryLog {
  public:
-  explicit TemporaryLog(std::span<const std::uint8_t> bytes)
-      : path_(std::filesystem::temp_directory_path() / "kvhaul-event-log-blocks.log") {
-    std::ofstream(path_, std::ios::binary)
+  explicit TemporaryLog(std::span<const std::uint8_t> bytes) {
+    std::ofstream(path(), std::ios::binary)
         .write(reinterpret_cast<const char*>(bytes.data()),
                static_cast<std::streamsize>(bytes.size()));
   }
-  ~TemporaryLog() { std::filesystem::remove(path_); }
-  std::string path() const { return path_.string(); }
+  std::string path() const { return folder_.file("blocks.log"); }
 
  private:
-  std::filesystem::path path_;
+  test::OwnFolder folder_;
 };
 
 // A file is read by blocks of 4 MiB. Whatever a block ends in, a record, an end mark, or the

@@ -121,5 +121,14 @@ TEST(HouseRules, HeadersAreGuardedAndLinesFitTheScreen) {
   }
 }
 
+/// Tests run beside each other: one that chooses a path by its name meets itself, or another.
+TEST(HouseRules, TestsWorkInFoldersOfTheirOwn) {
+  const std::regex by_name(R"(temp_directory_path|TempDir\(|tmpnam)");
+  for (const Line& line : lines_of("tests")) {
+    const bool may = line.file.ends_with("own_folder.h") || line.file.ends_with("_rules_test.cpp");
+    EXPECT_TRUE(may || !std::regex_search(without_comment(line.text), by_name)) << where(line);
+  }
+}
+
 }  // namespace
 }  // namespace kvhaul

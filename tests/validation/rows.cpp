@@ -11,6 +11,7 @@
 
 #include "cli/replay_run.h"
 #include "core/unit_text.h"
+#include "tests/support/own_folder.h"
 #include "tests/validation/flows.h"
 
 namespace kvhaul::test {
@@ -53,9 +54,8 @@ void add_mooncake_vllm(std::vector<Row>& rows) {
   const std::map<int, double> published = {{128, 0.54},  {256, 0.61},    {512, 0.92},
                                            {1024, 1.50}, {2048, 2.51},   {4096, 4.75},
                                            {8192, 8.84}, {16384, 16.43}, {32768, 31.65}};
-  const fs::path folder =
-      fs::temp_directory_path() / ("kvhaul-validation-" + std::to_string(::getpid()));
-  fs::create_directories(folder);
+  const test::OwnFolder own;
+  const fs::path& folder = own.path();
   std::ofstream trace(folder / "prompts.csv");
   trace << "TIMESTAMP,ContextTokens,GeneratedTokens\n";
   int second = 0;

@@ -2,9 +2,10 @@
 #include "backends/verbs/registration.h"
 
 #include <filesystem>
-#include <unistd.h>
 
 #include <gtest/gtest.h>
+
+#include "tests/support/own_folder.h"
 
 namespace kvhaul::verbs {
 namespace {
@@ -59,14 +60,13 @@ TEST(Slices, CoverTheSegmentInPagesBelowFourGiB) {
 
 TEST(RdmaDevice, SaysWhatTheKernelLacks) {
   namespace fs = std::filesystem;
-  const fs::path sysfs = fs::temp_directory_path() / ("kvhaul-sysfs-" + std::to_string(getpid()));
-  fs::remove_all(sysfs);
+  const test::OwnFolder folder;
+  const fs::path sysfs = folder.path() / "sys";
   EXPECT_NE(rdma_device_missing(sysfs).find("ib_core"), std::string::npos);
   fs::create_directories(sysfs / "class/infiniband");
   EXPECT_NE(rdma_device_missing(sysfs).find("is empty"), std::string::npos);
   fs::create_directories(sysfs / "class/infiniband/mlx5_0");
   EXPECT_EQ(rdma_device_missing(sysfs), "");
-  fs::remove_all(sysfs);
 }
 
 }  // namespace
