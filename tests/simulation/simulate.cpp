@@ -1,6 +1,7 @@
 // Runs one world: the runtime and the schedulers of the product, on the emulated backend in virtual
 // time with real bytes, under the faults of the world, with a watcher in between.
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "backends/emulated/emulated.h"
@@ -290,6 +291,34 @@ void plant(PlantedBug bug, std::vector<SchedulerSetup>& setups) {
   }
 }
 
+/// A segment for each place of a pair, as long as its pieces reach. Where bytes are taken from it has
+/// a pattern; all else stays zero.
+void give_memory(const World& world, Watcher& watcher) {
+  struct Needed {
+    Bytes end = 0, first_source = ~Bytes{0}, source_end = 0;
+  };
+  std::map<PlaceId, Needed> places;
+  for (const auto& [source, target] : world.pairs) {
+    places.try_emplace(source);
+    places.try_emplace(target);
+  }
+  for (const Work& work : world.works) {
+    Needed& source = places[world.pairs[work.pair].first];
+    Needed& target = places[world.pairs[work.pair].second];
+    for (const Descriptor& piece : work.pieces) {
+      source.first_source = std::min(source.first_source, piece.source_offset);
+      source.source_end = std::max(source.source_end, piece.source_offset + piece.length);
+      target.end = std::max(target.end, piece.target_offset + piece.length);
+    }
+  }
+  for (const auto& [place, needed] : places) {
+    const Bytes length = std::max({needed.end, needed.source_end, Bytes{1}});
+    const SegmentId segment = *watcher.register_segment(place, length);
+    if (needed.source_end == 0) continue;
+    watcher.fill(segment, needed.first_source, needed.source_end - needed.first_source, 77 + place);
+  }
+}
+
 }  // namespace
 
 Verdict simulate(const World& world, PlantedBug bug) {
@@ -313,12 +342,7 @@ Verdict simulate(const World& world, PlantedBug bug) {
   const std::vector<SchedulerSetup> told = setups;
   watcher.set_setups(told);
   plant(bug, setups);
-  std::set<PlaceId> places;
-  for (const auto& [source, target] : world.pairs) places.insert({source, target});
-  for (const PlaceId place : places) {
-    const SegmentId segment = *watcher.register_segment(place, 2 * world.segment_bytes);
-    watcher.fill(segment, 0, 2 * world.segment_bytes, 77 + place);
-  }
+  give_memory(world, watcher);
 
   PostsTwice twice(watcher);
   Backend& under =
