@@ -2,8 +2,7 @@
 // removes one, and with a disk that is full from there on (strace injects both). Whatever is left:
 // an output is the older one or the whole new one, a folder of a run may also carry the mark that
 // it is not whole, and then no command reads it; nothing else has changed; and the same command
-// with
-// --force makes all of it good, leaving nothing behind.
+// with --force makes all of it good, leaving nothing behind.
 #include <algorithm>
 #include <cstring>
 #include <fcntl.h>
@@ -13,6 +12,7 @@
 #include <set>
 #include <sstream>
 
+#include "processes/rendezvous.h"
 #include "tests/cli/program.h"
 
 namespace kvhaul::test {
@@ -35,8 +35,6 @@ constexpr bool write_may_fail = false;
 constexpr std::size_t calls_max = 1000;
 constexpr bool write_may_fail = true;
 #endif
-/// Of a sweep, whose runs are replays; and those are killed at every call of theirs.
-constexpr std::size_t calls_of_runs_max = std::min<std::size_t>(calls_max, 24);
 
 struct Writer {
   const char* name;
@@ -44,14 +42,14 @@ struct Writer {
   std::vector<std::string> outputs;  // files; folders of runs end with a slash
   /// Some are kvhaul's own, and written anew without being asked.
   bool own = false;
-  /// Runs in it are killed in their own right, above.
+  /// It has runs in processes of their own, which may die while it lives.
   bool of_runs = false;
 };
 
 void PrintTo(const Writer& writer, std::ostream* out) { *out << writer.name; }
 
-/// One line for every command and option that writes. The trace t.csv, the log-less runs a/ and b/
-/// and an older scenario are there.
+/// One line for every command and option that writes. The trace t.csv, which is also standard
+/// input, the log-less runs a/ and b/ and an older scenario are there.
 const std::vector<Writer>& writers() {
   static const std::vector<Writer> all = {
       {"trace_convert", {"trace", "convert", "t.csv", "new.csv"}, {"new.csv"}},
@@ -75,7 +73,7 @@ const std::vector<Writer>& writers() {
        {"replay", "t.csv", "-s", "pcie-pair", "-q", "-o", "new", "--record", "new.log"},
        {"new/", "new.log"}},
       {"sweep",
-       {"sweep", "-q", "-t", "t.csv", "-s", "pcie-pair", "-o", "new", "--set",
+       {"sweep", "-q", "-t", "-", "-s", "pcie-pair", "-o", "new", "--set",
         "serving.chunk_tokens=512"},
        {"new/", "new/000-chunk_tokens=512/"},
        false,
@@ -109,6 +107,14 @@ Files lasting(Files files) {
   return files;
 }
 
+/// To know files again.
+std::size_t digest(const Files& files) {
+  std::string all;
+  for (const auto& [name, content] : files)
+    all.append(name).append(1, '\0').append(content).append(1, '\0');
+  return std::hash<std::string>()(all);
+}
+
 bool under(const std::string& path, const std::string& folder) {
   return path.size() > folder.size() && path.starts_with(folder);
 }
@@ -117,10 +123,16 @@ bool under(const std::string& path, const std::string& folder) {
 struct Call {
   std::string name;
   std::size_t at = 0;
+  /// Only in the process that was started: others, too, have such a call, and live.
+  bool alone = false;
   auto operator<=>(const Call&) const = default;
+  std::string injection(bool kill) const {
+    return "inject=" + name + (kill ? ":signal=KILL:when=" : ":error=ENOSPC:when=") +
+           std::to_string(at) + (kill ? "" : "+");
+  }
 };
 
-class Killed : public ProgramTest, public ::testing::WithParamInterface<Writer> {
+class KillTest : public ProgramTest {
  protected:
   void SetUp() override {
     ProgramTest::SetUp();
@@ -128,15 +140,6 @@ class Killed : public ProgramTest, public ::testing::WithParamInterface<Writer> 
     write("t.csv",
           "arrived_at,num_prefill_tokens,num_decode_tokens\n0,100,10\n2,200,20\n4.5,300,30\n");
     write("short.csv", "arrived_at,num_prefill_tokens,num_decode_tokens\n0,100,10\n");
-    write("box.xml", text_of(source("tests/machine/box.xml")));
-    for (const char* name : {"a", "b"}) {
-      const Arguments& command = GetParam().command;
-      if (std::find(command.begin(), command.end(), name) == command.end()) continue;
-      ASSERT_EQ(run({"replay", "t.csv", "-s", "pcie-pair", "-n", name[0] == 'a' ? "1" : "2", "-q",
-                     "-o", name})
-                    .code,
-                0);
-    }
     // Without it nothing can be injected here.
     if (traced({"-e", "trace=write"}, {"list", "policies"}).code != 0)
       GTEST_SKIP() << "strace may not trace here";
@@ -146,11 +149,19 @@ class Killed : public ProgramTest, public ::testing::WithParamInterface<Writer> 
   }
 
   Ran traced(Arguments options, const Arguments& command) {
-    options.insert(options.begin(), {"-f", "-qq", "-o", ".trace", "-E",
+    options.insert(options.begin(), {"-qq", "-o", ".trace", "-E",
                                      "ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1"});
     options.push_back(KVHAUL_PROGRAM);
     options.insert(options.end(), command.begin(), command.end());
     return finish(start(strace, options));
+  }
+
+  Ran with_fault(const Call& call, bool kill, const Arguments& command) {
+    Arguments options = {"-e", "trace=" + call.name, "-e", call.injection(kill)};
+    if (!call.alone) options.push_back("-f");
+    // Other calls do not stop it then, which is faster; but it takes no signal where it is stopped.
+    if (!kill) options.push_back("--seccomp-bpf");
+    return traced(options, command);
   }
 
   /// All that is in the test's folder, but for what the test itself writes there.
@@ -165,20 +176,20 @@ class Killed : public ProgramTest, public ::testing::WithParamInterface<Writer> 
     return found;
   }
 
-  /// The calls of a command that change a file in the test's folder.
-  std::vector<Call> changing_calls(const Arguments& command) {
+  /// The calls of a command that change a file in the test's folder. `code`: how it ends.
+  std::vector<Call> changing_calls(const Arguments& command, int code = 0) {
     static const std::set<std::string> of_names = {
         "rename", "renameat", "renameat2", "link",    "linkat",   "unlink", "unlinkat",
         "rmdir",  "mkdir",    "mkdirat",   "symlink", "truncate", "chmod",  "fchmodat"};
     static const std::set<std::string> of_descriptors = {"write",     "pwrite64",  "writev",
                                                          "pwritev",   "fsync",     "fdatasync",
                                                          "ftruncate", "fallocate", "fchmod"};
-    const std::size_t most = GetParam().of_runs ? calls_of_runs_max : calls_max;
-    const Ran ran = traced({"-y", "-s", "0"}, command);
-    EXPECT_EQ(ran.code, 0) << ran.err;
+    const Ran ran = traced({"-f", "-y", "-s", "0"}, command);
+    EXPECT_EQ(ran.code, code) << ran.err;
     const std::string here = '<' + fs::canonical(folder()).string();
     std::map<std::pair<std::string, std::string>, std::size_t> counts;  // by process and call
-    std::set<Call> found;
+    std::map<Call, std::set<std::string>> found;                        // and whose they are
+    std::string first_process;
     std::istringstream lines(text(".trace"));
     for (std::string line; std::getline(lines, line);) {
       const std::size_t begin = line.find_first_not_of("0123456789 ");
@@ -186,7 +197,9 @@ class Killed : public ProgramTest, public ::testing::WithParamInterface<Writer> 
       if (begin == std::string::npos || line[begin] == '<' || bracket == std::string::npos)
         continue;  // the end of a call, or of a process
       const std::string name = line.substr(begin, bracket - begin);
-      const std::size_t at = ++counts[{line.substr(0, begin), name}];
+      const std::string process = line.substr(0, begin);
+      if (first_process.empty()) first_process = process;
+      const std::size_t at = ++counts[{process, name}];
       const std::string first = line.substr(bracket, line.find_first_of(",)", bracket) - bracket);
       const bool own = first.find(here) != std::string::npos &&
                        first.find("/.out>") == std::string::npos &&
@@ -196,12 +209,17 @@ class Killed : public ProgramTest, public ::testing::WithParamInterface<Writer> 
                           line.find("O_RDWR") != std::string::npos) &&
                          line.find("\"/dev/") == std::string::npos;
       if (opens || of_names.count(name) != 0 || (own && of_descriptors.count(name) != 0))
-        found.insert({name, at});
+        found[{name, at}].insert(process);
     }
-    std::vector<Call> calls(found.begin(), found.end());
-    if (calls.size() > most) {
+    std::vector<Call> calls;
+    for (const auto& [call, processes] : found) {
+      calls.push_back(call);
+      if (processes.size() > 1 && processes.count(first_process) != 0)
+        calls.push_back({call.name, call.at, true});
+    }
+    if (calls.size() > calls_max) {
       std::shuffle(calls.begin(), calls.end(), std::mt19937(17));
-      calls.resize(most);
+      calls.resize(calls_max);
     }
     return calls;
   }
@@ -216,6 +234,26 @@ class Killed : public ProgramTest, public ::testing::WithParamInterface<Writer> 
       if (name.ends_with('/')) fs::create_directories(folder() / name);
     for (const auto& [name, content] : state)
       if (!name.ends_with('/')) write(name, content);
+  }
+
+  bool files_without_names_ = true;
+};
+
+class Killed : public KillTest, public ::testing::WithParamInterface<Writer> {
+ protected:
+  void SetUp() override {
+    KillTest::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    read_from("t.csv");
+    write("box.xml", text_of(source("tests/machine/box.xml")));
+    for (const char* name : {"a", "b"}) {
+      const Arguments& command = GetParam().command;
+      if (std::find(command.begin(), command.end(), name) == command.end()) continue;
+      ASSERT_EQ(run({"replay", "t.csv", "-s", "pcie-pair", "-n", name[0] == 'a' ? "1" : "2", "-q",
+                     "-o", name})
+                    .code,
+                0);
+    }
   }
 
   /// The files of an output among those of the whole folder; of a run's folder without the runs
@@ -249,6 +287,7 @@ class Killed : public ProgramTest, public ::testing::WithParamInterface<Writer> 
       });
       if (output.ends_with('/') && mine.count(output + "UNFINISHED") != 0) {
         if (writer.of_runs && output == writer.outputs.front()) continue;
+        if (!refused_.insert(digest(mine)).second) continue;  // others have left the same
         const std::string run_folder = output.substr(0, output.size() - 1);
         EXPECT_EQ(run({"compare", run_folder, run_folder}).code, 2) << output;
         EXPECT_EQ(run({"report", run_folder, "-o", "/dev/null"}).code, 2) << output;
@@ -280,7 +319,8 @@ class Killed : public ProgramTest, public ::testing::WithParamInterface<Writer> 
     }
   }
 
-  bool files_without_names_ = true;
+ private:
+  std::set<std::size_t> refused_;  // runs that are marked, and which no command has read
 };
 
 /// `before`: what the folder holds when the command starts.
@@ -297,12 +337,15 @@ TEST_P(Killed, LeavesTheOlderOrTheWhole) {
   Arguments older = writer.command;
   std::replace(older.begin(), older.end(), std::string("t.csv"), std::string("short.csv"));
   if (writer.outputs.front().ends_with('/')) {
+    read_from("short.csv");
     ASSERT_EQ(run(older).code, 0);
+    read_from("t.csv");
   } else {
     for (const std::string& output : writer.outputs) write(output, "old\n");
   }
   const Files old = files();
 
+  std::set<std::size_t> mended;
   for (const bool replaces : {false, true}) {
     if (writer.own && !replaces) continue;
     const Files& before = replaces ? old : clean;
@@ -315,25 +358,26 @@ TEST_P(Killed, LeavesTheOlderOrTheWhole) {
         if (!kill && (call.name.starts_with("unlink") || call.name == "rmdir"))
           continue;  // needs no room
         if (!kill && call.name == "write" && !write_may_fail) continue;
-        const std::string inject = "inject=" + call.name +
-                                   (kill ? ":signal=KILL:when=" : ":error=ENOSPC:when=") +
-                                   std::to_string(call.at) + (kill ? "" : "+");
+        if (!kill && call.alone) continue;  // a disk is full for all
         put_back(before);
-        const Ran ran = traced({"-e", "trace=" + call.name, "-e", inject}, command);
-        SCOPED_TRACE((replaces ? "over an older one, " : "") + inject + ", exit " +
-                     std::to_string(ran.code) + ", " + ran.err);
+        const Ran ran = with_fault(call, kill, command);
+        SCOPED_TRACE((replaces ? "over an older one, " : "") + call.injection(kill) +
+                     (call.alone ? " alone" : "") + ", exit " + std::to_string(ran.code) + ", " +
+                     ran.err);
         // Of a sweep it may be a run of its own that dies.
-        if (kill && !writer.of_runs)
+        if (kill && (!writer.of_runs || call.alone))
           EXPECT_EQ(ran.code, 1000 + SIGKILL);
         else
           EXPECT_TRUE(ran.code < 3 || (kill && ran.code == 1000 + SIGKILL));
         expect_sound(writer, lasting(before), whole, !kill, ran.code == 0);
+        const Files left = lasting(files());
         if (ran.code == 0) {
-          EXPECT_TRUE(lasting(files()) == whole) << "success, so it said";
+          EXPECT_TRUE(left == whole) << "success, so it said";
         }
         // A full disk takes the error text, too, where write() is what fails.
         EXPECT_TRUE(ran.code == 0 || kill || call.name == "write" || ran.err != "");
-        if (kill) {
+        // From the same files it makes the same ones again.
+        if (kill && mended.insert(digest(left)).second) {
           const Ran again = run(forced);
           EXPECT_EQ(again.code, 0) << again.err;
           EXPECT_TRUE(lasting(files()) == whole) << "after the same command with --force";
@@ -345,6 +389,101 @@ TEST_P(Killed, LeavesTheOlderOrTheWhole) {
 
 INSTANTIATE_TEST_SUITE_P(Writers, Killed, ::testing::ValuesIn(writers()),
                          [](const auto& info) { return std::string(info.param.name); });
+
+/// The file that process 0 of several writes, and takes away when all have come or none will.
+class KilledRendezvous : public KillTest {
+ protected:
+  void SetUp() override {
+#ifndef KVHAUL_HAS_TLS
+    GTEST_SKIP() << "built without OpenSSL";
+#endif
+    KillTest::SetUp();
+  }
+
+  static Arguments process(int rank, const char* join_within) {
+    Arguments arguments = {"replay", "t.csv", "-s", "dgx-h100-pair", "-b", "verbs", "--ranks", "2"};
+    arguments.insert(arguments.end(),
+                     {"--rank", std::to_string(rank), "--seed", std::to_string(1 + rank),
+                      "--rendezvous", "meet", "--join-within", join_within});
+    return arguments;
+  }
+
+  /// It is believed only where nobody else can read it.
+  void put_back(const Files& state) {
+    KillTest::put_back(state);
+    if (state.count("meet") != 0)
+      fs::permissions(folder() / "meet", fs::perms::owner_read | fs::perms::owner_write);
+  }
+
+  /// Two that were not asked for the same say so, which is how they are seen to have met. Both say
+  /// the same, so that they may write over each other.
+  void expect_that_two_meet() {
+    const pid_t first = start(process(0, "60"));
+    const pid_t second = start(process(1, "60"));
+    for (const pid_t one : {first, second}) {
+      const Ran ran = finish(one);
+      EXPECT_EQ(ran.code, 2);
+      EXPECT_NE(ran.err.find("process 1 has another --seed than process 0"), std::string::npos)
+          << ran.err;
+    }
+    EXPECT_FALSE(exists("meet"));
+  }
+};
+
+/// Nobody comes in this. `before`: no such file, or one of a process 0 that was killed.
+TEST_F(KilledRendezvous, IsNotThereOrWhole) {
+  const Arguments command = process(0, "1");
+  const Files clean = files();
+  Files stale = clean;
+  const std::string secret = "0123456789abcdef0123456789abcdef";
+  stale["meet"] = rendezvous_text({"h", "m", {"127.0.0.1"}, 1, secret});
+  for (const Files& before : {clean, stale}) {
+    put_back(before);
+    const std::vector<Call> calls = changing_calls(command, 2);
+    EXPECT_GE(calls.size(), std::min<std::size_t>(calls_max, 4));  // made, written, named, removed
+    for (const Call& call : calls)
+      for (const bool kill : {true, false}) {
+        if (!kill && (call.name == "unlink" || (call.name == "write" && !write_may_fail))) continue;
+        put_back(before);
+        const Ran ran = with_fault(call, kill, command);
+        SCOPED_TRACE(call.injection(kill) + ", exit " + std::to_string(ran.code) + ", " + ran.err);
+        EXPECT_EQ(ran.code, kill ? 1000 + SIGKILL : 2);
+        const auto read = read_rendezvous((folder() / "meet").string());
+        ASSERT_TRUE(read) << read.error().message;
+        if (!kill) {
+          EXPECT_TRUE(files() == before) << "a disk that is full changes nothing";
+        }
+        // Only after it has its name is anything removed.
+        const bool is_named = kill && call.name == "unlink";
+        EXPECT_EQ(read->has_value(), is_named || before.count("meet") != 0);
+        if (*read) {
+          EXPECT_EQ((*read)->secret == secret, !is_named);
+        }
+        // Beside it: what it was to be, which nobody reads, and for its owner only.
+        std::size_t others = 0;
+        for (const auto& [name, content] : files()) {
+          if (name == "meet" || before.count(name) != 0) continue;
+          ++others;
+          EXPECT_TRUE(name.starts_with("meet.") && name.size() == std::strlen("meet.XXXXXX"))
+              << name;
+          EXPECT_EQ(fs::status(folder() / name).permissions(),
+                    fs::perms::owner_read | fs::perms::owner_write);
+        }
+        EXPECT_LE(others, kill ? 1u : 0u);
+        if (kill) expect_that_two_meet();
+        if (HasFailure()) return;
+      }
+  }
+}
+
+/// Somebody's file that is none: not a call is made that could change it or anything beside it.
+TEST_F(KilledRendezvous, LeavesOtherFilesAlone) {
+  for (const char* text : {"", "notes\n", "kvhaul-rendezvous"}) {
+    write("meet", text);
+    EXPECT_TRUE(changing_calls(process(0, "1"), 2).empty());
+    EXPECT_EQ(this->text("meet"), text);
+  }
+}
 
 /// What can write over a file has an option for it, and its line above.
 TEST_F(ProgramTest, EveryCommandThatWritesIsKilledSomewhere) {
@@ -371,6 +510,67 @@ TEST_F(ProgramTest, EveryCommandThatWritesIsKilledSomewhere) {
   for (const std::string& name : names_in({"trace", "--help"}))
     look("trace " + name, {"trace", name, "--help"});
   EXPECT_EQ(seen, killed.size());
+}
+
+/// Where the sources make a file, open one to write, or give it a name: so many lines, and what
+/// kills them above. A new one needs a line there, and then here.
+TEST(KilledWriters, EveryLineThatWritesIsKilledSomewhere) {
+  struct Place {
+    std::size_t lines;
+    std::vector<std::string> killed_by;
+  };
+  const std::map<std::string, Place> known = {
+      {"cli/calibrate.cpp", {1, {"calibrate"}}},
+      {"cli/child_runs.cpp", {2, {"sweep"}}},
+      {"cli/compare.cpp", {1, {"compare"}}},
+      {"cli/replay_run.cpp", {2, {"replay", "replay_record"}}},
+      {"cli/report.cpp", {1, {"report", "report_of_a_run"}}},
+      {"cli/route.cpp", {1, {"route"}}},
+      {"cli/run_folder.cpp", {6, {"replay", "sweep"}}},
+      {"cli/run_report.cpp", {1, {"replay"}}},
+      {"cli/run_yaml.cpp", {1, {"replay"}}},
+      {"cli/sweep.cpp", {5, {"sweep"}}},
+      {"cli/topo.cpp", {1, {"topo"}}},
+      {"processes/private_file.cpp", {3, {"rendezvous"}}},
+      {"processes/tcp_exchange.cpp", {1, {"rendezvous"}}},
+      {"serving/run_files.cpp", {4, {"replay"}}},
+      {"serving/spool.cpp", {1, {}}},  // has no name, and no command puts it out
+      {"serving/timeline.cpp", {1, {"replay"}}},
+      {"traces/output_file.cpp", {9, {"trace_convert", "replay", "report_of_a_run"}}},
+      {"traces/trace_writer.cpp",
+       {1,
+        {"trace_convert", "trace_cut", "trace_scale", "trace_sort", "trace_merge",
+         "trace_generate"}}},
+  };
+  static const std::regex writes(
+      R"re(\b(OutputFile::create|RunFolder::open|PrivateFile::write|fopen|freopen|tmpfile|)re"
+      R"re(mk(o?s?)temps?|mkdir|create_director(y|ies)|rename|renameat2?|linkat|symlink|creat)\()re"
+      R"re(|\b(O_WRONLY|O_RDWR|O_CREAT|O_TMPFILE|ofstream|std::fstream)\b)re");
+  std::set<std::string> names = {"rendezvous"};
+  for (const Writer& writer : writers()) names.insert(writer.name);
+  std::map<std::string, std::size_t> found;
+  for (const char* part : {"core", "backends", "sim", "traces", "serving", "report", "scenarios",
+                           "machine", "processes", "calibration", "cli"})
+    for (const auto& entry : fs::recursive_directory_iterator(source(part))) {
+      const std::string ending = entry.path().extension().string();
+      if (ending != ".cpp" && ending != ".h" && ending != ".cu") continue;
+      std::istringstream lines(text_of(entry.path()));
+      for (std::string line; std::getline(lines, line);)
+        if (std::regex_search(
+                line.begin(),
+                line.begin() + static_cast<std::ptrdiff_t>(std::min(line.find("//"), line.size())),
+                writes))
+          ++found[fs::relative(entry.path(), source("")).string()];
+    }
+  for (const auto& [file, lines] : found) {
+    const auto place = known.find(file);
+    EXPECT_TRUE(place != known.end() && place->second.lines == lines)
+        << file << " has " << lines << " lines that make, open or name a file";
+  }
+  for (const auto& [file, place] : known) {
+    EXPECT_EQ(found.count(file), 1u) << file;
+    for (const std::string& name : place.killed_by) EXPECT_EQ(names.count(name), 1u) << name;
+  }
 }
 
 }  // namespace

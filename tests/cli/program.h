@@ -40,6 +40,9 @@ class ProgramTest : public ::testing::Test {
     std::ofstream(folder() / name, std::ios::binary) << text;
   }
 
+  /// Programs started from now on have this file of the folder as their standard input.
+  void read_from(const std::string& name) { input_ = folder() / name; }
+
   /// Starts it in the test's folder, its output going to files.
   pid_t start(const std::vector<std::string>& arguments) {
     return start(KVHAUL_PROGRAM, arguments);
@@ -55,7 +58,8 @@ class ProgramTest : public ::testing::Test {
     if (child != 0) return child;
     const int flags = O_WRONLY | O_CREAT | O_TRUNC;
     if (chdir(at.c_str()) != 0 || dup2(open(".out", flags, 0600), STDOUT_FILENO) < 0 ||
-        dup2(open(".err", flags, 0600), STDERR_FILENO) < 0)
+        dup2(open(".err", flags, 0600), STDERR_FILENO) < 0 ||
+        (!input_.empty() && dup2(open(input_.c_str(), O_RDONLY), STDIN_FILENO) < 0))
       _exit(126);
     execv(program.c_str(), argv.data());
     _exit(127);
@@ -86,6 +90,7 @@ class ProgramTest : public ::testing::Test {
 
  private:
   OwnFolder own_;
+  std::filesystem::path input_;  // empty: that of the test
 };
 
 }  // namespace kvhaul::test
