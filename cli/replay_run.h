@@ -10,7 +10,7 @@
 #include "cli/command.h"
 #include "cli/run_processes.h"
 #include "core/result.h"
-#include "serving/run_files.h"
+#include "results/run_files.h"
 #include "traces/trace.h"
 
 namespace kvhaul::cli {

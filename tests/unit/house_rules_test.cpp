@@ -51,7 +51,8 @@ TEST(HouseRules, FoldersIncludeOnlyWhatTheyMay) {
       {"backends", {"core", "backends"}},
       {"traces", {"core", "traces"}},
       {"serving", {"core", "traces", "serving"}},
-      {"report", {"core", "traces", "serving", "report"}},
+      {"results", {"core", "traces", "serving", "results"}},
+      {"report", {"core", "traces", "serving", "results", "report"}},
       {"scenarios", {"core", "serving", "backends", "scenarios"}},
       {"machine", {"core", "serving", "machine"}},
       {"processes", {"core", "processes"}},
@@ -104,8 +105,8 @@ TEST(HouseRules, OnlyTheEventLogOpensFilesInTheCore) {
 }
 
 TEST(HouseRules, HeadersAreGuardedAndLinesFitTheScreen) {
-  for (const std::string folder :
-       {"core", "backends", "traces", "serving", "scenarios", "machine", "cli", "tests", "bench"}) {
+  for (const std::string folder : {"core", "backends", "traces", "serving", "results", "report",
+                                   "scenarios", "machine", "cli", "tests", "bench"}) {
     std::string file;
     bool guarded = true;
     for (const Line& line : lines_of(folder)) {

@@ -1,4 +1,4 @@
-#include "serving/link_meter.h"
+#include "results/link_meter.h"
 
 #include <algorithm>
 #include <iterator>

@@ -1,4 +1,4 @@
-#include "serving/timeline.h"
+#include "results/timeline.h"
 
 #include <algorithm>
 

@@ -1,86 +1,28 @@
-// The files of a run directory: requests.csv, transfers.csv, links.csv, timeline.json,
+// Writes the files of a run directory: requests.csv and transfers.csv while the run goes on, so
+// that memory does not grow with the trace; links.csv and timeline.json at its end; then
 // summary.json.
 //
-// All but summary.json, links.csv and timeline.json are written while the run goes on, so that
-// memory does not grow with the trace. Times of day and wall-clock figures never enter these files:
-// the same scenario, trace and seed give the same bytes. docs/run-directory.md describes every
-// column and key.
+// Times of day and wall-clock figures never enter these files: the same scenario, trace and seed
+// give the same bytes. docs/run-directory.md describes every column and key.
 #pragma once
 
 #include <functional>
-#include <map>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "core/histogram.h"
 #include "core/scheduler.h"
-#include "serving/chunk_sample.h"
-#include "serving/link_meter.h"
-#include "serving/queue_meter.h"
+#include "results/chunk_sample.h"
+#include "results/link_meter.h"
+#include "results/queue_meter.h"
+#include "results/run_summary.h"
+#include "results/timeline.h"
 #include "serving/replay_config.h"
 #include "serving/replay_result.h"
-#include "serving/timeline.h"
 #include "traces/output_file.h"
-#include "traces/trace.h"
 
 namespace kvhaul {
-
-/// What a run is, for summary.json. Plain values, no times of day.
-struct RunLabels {
-  std::string scenario, trace, trace_format, backend, time, payload, policy, streaming, direction,
-      model;
-  std::uint64_t seed = 0;
-};
-
-/// Sums of a finished run, for the files and for the table on the terminal.
-struct RunSummary {
-  RunLabels labels;
-  ReplayCounters requests;
-  TraceCounts trace;
-  std::vector<std::string> trace_notes;  // what was dropped, clipped or changed, in words
-  std::vector<std::string> warnings;     // what may not be meant, in words
-  TimeNs duration_ns = 0;
-  Histogram ttft_ns, queue_ns, prefill_ns, exposed_ns, itl_ns, e2e_ns;
-  std::uint64_t output_tokens = 0;
-  std::uint64_t slo_attained = 0;
-  bool has_slo = false;
-
-  std::uint64_t transfers = 0;
-  std::uint64_t transfers_by_outcome[transfer_outcome_count] = {};
-  Histogram transfer_ns, wait_ns, post_ns, wire_ns, detect_ns, transfer_bytes;
-  /// Delivered transfers by their size; buckets are a quarter of a power of two wide.
-  struct SizeBucket {
-    Bytes bytes = 0;  // of all of them
-    Histogram time_ns;
-  };
-  std::vector<SizeBucket> sizes;
-  std::uint64_t pieces = 0;
-  std::uint64_t packed_transfers = 0;
-  std::uint64_t fallback_transfers = 0;
-  Bytes delivered_bytes = 0;
-  Bytes resent_bytes = 0;
-  SchedulerCounters scheduler;  // of all nodes together
-  TimeNs wire_busy_ns = 0;
-  std::uint64_t landed_chunks = 0;
-  Bytes landed_bytes = 0;
-
-  struct RouteUse {
-    std::string kind;
-    std::uint32_t tier = 0;
-    Bytes bytes = 0;
-  };
-  std::vector<RouteUse> routes;                            // by tier
-  std::vector<LinkUse> links;                              // most used first
-  TimeNs link_bin_ns = 0;                                  // of the bins of all links
-  std::vector<std::pair<std::string, std::string>> notes;  // backend's own: name, value
-  struct Rows {
-    std::uint64_t requests = 0, transfers = 0, links = 0;
-  };
-  Rows rows;  // of the files of these names
-};
 
 class RunFiles final : public ReplayObserver {
  public:
@@ -147,10 +89,6 @@ class RunFiles final : public ReplayObserver {
   std::uint64_t ended_chunks_ = 0;  // since on_progress was last called for them
   std::uint64_t requests_done_ = 0;
 };
-
-/// The share of the requests that met the SLO; those that lost their KV missed it. Nothing without
-/// an SLO or requests.
-std::optional<double> slo_attainment(const RunSummary& summary);
 
 /// summary.json as text; also what `kvhaul replay --json` prints.
 std::string summary_json(const RunSummary& summary, const Cluster& cluster);

@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "core/channel_plan.h"
-#include "serving/link_meter.h"
+#include "results/link_meter.h"
 #include "tests/support/setups.h"
 
 namespace kvhaul {

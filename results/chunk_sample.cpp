@@ -1,4 +1,4 @@
-#include "serving/chunk_sample.h"
+#include "results/chunk_sample.h"
 
 namespace kvhaul {
 

@@ -10,8 +10,8 @@
 #include "core/backend.h"
 #include "core/cluster.h"
 #include "core/result.h"
-#include "serving/link_meter.h"
-#include "serving/queue_meter.h"
+#include "results/link_meter.h"
+#include "results/queue_meter.h"
 #include "serving/replay_result.h"
 
 namespace kvhaul {

@@ -1,5 +1,5 @@
 // Bytes per channel and link over time, and time during which something was moving.
-#include "serving/link_meter.h"
+#include "results/link_meter.h"
 
 #include <algorithm>
 

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/replay_run.h"
-#include "serving/queue_meter.h"
+#include "results/queue_meter.h"
 #include "tests/support/own_folder.h"
 #include "tests/traces/trace_testing.h"
 
