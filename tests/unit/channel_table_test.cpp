@@ -50,6 +50,12 @@ TEST(Learning, StaysBetweenAQuarterAndSixtyFourTimesWhatIsAdvertised) {
   EXPECT_NEAR(ns_per_byte(table), 0.25, 0.01);
 }
 
+TEST(Learning, AByteCountsAsMuchAsManyInItsTime) {
+  ChannelTable table(learning());
+  table.observed(0, 1, 0, 6400);  // the most that is believed, 64 ns a byte, of half the weight
+  EXPECT_NEAR(ns_per_byte(table), 32.5, 0.2);
+}
+
 TEST(Learning, SmallChunksAreSummedUpFirst) {
   ChannelTable table(learning());  // a step is a 64th of the constant: 100 ns
   table.observed(0, 10, 0, 50);

@@ -17,7 +17,7 @@ TEST(ByteCost, CostsWhatTheRateSays) {
   EXPECT_EQ(ByteCost::from_rate(50e9).of(1'000'000'000), 20 * ms_ns);
   // 64 KiB at 47 GB/s: 65536 / 47 ns = 1394.38 ns, rounded down
   EXPECT_EQ(ByteCost::from_rate(47e9).of(64 * KiB), 1394);
-  EXPECT_EQ(ByteCost().of(GiB), 0);
+  EXPECT_EQ(ByteCost().of(Bytes{1} << 60), 0);
 }
 
 TEST(ByteCost, IsExactEnoughForTheFastestLink) {
