@@ -167,6 +167,8 @@ TEST(ChunkSize, FloorAndCountHold) {
   wide.half_bandwidth_bytes = 0;
   // Without any cost per chunk the count binds: 64 parts at most.
   EXPECT_GE(policy.chunk_bytes(wide, GiB, 1), GiB / 64);
+  // A byte more than 64 whole parts makes them larger, not one more.
+  EXPECT_EQ(policy.chunk_bytes(wide, GiB + 1, 1), GiB / 64 + 4 * KiB);
 }
 
 TEST(ChunkSize, NeverAboveWhatAChannelTakes) {

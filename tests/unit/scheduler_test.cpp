@@ -220,6 +220,7 @@ TEST(Scheduler, QuarantinesProbesAndTakesBack) {
   EXPECT_EQ(d.on(0), 1u);  // one probe
   d.end(1);
   EXPECT_EQ(d.on(0), 1u);
+  EXPECT_EQ(d.scheduler.counters().readmissions, 0u);  // suspicion was no quarantine
   d.end(0);
   EXPECT_EQ(d.scheduler.counters().readmissions, 1u);
   EXPECT_EQ(d.on(0), 2u);
