@@ -4,6 +4,7 @@
 #include "cli/compare_figures.h"
 #include "cli/compare_report.h"
 #include "core/unit_text.h"
+#include "results/figures.h"
 
 namespace kvhaul::cli {
 namespace {
@@ -60,7 +61,7 @@ std::string compare_json(const std::vector<ComparedRun>& runs) {
     for (const char* label :
          {"scenario", "model", "trace", "backend", "time", "policy", "streaming"})
       item[label] = run.text("run." + std::string(label));
-    for (const Figure& figure : compared_figures()) {
+    for (const ComparedFigure& figure : compared_figures()) {
       const auto value = run.maybe_number(figure.key);
       item["figures"][figure.key] = value ? Json(*value) : Json();
     }
@@ -72,7 +73,7 @@ std::string compare_json(const std::vector<ComparedRun>& runs) {
                                 {"saturated_share", run.links[0].saturated_share},
                                 {"is_limit", is_limit(run.links[0])}};
     if (i > 0) {
-      for (const Figure& figure : compared_figures()) {
+      for (const ComparedFigure& figure : compared_figures()) {
         const auto relative = relative_difference(runs[0].run, run, figure.key);
         item["difference"][figure.key] = relative ? Json(*relative) : Json();
       }
@@ -101,7 +102,7 @@ std::string compare_csv(const std::vector<ComparedRun>& runs) {
     out += ",";
     if (value) out += number_text(*value, 6);
   };
-  for (const Figure& figure : compared_figures()) {
+  for (const ComparedFigure& figure : compared_figures()) {
     out += figure.key;
     for (std::size_t i = 0; i < runs.size(); ++i) {
       cell(runs[i].run.maybe_number(figure.key));

@@ -1,29 +1,20 @@
-// What runs are compared by: figures of their summaries, what changed the time to first token, and
-// whether a link was the limit.
+// How runs differ in a figure, what changed the time to first token, and whether a link was the
+// limit.
 #pragma once
 
 #include <optional>
-#include <span>
 #include <string>
 
 #include "cli/run_directory.h"
 
 namespace kvhaul::cli {
 
-struct Figure {
-  const char* key;  // in summary.json
-  const char* label;
-  double factor = 1;  // from the unit of the summary to the one in the label
-};
-/// In the order of the table.
-std::span<const Figure> compared_figures();
-
 /// "A" for the first.
 std::string run_letter(std::size_t run);
 
 /// Relative to the first; nothing where one has no such figure, or the first has zero.
 std::optional<double> relative_difference(const RunDirectory& first, const RunDirectory& other,
-                                          const char* key);
+                                          const std::string& key);
 
 /// Which part of the mean time to first token changed most; nothing where a run has none.
 struct TtftChange {

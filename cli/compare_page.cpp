@@ -8,6 +8,7 @@
 #include "cli/run_report.h"
 #include "core/unit_text.h"
 #include "report/page.h"
+#include "results/figures.h"
 
 namespace kvhaul::cli {
 namespace {
@@ -93,8 +94,11 @@ Result<void> write_compare_report(OutputFile file, const std::vector<ComparedRun
     title += runs[i].run.text("run.scenario");
   }
   json["figures"] = Json::array();
-  for (const Figure& figure : compared_figures()) {
-    Json item = {{"key", figure.key}, {"label", figure.label}, {"factor", figure.factor}};
+  for (const ComparedFigure& figure : compared_figures()) {
+    Json item = {{"key", figure.key},
+                 {"label", figure.name},
+                 {"factor", figure.factor},
+                 {"part", figure.part}};
     for (const ComparedRun& run : runs) {
       const auto value = run.run.maybe_number(figure.key);
       item["values"].push_back(value ? Json(*value) : Json());

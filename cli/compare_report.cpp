@@ -5,6 +5,7 @@
 #include "cli/compare_figures.h"
 #include "cli/terminal.h"
 #include "core/unit_text.h"
+#include "results/figures.h"
 
 namespace kvhaul::cli {
 namespace {
@@ -19,12 +20,13 @@ std::string signed_text(double value) {
 
 std::string percent_text(double relative) { return signed_text(100 * relative) + "%"; }
 
-std::string value_cell(const RunDirectory& run, const Figure& figure) {
+std::string value_cell(const RunDirectory& run, const ComparedFigure& figure) {
   const auto value = run.maybe_number(figure.key);
   return value ? number_text(*value * figure.factor, 4) : "-";
 }
 
-std::string difference_cell(const RunDirectory& first, const RunDirectory& other, const char* key) {
+std::string difference_cell(const RunDirectory& first, const RunDirectory& other,
+                            const std::string& key) {
   const auto relative = relative_difference(first, other, key);
   if (!relative) return "-";
   return *relative == 0 ? "=" : percent_text(*relative);
@@ -41,14 +43,14 @@ std::string header_text(const std::vector<ComparedRun>& runs) {
   for (std::size_t i = 0; i < runs.size(); ++i) {
     const RunDirectory& run = runs[i].run;
     out += run_letter(i) + "  " + clipped(printable(run.path), columns_max - 3) + "\n";
+    const auto label = [&](const char* key) { return printable(run.text(key)); };
     out += "   " +
-           clipped(run.text("run.scenario") + ": " + run.text("run.model") + ", " +
-                       run.text("run.trace"),
+           clipped(label("run.scenario") + ": " + label("run.model") + ", " + label("run.trace"),
                    columns_max - 3) +
            "\n";
     out += "   " +
-           clipped(run.text("run.backend") + ", " + run.text("run.time") + " time; policy " +
-                       run.text("run.policy") + ", streaming " + run.text("run.streaming"),
+           clipped(label("run.backend") + ", " + label("run.time") + " time; policy " +
+                       label("run.policy") + ", streaming " + label("run.streaming"),
                    columns_max - 3) +
            "\n";
   }
@@ -67,7 +69,7 @@ std::string table_text(const std::vector<ComparedRun>& runs) {
       header.push_back(run_letter(i) + " to " + run_letter(0));
     }
     TextTable table(std::move(header));
-    for (const Figure& figure : compared_figures()) {
+    for (const ComparedFigure& figure : compared_figures()) {
       std::vector<std::string> row = {figure.label, value_cell(runs[0].run, figure)};
       for (std::size_t i = from; i < to; ++i) {
         row.push_back(value_cell(runs[i].run, figure));
@@ -81,7 +83,7 @@ std::string table_text(const std::vector<ComparedRun>& runs) {
 }
 
 std::string link_text(const RunDirectory::Link& link) {
-  return link.name + ", " + number_text(100 * link.utilisation) + "% of " +
+  return printable(link.name) + ", " + number_text(100 * link.utilisation) + "% of " +
          number_text(link.rate_gbytes_per_s) + " GB/s used, saturated " +
          number_text(100 * link.saturated_share) + "% of the time";
 }
@@ -112,8 +114,9 @@ std::string why_text(const RunDirectory& first, const RunDirectory& other, std::
   const RunDirectory::Link& link = other.links[0];
   const std::string use = number_text(100 * link.utilisation) + "% used, saturated " +
                           number_text(100 * link.saturated_share) + "% of the time";
-  out += is_limit(link) ? "the limit is " + link.name + ", " + use + "."
-                        : "no link is the limit: the most used, " + link.name + ", is " + use + ".";
+  out += is_limit(link)
+             ? "the limit is " + printable(link.name) + ", " + use + "."
+             : "no link is the limit: the most used, " + printable(link.name) + ", is " + use + ".";
   return wrapped(out, 3);
 }
 
@@ -143,10 +146,10 @@ std::string pairs_text(const TransferPairs& pairs, const std::string& name) {
   if (pairs.formula)
     out += wrapped("   bytes / rate: bytes x " + number_text(pairs.formula->share) + " / " +
                        number_text(pairs.formula->gbytes_per_s) + " GB/s, the share of " + name +
-                       "'s bytes that crossed " + pairs.formula->link + " and its rate",
+                       "'s bytes that crossed " + printable(pairs.formula->link) + " and its rate",
                    3);
   else
-    out += wrapped("   bytes / rate is left out: " + pairs.no_formula, 3);
+    out += wrapped("   bytes / rate is left out: " + printable(pairs.no_formula), 3);
   out += "   makespan " + percent_text(pairs.makespan_difference) + "\n";
   for (const TransferPair& pair : pairs.worst) {
     if (pair.difference == 0) break;

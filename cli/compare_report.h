@@ -7,8 +7,8 @@
 
 #include <nlohmann/json_fwd.hpp>
 
-#include "cli/run_directory.h"
 #include "cli/transfer_pairs.h"
+#include "cli/run_directory.h"
 #include "traces/output_file.h"
 
 namespace kvhaul::cli {

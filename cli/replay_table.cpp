@@ -5,6 +5,7 @@
 #include "cli/run_report.h"
 #include "cli/terminal.h"
 #include "core/unit_text.h"
+#include "results/figures.h"
 
 namespace kvhaul::cli {
 namespace {
@@ -19,6 +20,38 @@ std::string count_text(double count) {
   return count < 1e6 ? number_text(count) : number_text(count / 1e6) + " million";
 }
 
+std::string times_text(const RunSummary& summary) {
+  std::vector<std::string> header = {"ms"};
+  for (const Statistic statistic : all_statistics) header.emplace_back(statistic_name(statistic));
+  TextTable times(std::move(header));
+  for (const Figure& figure : figures()) {
+    if (!figure.is(Figure::in_terminal) || !figure.is_distribution()) continue;
+    const Histogram& histogram = distribution_of(figure, summary);
+    std::vector<std::string> row = {figure.is(Figure::part) ? "  " : ""};
+    row[0] += figure.label;
+    for (const Statistic statistic : all_statistics)
+      row.push_back(histogram.count() == 0 ? "-" : ms_text(statistic_of(histogram, statistic)));
+    times.add(std::move(row));
+  }
+  return times.text();
+}
+
+/// "SLO         98.5% attained": the first word of the label, the value, and the other words.
+std::string numbers_text(const RunSummary& summary) {
+  constexpr std::size_t margin = 12;
+  std::string out;
+  for (const Figure& figure : figures()) {
+    if (!figure.is(Figure::in_terminal) || figure.is_distribution()) continue;
+    const auto value = number_of(figure, summary);
+    if (!value) continue;
+    const std::string label = figure.label;
+    const std::size_t word = std::min(label.find(' '), label.size());
+    out += label.substr(0, word) + std::string(margin - std::min(margin - 1, word), ' ') +
+           value_text(figure.unit, *value, 4) + label.substr(word) + "\n";
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string replay_table(const ReplayResult& result) {
@@ -26,19 +59,7 @@ std::string replay_table(const ReplayResult& result) {
   std::string out = s.labels.scenario + ": " + s.labels.model + ", " + s.labels.trace + "\n" +
                     result.backend + "; policy " + s.labels.policy + ", streaming " +
                     s.labels.streaming + ", " + s.labels.direction + "\n\n";
-  TextTable times({"ms", "mean", "p50", "p90", "p99", "max"});
-  const auto add = [&](const char* name, const Histogram& h) {
-    if (h.count() == 0) return times.add({name, "-", "-", "-", "-", "-"});
-    times.add({name, ms_text(h.mean()), ms_text(h.percentile(0.5)), ms_text(h.percentile(0.9)),
-               ms_text(h.percentile(0.99)), ms_text(static_cast<double>(h.most()))});
-  };
-  add("time to first token", s.ttft_ns);
-  add("  queue", s.queue_ns);
-  add("  prefill", s.prefill_ns);
-  add("  exposed transfer", s.exposed_ns);
-  add("inter-token latency", s.itl_ns);
-  add("one KV transfer", s.transfer_ns);
-  out += times.text() + "\n";
+  out += times_text(s) + "\n";
 
   out += "requests    " + std::to_string(s.requests.completed) + " completed";
   if (s.requests.transfer_failed)
@@ -66,8 +87,7 @@ std::string replay_table(const ReplayResult& result) {
            number_text(100.0 * static_cast<double>(s.requests.cached_tokens) /
                        static_cast<double>(s.requests.input_tokens)) +
            "% of input tokens came from the prefix cache\n";
-  if (const auto attained = slo_attainment(s))
-    out += "SLO         " + number_text(100 * *attained, 4) + "% attained\n";
+  out += numbers_text(s);
   out += "KV moved    " + bytes_text(s.delivered_bytes) + " in " + std::to_string(s.transfers) +
          " transfers, " + std::to_string(s.scheduler.chunks_posted) + " chunks; " +
          std::to_string(s.pieces) + " pieces\n";

@@ -13,10 +13,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Figures whose curves may have a knee.
-constexpr const char* kneed[] = {"ttft_p50_ms", "ttft_p99_ms", "exposed_p50_ms", "exposed_p99_ms",
-                                 "transfer_p50_ms"};
-
 bool begins_with_number(const std::string& text) {
   return !text.empty() && (text[0] >= '0' && text[0] <= '9');
 }
@@ -44,13 +40,13 @@ std::string values_text(const std::vector<std::string>& names, const SweepPoint&
 
 Json figures_json(const SweepRow& row) {
   Json json = Json::object();
-  const std::vector<std::string> names = sweep_figure_names();
-  for (std::size_t c = 0; c < row.figures.size() && c < names.size(); ++c) {
+  const auto columns = sweep_columns();
+  for (std::size_t c = 0; c < row.figures.size() && c < columns.size(); ++c) {
     if (row.figures[c].empty()) continue;
-    if (names[c] == "busiest_link")
-      json[names[c]] = row.figures[c];
+    if (columns[c].unit)
+      json[columns[c].name] = std::stod(row.figures[c]);
     else
-      json[names[c]] = std::stod(row.figures[c]);
+      json[columns[c].name] = row.figures[c];
   }
   return json;
 }
@@ -76,13 +72,14 @@ std::vector<Line> lines_of(const std::vector<std::string>& names,
 
 Json knees_json(const Json& points, const Line& line) {
   Json knees = Json::object();
-  for (const char* name : kneed) {
+  for (const SweepFigure& column : sweep_columns()) {
+    if (!column.drawn || column.unit != Unit::ms) continue;
     std::vector<double> curve;
     for (const std::size_t p : line.points)
-      if (points[p]["figures"].contains(name))
-        curve.push_back(points[p]["figures"][name].get<double>());
+      if (points[p]["figures"].contains(column.name))
+        curve.push_back(points[p]["figures"][column.name].get<double>());
     if (curve.size() != line.points.size()) continue;
-    if (const auto knee = knee_of(curve)) knees[name] = *knee;
+    if (const auto knee = knee_of(curve)) knees[column.name] = *knee;
   }
   return knees;
 }
@@ -144,6 +141,12 @@ Result<void> write_sweep_report(OutputFile file, const std::string& command,
     data["keys"].push_back(
         {{"path", keys[k].path}, {"name", names[k]}, {"values", keys[k].values}});
   data["x_key"] = axis;
+  data["columns"] = Json::array();
+  for (const SweepFigure& column : sweep_columns())
+    data["columns"].push_back({{"name", column.name},
+                               {"title", column.title},
+                               {"unit", column.unit ? unit_name(*column.unit) : "text"},
+                               {"drawn", column.drawn}});
   data["points"] = Json::array();
   for (std::size_t p = 0; p < points.size(); ++p)
     data["points"].push_back({{"number", points[p].number},

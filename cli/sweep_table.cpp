@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <iterator>
 
 #include <nlohmann/json.hpp>
 
+#include "cli/run_directory.h"
 #include "cli/terminal.h"
 #include "core/unit_text.h"
 
@@ -16,52 +16,45 @@ using Json = nlohmann::json;
 
 constexpr std::size_t columns_max = 80;
 
-struct Column {
-  const char* name;      // in sweep.csv
-  const char* key;       // in summary.json; empty: figures_of() knows
-  const char* shown_as;  // on the terminal; empty: it is not
+/// Of the most used link, and what is the sum of two figures: what the list of figures does not
+/// have.
+struct OwnColumn {
+  int place;  // among those of the figures
+  const char* name;
+  const char* heading;
+  const char* title;
+  std::optional<Unit> unit;  // none: a text
+  bool drawn;
 };
-constexpr Column columns[] = {
-    {"ttft_p50_ms", "ttft_ms.p50", "TTFT p50"},
-    {"ttft_p99_ms", "ttft_ms.p99", "p99 ms"},
-    {"exposed_p50_ms", "exposed_transfer_ms.p50", "exposed p50"},
-    {"exposed_p99_ms", "exposed_transfer_ms.p99", "p99 ms"},
-    {"exposed_share_of_ttft", "exposed_transfer_share_of_ttft", ""},
-    {"itl_p50_ms", "itl_ms.p50", ""},
-    {"slo_attainment", "slo_attainment", ""},
-    {"transfer_p50_ms", "transfers.time_ms.p50", ""},
-    {"transfer_p99_ms", "transfers.time_ms.p99", ""},
-    {"gbytes_per_s", "transfers.gbytes_per_s_while_busy", "GB/s"},
-    {"busiest_link", "", "busiest link"},
-    {"utilisation", "", "used"},
-    {"saturated_share", "", ""},
-    {"completed", "requests.completed", ""},
-    {"failed", "", ""},
+constexpr OwnColumn own_columns[] = {
+    {110, "busiest_link", "busiest link", "", std::nullopt, false},
+    {120, "utilisation", "used", "Use of the busiest link", Unit::share, true},
+    {130, "saturated_share", "", "Saturation of the busiest link", Unit::share, false},
+    {150, "failed", "", "Failed", Unit::count, false},
 };
-constexpr std::size_t column_count = std::size(columns);
-// Shown on the terminal while there is room, these first.
-constexpr std::size_t shown_first[] = {0, 1, 2, 3, 9, 11, 10};
 
 /// As in the files: six significant digits.
 std::string cell(double value) { return number_text(value, 6); }
 
+/// What stands in a column of our own; empty where there is nothing.
+std::string own_cell(const std::string& name, const RunDirectory& run) {
+  if (name == "failed")
+    return cell(run.number("requests.transfer_failed") + run.number("requests.too_large"));
+  if (run.links.empty()) return "";
+  const RunDirectory::Link& link = run.links[0];
+  if (name == "busiest_link") return link.name;
+  return cell(name == "utilisation" ? link.utilisation : link.saturated_share);
+}
+
 std::vector<std::string> figures_of(const RunDirectory& run) {
   std::vector<std::string> figures;
-  for (const Column& column : columns) {
-    const std::string name = column.name;
-    std::string text;
-    if (*column.key != '\0') {
-      const auto value = run.maybe_number(column.key);
-      if (value) text = cell(*value);
-    } else if (name == "failed") {
-      text = cell(run.number("requests.transfer_failed") + run.number("requests.too_large"));
-    } else if (!run.links.empty()) {
-      const RunDirectory::Link& link = run.links[0];
-      text = name == "busiest_link"  ? link.name
-             : name == "utilisation" ? cell(link.utilisation)
-                                     : cell(link.saturated_share);
+  for (const SweepFigure& column : sweep_columns()) {
+    if (column.key.empty()) {
+      figures.push_back(own_cell(column.name, run));
+      continue;
     }
-    figures.push_back(std::move(text));
+    const auto value = run.maybe_number(column.key);
+    figures.push_back(value ? cell(*value) : "");
   }
   return figures;
 }
@@ -85,12 +78,13 @@ std::size_t widest_line(const std::string& text) {
 }
 
 std::string shown(std::size_t column, const SweepRow& row) {
-  if (row.figures.size() != column_count || row.figures[column].empty()) return "-";
+  const auto columns = sweep_columns();
+  if (row.figures.size() != columns.size() || row.figures[column].empty()) return "-";
   const std::string& text = row.figures[column];
-  const std::string_view name = columns[column].name;
-  if (name == "busiest_link") return text;
+  if (!columns[column].unit) return printable(text);
   const double value = std::stod(text);
-  return name == "utilisation" ? number_text(100 * value) + "%" : number_text(value, 4);
+  return *columns[column].unit == Unit::share ? number_text(100 * value) + "%"
+                                              : number_text(value, 4);
 }
 
 std::string table_text(const std::vector<SweepKey>& keys, const std::vector<SweepPoint>& points,
@@ -101,7 +95,7 @@ std::string table_text(const std::vector<SweepKey>& keys, const std::vector<Swee
   std::vector<std::string> header = {"#"};
   for (const std::string& name : sweep_key_names(keys)) header.push_back(name);
   if (!all_ok) header.emplace_back("outcome");
-  for (const std::size_t figure : figures) header.emplace_back(columns[figure].shown_as);
+  for (const std::size_t figure : figures) header.push_back(sweep_columns()[figure].heading);
   TextTable table(std::move(header));
   for (std::size_t i = 0; i < rows.size(); ++i) {
     std::vector<std::string> line = {std::to_string(points[i].number)};
@@ -115,10 +109,21 @@ std::string table_text(const std::vector<SweepKey>& keys, const std::vector<Swee
 
 }  // namespace
 
-std::vector<std::string> sweep_figure_names() {
-  std::vector<std::string> names;
-  for (const Column& column : columns) names.emplace_back(column.name);
-  return names;
+std::span<const SweepFigure> sweep_columns() {
+  static const std::vector<SweepFigure> columns = [] {
+    std::vector<std::pair<int, SweepFigure>> placed;
+    for (const SweptFigure& f : swept_figures())
+      placed.push_back(
+          {f.column->place,
+           {f.column->name, f.key, f.column->heading, f.title, f.unit, f.column->drawn}});
+    for (const OwnColumn& c : own_columns)
+      placed.push_back({c.place, {c.name, "", c.heading, c.title, c.unit, c.drawn}});
+    std::ranges::stable_sort(placed, {}, [](const auto& column) { return column.first; });
+    std::vector<SweepFigure> sorted;
+    for (auto& [place, column] : placed) sorted.push_back(std::move(column));
+    return sorted;
+  }();
+  return columns;
 }
 
 std::vector<std::string> sweep_key_names(const std::vector<SweepKey>& keys) {
@@ -185,13 +190,13 @@ std::string sweep_csv(const std::vector<SweepKey>& keys, const std::vector<Sweep
   std::string out = "point";
   for (const SweepKey& key : keys) out.append(",").append(quoted(key.path));
   out += ",outcome";
-  for (const Column& column : columns) out.append(",").append(column.name);
+  for (const SweepFigure& column : sweep_columns()) out.append(",").append(column.name);
   out += ",error\n";
   for (std::size_t i = 0; i < rows.size(); ++i) {
     out += std::to_string(points[i].number);
     for (const std::string& value : points[i].values) out.append(",").append(quoted(value));
     out.append(",").append(rows[i].outcome);
-    for (std::size_t c = 0; c < column_count; ++c) {
+    for (std::size_t c = 0; c < sweep_columns().size(); ++c) {
       out += ",";
       if (c < rows[i].figures.size()) out += quoted(rows[i].figures[c]);
     }
@@ -202,7 +207,12 @@ std::string sweep_csv(const std::vector<SweepKey>& keys, const std::vector<Sweep
 
 std::string sweep_text(const std::vector<SweepKey>& keys, const std::vector<SweepPoint>& points,
                        const std::vector<SweepRow>& rows) {
-  std::vector<std::size_t> figures(std::begin(shown_first), std::end(shown_first));
+  // Shown while there is room, those in front first; names of links take the most of it.
+  std::vector<std::size_t> figures;
+  for (const bool text : {false, true})
+    for (std::size_t c = 0; c < sweep_columns().size(); ++c)
+      if (!sweep_columns()[c].heading.empty() && text == !sweep_columns()[c].unit)
+        figures.push_back(c);
   std::string out = table_text(keys, points, rows, figures);
   while (widest_line(out) > columns_max && figures.size() > 2) {
     figures.pop_back();

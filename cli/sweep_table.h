@@ -1,12 +1,14 @@
 // What a sweep found, one row per point: on the terminal and as sweep.csv (docs/sweep.md).
 #pragma once
 
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "cli/child_runs.h"
-#include "cli/run_directory.h"
 #include "cli/sweep_grid.h"
+#include "results/figures.h"
 
 namespace kvhaul::cli {
 
@@ -26,8 +28,17 @@ SweepRow failed_row(std::size_t point, const std::string& error);
 std::string rows_text(const std::vector<SweepRow>& rows);
 std::vector<SweepRow> rows_of(const std::string& text);
 
-/// The columns of sweep.csv that are figures, in their order.
-std::vector<std::string> sweep_figure_names();
+/// A column of sweep.csv that says something about the run.
+struct SweepFigure {
+  std::string name;
+  std::string key;           // in summary.json; empty: of its most used link, or a sum
+  std::string heading;       // on the terminal; empty: it is not there
+  std::string title;         // in the report
+  std::optional<Unit> unit;  // none: a text
+  bool drawn = false;        // has a curve in the report, where times have a knee
+};
+/// In their order.
+std::span<const SweepFigure> sweep_columns();
 /// What tells keys apart: their last parts, or all of them where those are the same.
 std::vector<std::string> sweep_key_names(const std::vector<SweepKey>& keys);
 

@@ -13,6 +13,7 @@
 #include "core/unit_text.h"
 #include "report/cluster_picture.h"
 #include "report/run_rows.h"
+#include "results/figures.h"
 #include "traces/fields.h"
 
 namespace kvhaul::report {
@@ -356,6 +357,21 @@ Json picture_json(const RunContext& run, const Json& links) {
   return json;
 }
 
+/// Figures that a report shows as numbers, for page/run.js.
+Json figures_json() {
+  Json json = Json::array();
+  for (const Figure& figure : figures())
+    if (figure.is(Figure::in_tiles) || figure.is(Figure::in_report))
+      json.push_back({{"key", figure.key},
+                      {"title", figure.title()},
+                      {"unit", unit_name(figure.unit)},
+                      {"times", figure.is_distribution()},
+                      {"tile", figure.is(Figure::in_tiles)},
+                      {"listed", figure.is(Figure::in_report)},
+                      {"part", figure.is(Figure::part)}});
+  return json;
+}
+
 std::vector<std::string> assumptions(const RunContext& run, const Json& summary) {
   const Json& labels = summary.at("run");
   const auto label = [&](const char* key) { return labels.at(key).get<std::string>(); };
@@ -425,6 +441,7 @@ Result<Json> run_data(const RunContext& run) {
     const Json links = summary.at("links");
     summary.erase("links");
     data["summary"] = summary;
+    data["figures"] = figures_json();
     data["links"] = Json::array();
     for (std::size_t i = 0; i < std::min(links_shown, links.size()); ++i)
       data["links"].push_back(links[i]);

@@ -3,7 +3,6 @@
 
 #include <bit>
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -79,9 +78,5 @@ struct RunSummary {
   };
   Rows rows;  // of the files of these names
 };
-
-/// The share of the requests that met the SLO; those that lost their KV missed it. Nothing without
-/// an SLO or requests.
-std::optional<double> slo_attainment(const RunSummary& summary);
 
 }  // namespace kvhaul

@@ -35,6 +35,14 @@ const percent = (share, digits = 3) => share > 0 && share < 1e-6 ? '<0.0001%'
   : share === null || share === undefined ? '–' : number(100 * share, digits) + '%';
 const signed = share => share === null || share === undefined ? '–' : share === 0 ? '='
   : (share > 0 ? '+' : '−') + number(Math.abs(100 * share)) + '%';
+// By the units that figures have in summary.json.
+const unit_text = {ms, s: seconds, share: percent, bytes, count: number, text: value => value};
+const value_text = (unit, value, digits) => unit in unit_text ? unit_text[unit](value, digits)
+  : number(value, digits) + '\u00a0' + unit;
+// What stands at a dotted key; undefined where nothing does.
+const at_key = (summary, key) => key.split('.').reduce(
+  (found, name) => found === undefined || found === null ? undefined : found[name], summary);
+const short = title => title.replace(/^time to first token/i, 'TTFT');
 
 // A table: columns are {name, text: left-aligned, of: row => what stands there, bar: row => share}.
 function table(columns, rows, caption) {

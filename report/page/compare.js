@@ -60,22 +60,12 @@ function line_chart({id, title, note: caption, height, series, log, x_text, y_te
 
 function differences(data) {
   const shown = figure => value => value === null ? '–' : number(value * figure.factor, 4);
-  const columns = [{name: '', text: true, of: f => f.label.trim()}];
+  const columns = [{name: '', text: true, of: f => f.label}];
   data.runs.forEach((run, i) => {
     columns.push({name: run.name, of: f => shown(f)(f.values[i])});
     if (i > 0) columns.push({name: `${run.name} to A`, of: f => signed(f.relative[i])});
   });
-  let latest = '', latest_mark = null;
-  const rows = data.figures.map(figure => {
-    // "   p99, ms" belongs to the figure above it.
-    const label = figure.label.trim();
-    const continued = /^p99/.test(label);
-    if (!continued) {
-      latest = label.replace(/ p50.*$/, '');
-      latest_mark = figure.label.startsWith(' ') ? 'part' : null;
-    }
-    return {...figure, label: continued ? latest + ' ' + label : label, mark: latest_mark};
-  });
+  const rows = data.figures.map(figure => ({...figure, mark: figure.part ? 'part' : null}));
   return table(columns, rows, 'Differences');
 }
 

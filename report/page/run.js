@@ -55,17 +55,31 @@ function ttft_chart(data) {
   });
 }
 
-function times_table(summary) {
-  const rows = [['time to first token', summary.ttft_ms, 'strong'], ['queue', summary.queue_ms, 'part'],
-    ['prefill', summary.prefill_ms, 'part'], ['exposed transfer', summary.exposed_transfer_ms, 'part'],
-    ['inter-token latency', summary.itl_ms], ['end to end', summary.e2e_ms],
-    ['one KV transfer', summary.transfers.time_ms, 'strong'],
-    ['wait', summary.transfers.wait_ms, 'part'], ['post', summary.transfers.post_ms, 'part'],
-    ['wire', summary.transfers.wire_ms, 'part'], ['detect', summary.transfers.detect_ms, 'part']]
-    .map(([name, group, mark]) => ({name, group, mark}));
-  return table([{name: '', text: true, of: row => row.name},
+// A tile per figure: of a distribution its median and p99, of others their value. Of what there was
+// nothing to measure there is none.
+function figure_tiles(data) {
+  const s = data.summary;
+  const beside = {
+    'transfers.bytes': `${number(s.transfers.count, 12)} transfers`,
+    'transfers.gbytes_per_s_while_busy':
+      `busy ${percent(s.transfers.wire_busy_s / (s.duration_s || 1))} of the time`};
+  return tiles(data.figures.filter(figure => figure.tile).flatMap(figure => {
+    const value = at_key(s, figure.key);
+    if (value === undefined || value === null) return [];
+    const text = number => value_text(figure.unit, number);
+    return [figure.times
+      ? [short(figure.title) + ' p50', text(value.p50), 'p99 ' + text(value.p99)]
+      : [figure.title, text(value), beside[figure.key]]];
+  }));
+}
+
+function times_table(data) {
+  const listed = data.figures.filter(figure => figure.listed);
+  const rows = listed.map((figure, i) => ({...figure, group: at_key(data.summary, figure.key),
+    mark: figure.part ? 'part' : listed[i + 1] && listed[i + 1].part ? 'strong' : null}));
+  return table([{name: '', text: true, of: row => row.title},
     ...['mean', 'p50', 'p90', 'p99', 'max'].map(key =>
-      ({name: key, of: row => ms(row.group[key], 4)}))], rows, 'Latencies');
+      ({name: key, of: row => value_text(row.unit, row.group[key], 4)}))], rows, 'Latencies');
 }
 
 // `runs`: [{name, colour, sizes, ideal}]; one run's ideal line is drawn for each.
@@ -424,17 +438,10 @@ function run_facts(summary) {
 function run_page(data, main) {
   const s = data.summary;
   document.getElementById('facts').textContent = run_facts(s);
-  main.append(tiles([
-    ['TTFT p50', ms(s.ttft_ms.p50), `p99 ${ms(s.ttft_ms.p99)}`],
-    ['exposed transfer p50', ms(s.exposed_transfer_ms.p50), `p99 ${ms(s.exposed_transfer_ms.p99)}`],
-    ['inter-token latency p50', ms(s.itl_ms.p50), `p99 ${ms(s.itl_ms.p99)}`],
-    ...('slo_attainment' in s ? [['SLO attained', percent(s.slo_attainment)]] : []),
-    ['KV moved', bytes(s.transfers.bytes), `${number(s.transfers.count, 12)} transfers`],
-    ['while busy', number(s.transfers.gbytes_per_s_while_busy) + '\u00a0GB/s',
-      `busy ${percent(s.transfers.wire_busy_s / (s.duration_s || 1))} of the time`]]));
+  main.append(figure_tiles(data));
   main.append(
     section('latency', 'Time to first token', ttft_chart(data), el('h3', {}, 'All latencies'),
-      times_table(s)),
+      times_table(data)),
     section('transfers', 'Transfer time against size', size_chart([{name: 'run', colour: 'prefill',
       sizes: s.transfers.by_size || [], ideal: data.ideal}])),
     heat_section(data), links_section(data), time_section(data), routes_section(data));

@@ -2,28 +2,26 @@
 // others.
 'use strict';
 
-const sweep_panels = [['ttft_p50_ms', 'Time to first token, p50', ms],
-  ['ttft_p99_ms', 'Time to first token, p99', ms],
-  ['exposed_p50_ms', 'Exposed transfer, p50', ms], ['exposed_p99_ms', 'Exposed transfer, p99', ms],
-  ['transfer_p50_ms', 'One KV transfer, p50', ms], ['gbytes_per_s', 'While busy', v => number(v) +
-    '\u00a0GB/s'], ['utilisation', 'Use of the busiest link', percent],
-  ['slo_attainment', 'SLO attained', percent]];
-
 function sweep_page(data, main) {
   document.getElementById('facts').textContent =
     `${data.points.length} points: ` + data.keys.map(key => `${key.path} (${key.values.length})`)
       .join(', ');
   const x_key = data.keys[data.x_key];
   const figure = (point, name) => name in point.figures ? point.figures[name] : null;
-  const panels = sweep_panels.filter(([name]) => data.points.some(p => figure(p, name) !== null));
-  const charts_of = panels.map(([name, title, text]) => line_chart({
+  const panels = data.columns.filter(column => column.drawn &&
+    data.points.some(p => figure(p, column.name) !== null));
+  const text_in = (column, point, digits) => figure(point, column.name) === null ? '–'
+    : value_text(column.unit, figure(point, column.name), digits);
+  // After the panels: texts and counts.
+  const others = data.columns.filter(column => ['text', 'count'].includes(column.unit));
+  const charts_of = panels.map(({name, title, unit}) => line_chart({
     id: 'panel-' + name.replaceAll('_', '-'), title, height: 240,
     series: data.series.map((series, i) => ({name: series.name || title, colour: run_colour(i),
       dash: run_dash(i), points: series.points.map((number, at) =>
         [at, figure(data.points[number], name)])})),
     rings: data.series.flatMap(series => name in series.knees
       ? [{series: series.name || title, at: series.knees[name]}] : []),
-    x_text: at => `${x_key.name} ${x_key.values[at]}`, y_text: v => text(v),
+    x_text: at => `${x_key.name} ${x_key.values[at]}`, y_text: v => value_text(unit, v),
     x_format: at => Number.isInteger(at) ? x_key.values[at] : '', x_title: x_key.name,
     no_keys: true}));
   const multiples = el('div', {class: 'multiples'}, ...charts_of);
@@ -39,11 +37,9 @@ function sweep_page(data, main) {
       table([{name: '#', text: true, of: p => p.number},
         ...data.keys.map((key, k) => ({name: key.name, text: true, of: p => p.values[k]})),
         {name: 'outcome', text: true, of: p => p.outcome},
-        ...panels.map(([name, title, text]) => ({name: title.replace('Time to first token', 'TTFT'),
-          of: p => figure(p, name) === null ? '–' : text(figure(p, name), 4)})),
-        {name: 'busiest link', text: true, of: p => p.figures.busiest_link || '–'},
-        {name: 'completed', of: p => figure(p, 'completed') === null ? '–' : p.figures.completed},
-        {name: 'failed', of: p => figure(p, 'failed') === null ? '–' : p.figures.failed},
+        ...panels.map(column => ({name: short(column.title), of: p => text_in(column, p, 4)})),
+        ...others.map(column => ({name: column.name.replaceAll('_', ' '),
+          text: column.unit === 'text', of: p => text_in(column, p, 12)})),
         ...(data.points.some(p => p.error)
           ? [{name: 'why', text: true, of: p => p.error || ''}] : [])],
       data.points.map(p => ({...p, mark: data.series.some(s => Object.values(s.knees).some(at =>

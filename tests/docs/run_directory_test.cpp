@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/replay_run.h"
+#include "results/figures.h"
 #include "tests/support/own_folder.h"
 #include "tests/traces/trace_testing.h"
 
@@ -68,6 +69,9 @@ TEST(RunDirectory, EveryKeyOfTheSummaryIsDocumented) {
   std::set<std::string> names;
   collect(Json::parse(run.text("summary.json")), "", names);
   EXPECT_GT(names.size(), 50u);
+  // Figures are in metrics.md, which figures_test.cpp holds against their list.
+  for (const Figure& figure : figures()) names.erase(figure.key);
+  EXPECT_GT(names.size(), 20u);
   const std::string section = section_about("summary.json");
   for (const std::string& name : names)
     EXPECT_NE(section.find("| `" + name + "` |"), std::string::npos) << name;

@@ -1,0 +1,563 @@
+#include "results/figures.h"
+
+#include <algorithm>
+#include <cctype>
+
+#include "core/unit_text.h"
+
+namespace kvhaul {
+namespace {
+
+constexpr auto p50 = Statistic::p50;
+constexpr auto p99 = Statistic::p99;
+
+double seconds(TimeNs time) { return static_cast<double>(time) / 1e9; }
+
+std::optional<double> per_second(double amount, TimeNs time) {
+  if (time <= 0) return std::nullopt;
+  return amount / (static_cast<double>(time) * 1e-9);
+}
+
+std::uint64_t outcomes(const RunSummary& s, TransferOutcome outcome) {
+  return s.transfers_by_outcome[static_cast<std::size_t>(outcome)];
+}
+
+double per_attempt(const RunSummary& s, std::uint64_t runs) {
+  const std::uint64_t attempts =
+      s.requests.completed + s.requests.transfer_failed + s.requests.retries;
+  return static_cast<double>(runs) / std::max<double>(1, static_cast<double>(attempts));
+}
+
+using S = RunSummary;
+
+const Figure all_figures[] = {
+    {.key = "duration_s",
+     .unit = Unit::s,
+     .label = "duration",
+     .help = "time 0 of the trace to the last token of the last completed request, or to the last "
+             "landing where that is later",
+     .value = [](const S& s) { return seconds(s.duration_ns); },
+     .compared = 160},
+    {.key = "registration_s",
+     .unit = Unit::s,
+     .label = "registration",
+     .help = "before the run: registering KV memory with the NICs at the scenario's "
+             "`registration_rate`, on the node that takes longest",
+     .value = [](const S& s) { return seconds(s.requests.registration_ns); },
+     .shown = Figure::later},
+
+    {.key = "requests.rows",
+     .unit = Unit::count,
+     .label = "rows of the trace",
+     .help = "rows read from the trace",
+     .value = [](const S& s) { return s.trace.rows; }},
+    {.key = "requests.replayed",
+     .unit = Unit::count,
+     .label = "requests replayed",
+     .help = "requests taken from it after filters",
+     .value = [](const S& s) { return s.requests.requests; }},
+    {.key = "requests.completed",
+     .unit = Unit::count,
+     .label = "requests completed",
+     .help = "got all their KV and all their tokens",
+     .value = [](const S& s) { return s.requests.completed; },
+     .compared = 150,
+     .swept = {{140, "completed"}}},
+    {.key = "requests.transfer_failed",
+     .unit = Unit::count,
+     .label = "requests that lost their KV",
+     .help = "lost their KV for good; makes the exit code 1",
+     .value = [](const S& s) { return s.requests.transfer_failed; }},
+    {.key = "requests.retried",
+     .unit = Unit::count,
+     .label = "requests prefilled again",
+     .help = "lost KV on the way and were prefilled again, whatever became of them then",
+     .value = [](const S& s) { return s.requests.retried; },
+     .shown = Figure::later},
+    {.key = "requests.retries",
+     .unit = Unit::count,
+     .label = "further attempts",
+     .help = "how often in all",
+     .value = [](const S& s) { return s.requests.retries; },
+     .shown = Figure::later},
+    {.key = "requests.too_large",
+     .unit = Unit::count,
+     .label = "requests too large for an instance",
+     .help = "their KV fits no instance; where none was completed or lost, the exit code is 1",
+     .value = [](const S& s) { return s.requests.too_large; }},
+    {.key = "requests.failed_in_trace",
+     .unit = Unit::count,
+     .label = "requests without output in the trace",
+     .help = "no output tokens in the trace; not replayed",
+     .value = [](const S& s) { return s.requests.failed_in_trace; }},
+    {.key = "requests.zero_input_dropped",
+     .unit = Unit::count,
+     .label = "rows without input",
+     .help = "rows without input tokens; dropped",
+     .value = [](const S& s) { return s.trace.zero_input; }},
+    {.key = "requests.input_tokens",
+     .unit = Unit::count,
+     .label = "input tokens",
+     .help = "of replayed requests, once for each time that they were given to an instance",
+     .value = [](const S& s) { return s.requests.input_tokens; }},
+    {.key = "requests.cached_tokens",
+     .unit = Unit::count,
+     .label = "cached tokens",
+     .help = "of those, found in the prefix cache: not computed; moved like the rest",
+     .value = [](const S& s) { return s.requests.cached_tokens; }},
+    {.key = "requests.output_tokens",
+     .unit = Unit::count,
+     .label = "output tokens",
+     .help = "of completed requests",
+     .value = [](const S& s) { return s.output_tokens; }},
+    {.key = "requests.completed_per_s",
+     .unit = Unit::requests_per_s,
+     .label = "request throughput",
+     .help = "completed requests / duration",
+     .value =
+         [](const S& s) {
+           return per_second(static_cast<double>(s.requests.completed), s.duration_ns).value_or(0);
+         }},
+
+    {.key = "ttft_ms",
+     .unit = Unit::ms,
+     .label = "time to first token",
+     .help = "TTFT: first token - arrival = queue + prefill + exposed transfer",
+     .value = &S::ttft_ns,
+     .shown = Figure::in_terminal | Figure::in_tiles | Figure::in_report,
+     .compared = 10,
+     .swept = {{10, "ttft_p50_ms", p50, "TTFT p50", true},
+               {20, "ttft_p99_ms", p99, "p99 ms", true}}},
+    {.key = "queue_ms",
+     .unit = Unit::ms,
+     .label = "queue",
+     .help = "start of prefill - arrival",
+     .value = &S::queue_ns,
+     .shown = Figure::in_terminal | Figure::in_report | Figure::part,
+     .compared = 20},
+    {.key = "prefill_ms",
+     .unit = Unit::ms,
+     .label = "prefill",
+     .help = "end of prefill - start of prefill",
+     .value = &S::prefill_ns,
+     .shown = Figure::in_terminal | Figure::in_report | Figure::part,
+     .compared = 30},
+    {.key = "exposed_transfer_ms",
+     .unit = Unit::ms,
+     .label = "exposed transfer",
+     .help =
+         "all KV landed - end of prefill: the part of the transfer that computation did not hide",
+     .value = &S::exposed_ns,
+     .shown = Figure::in_terminal | Figure::in_tiles | Figure::in_report | Figure::part,
+     .compared = 40,
+     .swept = {{30, "exposed_p50_ms", p50, "exposed p50", true},
+               {40, "exposed_p99_ms", p99, "p99 ms", true}}},
+    {.key = "itl_ms",
+     .unit = Unit::ms,
+     .label = "inter-token latency",
+     .help = "ITL, per request: (end to end - TTFT) / (output tokens - 1); of requests with two "
+             "output tokens or more",
+     .value = &S::itl_ns,
+     .shown = Figure::in_terminal | Figure::in_tiles | Figure::in_report,
+     .compared = 60,
+     .swept = {{60, "itl_p50_ms"}}},
+    {.key = "e2e_ms",
+     .unit = Unit::ms,
+     .label = "end to end",
+     .help = "last token - arrival (AIPerf: request latency)",
+     .value = &S::e2e_ns,
+     .shown = Figure::in_report},
+    {.key = "exposed_transfer_share_of_ttft",
+     .unit = Unit::share,
+     .label = "its share of the sum",
+     .help = "sum of exposed transfer / sum of TTFT, over all completed requests",
+     .value = [](const S& s) -> std::optional<double> {
+       if (s.ttft_ns.sum() <= 0) return std::nullopt;
+       return s.exposed_ns.sum() / s.ttft_ns.sum();
+     },
+     .shown = Figure::part,
+     .compared = 50,
+     .swept = {{50, "exposed_share_of_ttft"}}},
+    {.key = "slo_attainment",
+     .unit = Unit::share,
+     .label = "SLO attained",
+     .help =
+         "requests with TTFT and ITL within the scenario's `slo` / (completed requests + requests "
+         "that lost their KV): who is lost has missed it. Only where the scenario has one",
+     .value = [](const S& s) -> std::optional<double> {
+       const std::uint64_t served = s.requests.completed + s.requests.transfer_failed;
+       if (!s.has_slo || served == 0) return std::nullopt;
+       return static_cast<double>(s.slo_attained) / static_cast<double>(served);
+     },
+     .shown = Figure::in_terminal | Figure::in_tiles | Figure::with_slo,
+     .compared = 70,
+     .swept = {{70, "slo_attainment", {}, "", true}}},
+
+    {.key = "transfers.count",
+     .unit = Unit::count,
+     .label = "transfers",
+     .help = "transfers that ended, whatever their outcome",
+     .value = [](const S& s) { return s.transfers; }},
+    {.key = "transfers.delivered",
+     .unit = Unit::count,
+     .label = "transfers delivered",
+     .help = "every byte in its place",
+     .value = [](const S& s) { return outcomes(s, TransferOutcome::delivered); }},
+    {.key = "transfers.cancelled",
+     .unit = Unit::count,
+     .label = "transfers cancelled",
+     .help = "on request",
+     .value = [](const S& s) { return outcomes(s, TransferOutcome::cancelled); }},
+    {.key = "transfers.failed",
+     .unit = Unit::count,
+     .label = "transfers failed",
+     .help = "a chunk used up its attempts, or the post was invalid",
+     .value = [](const S& s) { return outcomes(s, TransferOutcome::failed); }},
+    {.key = "transfers.no_route",
+     .unit = Unit::count,
+     .label = "transfers without a route",
+     .help = "no channel was usable for too long",
+     .value = [](const S& s) { return outcomes(s, TransferOutcome::no_route); }},
+    {.key = "transfers.bytes",
+     .unit = Unit::bytes,
+     .label = "KV moved",
+     .help = "bytes of delivered transfers; bytes sent again count once",
+     .value = [](const S& s) { return s.delivered_bytes; },
+     .shown = Figure::in_tiles,
+     .compared = 120},
+    {.key = "transfers.chunks",
+     .unit = Unit::count,
+     .label = "chunks",
+     .help = "posted, those sent again included",
+     .value = [](const S& s) { return s.scheduler.chunks_posted; }},
+    {.key = "transfers.pieces",
+     .unit = Unit::count,
+     .label = "pieces",
+     .help = "descriptors after coalescing",
+     .value = [](const S& s) { return s.pieces; }},
+    {.key = "transfers.packed",
+     .unit = Unit::count,
+     .label = "transfers packed",
+     .help = "transfers whose pieces were gathered by `pack`",
+     .value = [](const S& s) { return s.packed_transfers; }},
+    {.key = "transfers.on_fallback_route",
+     .unit = Unit::count,
+     .label = "transfers on a fallback route",
+     .help = "transfers that used a route other than the preferred kind",
+     .value = [](const S& s) { return s.fallback_transfers; }},
+    {.key = "transfers.resent_chunks",
+     .unit = Unit::count,
+     .label = "chunks sent again",
+     .help = "posted again after an error or a timeout",
+     .value = [](const S& s) { return s.scheduler.chunks_resent; },
+     .compared = 140},
+    {.key = "transfers.resent_bytes",
+     .unit = Unit::bytes,
+     .label = "sent again",
+     .help = "bytes of those",
+     .value = [](const S& s) { return s.resent_bytes; }},
+    {.key = "transfers.mean_bytes",
+     .unit = Unit::bytes,
+     .label = "mean size of a transfer",
+     .help = "of delivered transfers",
+     .value = [](const S& s) -> std::optional<double> {
+       if (s.transfer_bytes.count() == 0) return std::nullopt;
+       return s.transfer_bytes.mean();
+     }},
+    {.key = "transfers.time_ms",
+     .unit = Unit::ms,
+     .label = "one KV transfer",
+     .help = "reported - submitted, of delivered transfers: the sum of the four below",
+     .value = &S::transfer_ns,
+     .shown = Figure::in_terminal | Figure::in_report,
+     .compared = 80,
+     .swept = {{80, "transfer_p50_ms", p50, "", true}, {90, "transfer_p99_ms", p99}}},
+    {.key = "transfers.wait_ms",
+     .unit = Unit::ms,
+     .label = "wait",
+     .help = "posted - submitted: windows, credit and order in the scheduler",
+     .value = &S::wait_ns,
+     .shown = Figure::in_report | Figure::part,
+     .compared = 90},
+    {.key = "transfers.post_ms",
+     .unit = Unit::ms,
+     .label = "post",
+     .help = "started - posted: the posting thread, and the queue of the channel",
+     .value = &S::post_ns,
+     .shown = Figure::in_report | Figure::part,
+     .compared = 100},
+    {.key = "transfers.wire_ms",
+     .unit = Unit::ms,
+     .label = "wire",
+     .help = "landed - started: the link, its latency included",
+     .value = &S::wire_ns,
+     .shown = Figure::in_report | Figure::part,
+     .compared = 110},
+    {.key = "transfers.detect_ms",
+     .unit = Unit::ms,
+     .label = "detect",
+     .help = "reported - landed: how late the completion was seen",
+     .value = &S::detect_ns,
+     .shown = Figure::in_report | Figure::part},
+    {.key = "transfers.wire_busy_s",
+     .unit = Unit::s,
+     .label = "busy time",
+     .help = "length of the union of all [started, landed]: at least one chunk was on its way",
+     .value = [](const S& s) { return seconds(s.wire_busy_ns); }},
+    {.key = "transfers.gbytes_per_s_while_busy",
+     .unit = Unit::gbytes_per_s,
+     .label = "GB/s while busy",
+     .help = "bytes landed / busy time, over all channels together",
+     .value = [](const S& s) -> std::optional<double> {
+       const auto rate = per_second(static_cast<double>(s.landed_bytes), s.wire_busy_ns);
+       return rate ? std::optional(*rate / 1e9) : std::nullopt;
+     },
+     .shown = Figure::in_tiles,
+     .compared = 130,
+     .swept = {{100, "gbytes_per_s", {}, "GB/s", true}}},
+
+    {.key = "page_runs_per_request.source",
+     .unit = Unit::count,
+     .label = "page runs, source",
+     .help = "maximal runs of neighbouring KV pages / attempts to serve a request, prefill side",
+     .value = [](const S& s) { return per_attempt(s, s.requests.source_runs); }},
+    {.key = "page_runs_per_request.target",
+     .unit = Unit::count,
+     .label = "page runs, target",
+     .help = "the same, decode side",
+     .value = [](const S& s) { return per_attempt(s, s.requests.target_runs); }},
+
+    {.key = "channels.probes",
+     .unit = Unit::count,
+     .label = "probes",
+     .help = "chunks without bytes that were sent to find out whether a channel or link works",
+     .value = [](const S& s) { return s.scheduler.probes; },
+     .shown = Figure::later},
+    {.key = "channels.late",
+     .unit = Unit::count,
+     .label = "late chunks",
+     .help = "chunks that took longer than they should, whether they landed after all or not",
+     .value = [](const S& s) { return s.scheduler.late; },
+     .shown = Figure::later},
+    {.key = "channels.timeouts",
+     .unit = Unit::count,
+     .label = "timeouts",
+     .help = "chunks given up because no completion came",
+     .value = [](const S& s) { return s.scheduler.timeouts; }},
+    {.key = "channels.errors",
+     .unit = Unit::count,
+     .label = "errors",
+     .help = "completions that were neither `ok` nor asked for",
+     .value = [](const S& s) { return s.scheduler.errors; }},
+    {.key = "channels.quarantines",
+     .unit = Unit::count,
+     .label = "quarantines",
+     .help = "times a channel, or a link that several cross, was taken out of use",
+     .value = [](const S& s) { return s.scheduler.quarantines; }},
+    {.key = "channels.readmissions",
+     .unit = Unit::count,
+     .label = "readmissions",
+     .help = "times one was taken back after a probe",
+     .value = [](const S& s) { return s.scheduler.readmissions; }},
+    {.key = "channels.unexpected_completions",
+     .unit = Unit::count,
+     .label = "unexpected completions",
+     .help = "of chunks that were not in flight; dropped",
+     .value = [](const S& s) { return s.scheduler.unexpected; }},
+
+    {.key = "rows.requests",
+     .unit = Unit::count,
+     .label = "rows of requests.csv",
+     .help = "rows of requests.csv, without its header; readers hold the file against it",
+     .value = [](const S& s) { return s.rows.requests; },
+     .shown = Figure::later},
+    {.key = "rows.transfers",
+     .unit = Unit::count,
+     .label = "rows of transfers.csv",
+     .help = "of transfers.csv, likewise",
+     .value = [](const S& s) { return s.rows.transfers; },
+     .shown = Figure::later},
+    {.key = "rows.links",
+     .unit = Unit::count,
+     .label = "rows of links.csv",
+     .help = "of links.csv, likewise",
+     .value = [](const S& s) { return s.rows.links; },
+     .shown = Figure::later},
+    {.key = "payload.checked_transfers",
+     .unit = Unit::count,
+     .label = "checksums compared",
+     .help = "checksums compared",
+     .value = [](const S& s) { return s.requests.checked_transfers; }},
+    {.key = "payload.damaged_transfers",
+     .unit = Unit::count,
+     .label = "checksums that were wrong",
+     .help = "of those, wrong; the transfer was made again",
+     .value = [](const S& s) { return s.requests.damaged_transfers; }},
+};
+
+/// How values of a unit are shown in tables.
+struct ShownUnit {
+  const char* name;  // in summary.json
+  const char* in_table;
+  double factor;  // from the one to the other
+};
+ShownUnit shown_unit(Unit unit) {
+  switch (unit) {
+    case Unit::count:
+      return {"count", "", 1};
+    case Unit::bytes:
+      return {"bytes", "GB", 1e-9};
+    case Unit::ms:
+      return {"ms", "ms", 1};
+    case Unit::s:
+      return {"s", "s", 1};
+    case Unit::share:
+      return {"share", "%", 100};
+    case Unit::gbytes_per_s:
+      return {"GB/s", "GB/s", 1};
+    case Unit::requests_per_s:
+      return {"requests/s", "requests/s", 1};
+  }
+  return {};
+}
+
+bool begins_with_unit(const Figure& figure) {
+  const std::string_view unit = shown_unit(figure.unit).in_table;
+  return !unit.empty() && std::string_view(figure.label).starts_with(std::string(unit) + " ");
+}
+
+/// ", ms" behind a label that does not say it itself.
+std::string unit_behind(const Figure& figure) {
+  const std::string unit = shown_unit(figure.unit).in_table;
+  return unit.empty() || begins_with_unit(figure) ? "" : ", " + unit;
+}
+
+std::string key_of(const Figure& figure, Statistic statistic) {
+  const std::string key = figure.key;
+  return figure.is_distribution() ? key + "." + std::string(statistic_name(statistic)) : key;
+}
+
+std::vector<ComparedFigure> make_compared() {
+  std::vector<const Figure*> sorted;
+  for (const Figure& figure : all_figures)
+    if (figure.compared != 0) sorted.push_back(&figure);
+  std::ranges::stable_sort(sorted, {}, &Figure::compared);
+  std::vector<ComparedFigure> rows;
+  for (const Figure* figure : sorted) {
+    const bool part = figure->is(Figure::part);
+    const double factor = shown_unit(figure->unit).factor;
+    const std::string unit = unit_behind(*figure);
+    std::string label = part ? "  " : "";
+    label += figure->label;
+    if (!figure->is_distribution()) {
+      rows.push_back({figure->key, label + unit, figure->label + unit, factor, part});
+      continue;
+    }
+    for (const Statistic statistic : {p50, p99}) {
+      std::string which = " ";
+      which.append(statistic_name(statistic)).append(unit);
+      const std::string before = statistic == p50 ? label : std::string(label.size(), ' ');
+      rows.push_back(
+          {key_of(*figure, statistic), before + which, figure->label + which, factor, part});
+    }
+  }
+  return rows;
+}
+
+std::vector<SweptFigure> make_swept() {
+  std::vector<SweptFigure> columns;
+  for (const Figure& figure : all_figures)
+    for (const SweepColumn& column : figure.swept) {
+      std::string title = figure.title();
+      title[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(title[0])));
+      if (figure.is_distribution()) title.append(", ").append(statistic_name(column.statistic));
+      columns.push_back({&column, key_of(figure, column.statistic), title, figure.unit});
+    }
+  std::ranges::stable_sort(columns, {}, [](const SweptFigure& f) { return f.column->place; });
+  return columns;
+}
+
+/// "replay, compare, sweep (`itl_p50_ms`), report"
+std::string shown_by(const Figure& figure) {
+  std::string out;
+  const auto add = [&](const std::string& command) { out += (out.empty() ? "" : ", ") + command; };
+  if (figure.is(Figure::in_terminal)) add("replay");
+  if (figure.compared != 0) add("compare");
+  std::string columns;
+  for (const SweepColumn& column : figure.swept)
+    columns += (columns.empty() ? "`" : ", `") + std::string(column.name) + "`";
+  if (!columns.empty()) add("sweep (" + columns + ")");
+  if (figure.is(Figure::in_tiles) || figure.is(Figure::in_report)) add("report");
+  return out;
+}
+
+}  // namespace
+
+std::string_view unit_name(Unit unit) { return shown_unit(unit).name; }
+
+std::string_view statistic_name(Statistic statistic) {
+  static constexpr std::string_view names[] = {"mean", "p50", "p90", "p99", "max"};
+  return names[static_cast<std::size_t>(statistic)];
+}
+
+std::string Figure::title() const {
+  const std::string_view all = label;
+  return std::string(begins_with_unit(*this) ? all.substr(all.find(' ') + 1) : all);
+}
+
+std::span<const Figure> figures() { return all_figures; }
+
+const Histogram& distribution_of(const Figure& figure, const RunSummary& summary) {
+  return summary.*std::get<Histogram RunSummary::*>(figure.value);
+}
+
+double statistic_of(const Histogram& histogram, Statistic statistic) {
+  switch (statistic) {
+    case Statistic::mean:
+      return histogram.mean();
+    case Statistic::p50:
+      return histogram.percentile(0.5);
+    case Statistic::p90:
+      return histogram.percentile(0.9);
+    case Statistic::p99:
+      return histogram.percentile(0.99);
+    case Statistic::max:
+      return static_cast<double>(histogram.most());
+  }
+  return 0;
+}
+
+std::optional<double> number_of(const Figure& figure, const RunSummary& summary) {
+  if (const auto* whole = std::get_if<1>(&figure.value))
+    return static_cast<double>((*whole)(summary));
+  if (const auto* number = std::get_if<2>(&figure.value)) return (*number)(summary);
+  if (const auto* maybe = std::get_if<3>(&figure.value)) return (*maybe)(summary);
+  return std::nullopt;
+}
+
+std::string value_text(Unit unit, double value, int digits) {
+  const ShownUnit shown = shown_unit(unit);
+  const std::string name = shown.in_table;
+  const std::string text = number_text(value * shown.factor, digits);
+  return name.empty() || name == "%" ? text + name : text + " " + name;
+}
+
+std::span<const ComparedFigure> compared_figures() {
+  static const std::vector<ComparedFigure> rows = make_compared();
+  return rows;
+}
+
+std::span<const SweptFigure> swept_figures() {
+  static const std::vector<SweptFigure> columns = make_swept();
+  return columns;
+}
+
+std::string figures_markdown() {
+  std::string out = "| key | unit | what it is | shown by |\n|---|---|---|---|\n";
+  for (const Figure& figure : all_figures)
+    out += "| `" + std::string(figure.key) + "` | " + std::string(unit_name(figure.unit)) + " | " +
+           figure.help + " | " + shown_by(figure) + " |\n";
+  return out;
+}
+
+}  // namespace kvhaul
