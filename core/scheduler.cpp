@@ -761,18 +761,22 @@ TimeNs Scheduler::Patience::of_attempt_ns(std::uint32_t attempts) const {
   return std::min(patience, longest_ns) + slack_ns;
 }
 
-Scheduler::Patience Scheduler::patience_of(TimeNs now, std::uint32_t channel) const {
-  const PairState& pair = pairs_[channels_[channel].pair];
-  TimeNs slack = 0;
-  bool history = false;  // channels of a pair are of few kinds, and cross the same hosts
-  for (std::uint32_t i = 0; i < pair.channel_count; ++i) {
-    const ChannelState& state = channels_[pair.first_channel + i];
-    history = history || state.landed == history_chunks;
-    slack = std::max(slack, slack_ns(now, state));
+/// Channels of a pair are of few kinds, and cross the same hosts: what one has shown holds for all.
+/// Nothing lands during a look, so the pair is asked once in each; asked for every channel, a dead
+/// peer with hundreds of them cost the square of their number.
+Scheduler::Patience Scheduler::patience_of(TimeNs now, std::uint32_t channel) {
+  PairState& pair = pairs_[channels_[channel].pair];
+  if (pair.shown.look != looks_) {
+    pair.shown = {.look = looks_};
+    for (std::uint32_t i = 0; i < pair.channel_count; ++i) {
+      const ChannelState& state = channels_[pair.first_channel + i];
+      pair.shown.history = pair.shown.history || state.landed == history_chunks;
+      pair.shown.slack_ns = std::max(pair.shown.slack_ns, slack_ns(now, state));
+    }
   }
   const TimeNs longest = std::max(setup_.config.timeout_floor_ns, setup_.config.timeout_cold_ns);
-  return {history ? setup_.config.timeout_floor_ns : longest, longest,
-          slack - slack_ns(now, channels_[channel])};
+  return {pair.shown.history ? setup_.config.timeout_floor_ns : longest, longest,
+          pair.shown.slack_ns - slack_ns(now, channels_[channel])};
 }
 
 /// A chunk or a probe has come back: the channel works, and all links that it crosses.
@@ -1012,6 +1016,7 @@ void Scheduler::end_stalled(TimeNs now, std::uint32_t p, TimeNs& next) {
 /// matter, and looks at all that can have changed when it fires.
 void Scheduler::timer(TimeNs now) {
   armed_ns_ = never_ns;
+  ++looks_;
   TimeNs next = never_ns;
   for (std::size_t i = 0; i < watched_.size();) {
     const std::uint32_t channel = watched_[i];

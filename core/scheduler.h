@@ -211,6 +211,13 @@ class Scheduler {
     TimeNs slack_since_ns = 0;
   };
 
+  /// What the channels of a pair have shown of the times that they need, all together.
+  struct Shown {
+    std::uint64_t look = 0;
+    TimeNs slack_ns = 0;   // the largest of any
+    bool history = false;  // of some channel
+  };
+
   struct PairState {
     explicit PairState(TimeNs ageing_ns) : queue(ageing_ns) {}
 
@@ -224,6 +231,7 @@ class Scheduler {
     /// again: channels that come and go and lose everything are no way either.
     TimeNs hopeless_since_ns = never_ns;
     PairNumbers numbers;
+    Shown shown;                            // as of the look of that number
     std::vector<std::uint32_t> candidates;  // usable channels of the best tier that has any
     TransferQueue<Scheduler> queue;
     /// While there are no candidates: when each waiting transfer fails, soonest first.
@@ -314,7 +322,7 @@ class Scheduler {
   std::uint32_t doubts(std::uint32_t channel) const;
   bool blocked(std::uint32_t channel) const;
   TimeNs slack_ns(TimeNs now, const ChannelState& channel) const;
-  Patience patience_of(TimeNs now, std::uint32_t channel) const;
+  Patience patience_of(TimeNs now, std::uint32_t channel);
 
   // Probes
   void probe_channel(TimeNs now, std::uint32_t channel);
@@ -351,6 +359,7 @@ class Scheduler {
   std::uint32_t parked_pairs_ = 0;  // on links
   std::uint32_t doubtful_ = 0;      // channels and links whose health is not clean
   TimeNs armed_ns_ = never_ns;
+  std::uint64_t looks_ = 0;  // of timer() at what is in flight
 
   Actions actions_;
   SchedulerCounters counters_;

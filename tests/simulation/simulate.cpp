@@ -291,8 +291,8 @@ void plant(PlantedBug bug, std::vector<SchedulerSetup>& setups) {
   }
 }
 
-/// A segment for each place of a pair, as long as its pieces reach. Where bytes are taken from it has
-/// a pattern; all else stays zero.
+/// A segment for each place of a pair, as long as its pieces reach. Where bytes are taken from, it
+/// has a pattern; all else stays zero.
 void give_memory(const World& world, Watcher& watcher) {
   struct Needed {
     Bytes end = 0, first_source = ~Bytes{0}, source_end = 0;
