@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "cli/run_directory.h"
+#include "results/run_directory.h"
 
 namespace kvhaul::cli {
 

@@ -8,7 +8,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "cli/transfer_pairs.h"
-#include "cli/run_directory.h"
+#include "results/run_directory.h"
 #include "traces/output_file.h"
 
 namespace kvhaul::cli {

@@ -654,7 +654,6 @@ class ReplayRun {
         !wrote)
       return wrote.error();
     const report::RunContext context{
-        folder_.writing(),
         result_.cluster,
         scenario_.serving,
         plan_,
@@ -663,7 +662,7 @@ class ReplayRun {
         scenario_.file,
         scenario_.text,
         fault_text_.value_or("")};
-    if (auto wrote = write_run_report(context); !wrote) return wrote.error();
+    if (auto wrote = write_run_report(folder_.writing(), context); !wrote) return wrote.error();
     return folder_.finish();
   }
 

@@ -6,9 +6,9 @@
 #include <nlohmann/json.hpp>
 #include <yaml-cpp/yaml.h>
 
-#include "cli/run_directory.h"
 #include "core/unit_text.h"
 #include "report/page.h"
+#include "results/run_directory.h"
 #include "scenarios/fault_file.h"
 #include "scenarios/scenario.h"
 #include "traces/text_file.h"
@@ -116,10 +116,12 @@ std::vector<report::RunContext::Fault> described_faults(const faults::FaultScrip
   return out;
 }
 
-Result<void> write_run_report(const report::RunContext& context) {
-  auto data = report::run_data(context);
+Result<void> write_run_report(const std::string& directory, const report::RunContext& context) {
+  auto run = read_run_summary(directory);
+  if (!run) return run.error();
+  auto data = report::run_data(*run, context);
   if (!data) return data.error();
-  auto file = OutputFile::create(context.directory + "/" + report_file);
+  auto file = OutputFile::create(directory + "/" + report_file);
   if (!file) return file.error();
   return report::write_page(std::move(*file),
                             {report::run_title(*data), report::run_sentence(*data)}, *data);
@@ -148,8 +150,7 @@ Result<nlohmann::ordered_json> read_report_data(const std::string& directory) {
   const auto plan =
       plan_channels(scenario->cluster, place_pairs(scenario->serving), scenario->routes);
   if (!plan) return Error::bad_input(file + ": its scenario: " + plan.error().message);
-  report::RunContext context{directory, scenario->cluster, scenario->serving, *plan, {}, {}, {}, {},
-                             {}};
+  report::RunContext context{scenario->cluster, scenario->serving, *plan, {}, {}, {}, {}, {}};
   if (!file_says.faults.empty()) {
     auto script = parse_fault_file(file_says.faults, file + ": its faults", scenario->cluster);
     if (!script) return script.error();
@@ -159,7 +160,7 @@ Result<nlohmann::ordered_json> read_report_data(const std::string& directory) {
   context.scenario_file = file_says.scenario_file;
   context.scenario_text = file_says.scenario;
   context.fault_text = file_says.faults;
-  return report::run_data(context);
+  return report::run_data(*run, context);
 }
 
 }  // namespace kvhaul::cli

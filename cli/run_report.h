@@ -22,7 +22,7 @@ std::string command_text(const Arguments& command_line);
 std::vector<report::RunContext::Fault> described_faults(const faults::FaultScript& script);
 
 /// Writes report.html from the files of a run that has come to its end.
-Result<void> write_run_report(const report::RunContext& context);
+Result<void> write_run_report(const std::string& directory, const report::RunContext& context);
 
 /// The data of a report from a run directory alone: scenario, faults and command are in its
 /// run.yaml. Errors are bad_input and name the file.

@@ -5,9 +5,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "cli/run_directory.h"
 #include "cli/terminal.h"
 #include "core/unit_text.h"
+#include "results/run_directory.h"
 
 namespace kvhaul::cli {
 namespace {

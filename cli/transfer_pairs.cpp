@@ -4,10 +4,82 @@
 #include <cmath>
 #include <tuple>
 
+#include "results/run_rows.h"
+
 namespace kvhaul::cli {
 namespace {
 
 constexpr std::size_t worst_shown = 3;
+
+/// Who was served where, ordered by request.
+struct Requests {
+  struct Row {
+    std::uint64_t request = 0;
+    std::uint32_t input_tokens = 0;
+    bool operator==(const Row&) const = default;
+  };
+  std::vector<Row> rows;
+  bool one_pair = true;  // one prefill and one decode instance served all of them
+};
+
+Result<Requests> read_requests(const RunDirectory& run) {
+  Requests requests;
+  std::optional<std::pair<std::uint64_t, std::uint64_t>> first;
+  const auto read = read_request_rows(run, [&](const RequestRecord& row) {
+    requests.rows.push_back({row.request, row.input_tokens});
+    if (!row.served) return;
+    const std::pair pair(row.prefill_instance, row.decode_instance);
+    if (!first) first = pair;
+    requests.one_pair = requests.one_pair && pair == *first;
+  });
+  if (!read) return read.error();
+  std::ranges::sort(requests.rows, {}, &Requests::Row::request);
+  const auto twice = std::ranges::adjacent_find(requests.rows, {}, &Requests::Row::request);
+  if (twice != requests.rows.end())
+    return Error::bad_input(run.path + "/requests.csv: expected each request once, found " +
+                            std::to_string(twice->request) + " twice");
+  return requests;
+}
+
+/// KV of one prefill chunk: the rows that transfers.csv has for it, one per route, taken together.
+struct Transfer {
+  std::uint64_t request = 0;
+  std::uint32_t prefill_chunk = 0;
+  bool failed = false;  // some of it did not arrive
+  Bytes bytes = 0;
+  TimeNs submitted_ns = 0;  // the first of them
+  TimeNs reported_ns = 0;   // the last of them
+  TimeNs duration_ns() const { return reported_ns - submitted_ns; }
+};
+
+/// Ordered by request and prefill chunk. Takes 40 bytes of memory per row of about 100.
+Result<std::vector<Transfer>> read_transfers(const RunDirectory& run) {
+  std::vector<Transfer> rows;
+  const auto read = read_transfer_rows(run, [&](const TransferRecord& row) {
+    rows.push_back({row.request, row.prefill_chunk, row.failed_transfers != 0, row.bytes,
+                    row.submitted_ns, add_time(row.submitted_ns, row.duration_ns)});
+  });
+  if (!read) return read.error();
+  std::sort(rows.begin(), rows.end(), [](const Transfer& a, const Transfer& b) {
+    return std::tie(a.request, a.prefill_chunk) < std::tie(b.request, b.prefill_chunk);
+  });
+  // Routes of one prefill chunk become one.
+  std::size_t kept = 0;
+  for (const Transfer& row : rows) {
+    if (kept > 0 && rows[kept - 1].request == row.request &&
+        rows[kept - 1].prefill_chunk == row.prefill_chunk) {
+      Transfer& whole = rows[kept - 1];
+      whole.failed = whole.failed || row.failed;
+      whole.bytes += row.bytes;
+      whole.submitted_ns = std::min(whole.submitted_ns, row.submitted_ns);
+      whole.reported_ns = std::max(whole.reported_ns, row.reported_ns);
+    } else {
+      rows[kept++] = row;
+    }
+  }
+  rows.resize(kept);
+  return rows;
+}
 
 /// The value that this share of the sorted values do not exceed, to the nearest rank.
 double at_rank(const std::vector<double>& sorted, double share) {
@@ -53,9 +125,9 @@ Result<TransferPairs> pair_transfers(const RunDirectory& first, const RunDirecto
   TransferPairs result;
   bool one_pair = false;
   {
-    auto requests = read_run_requests(first);
+    auto requests = read_requests(first);
     if (!requests) return requests.error();
-    auto others = read_run_requests(second);
+    auto others = read_requests(second);
     if (!others) return others.error();
     if (requests->rows != others->rows)
       result.obstacle = "replays other requests";
@@ -64,9 +136,9 @@ Result<TransferPairs> pair_transfers(const RunDirectory& first, const RunDirecto
     if (!result.obstacle.empty()) return result;
     one_pair = requests->one_pair && others->one_pair;
   }
-  auto firsts = read_run_transfers(first);
+  auto firsts = read_transfers(first);
   if (!firsts) return firsts.error();
-  auto seconds = read_run_transfers(second);
+  auto seconds = read_transfers(second);
   if (!seconds) return seconds.error();
 
   result.no_formula = formula_obstacle(second, one_pair);

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "cli/run_directory.h"
+#include "results/run_directory.h"
 
 namespace kvhaul::cli {
 

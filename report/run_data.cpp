@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -12,14 +12,12 @@
 
 #include "core/unit_text.h"
 #include "report/cluster_picture.h"
-#include "report/run_rows.h"
 #include "results/figures.h"
-#include "traces/fields.h"
+#include "results/run_rows.h"
 
 namespace kvhaul::report {
 namespace {
 
-namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr std::size_t links_shown = 32;
@@ -33,16 +31,6 @@ double rounded(double value) {
 }
 double ms_of(TimeNs time) { return static_cast<double>(time) / 1e6; }
 double s_of(TimeNs time) { return static_cast<double>(time) / 1e9; }
-
-Result<Json> read_summary(const std::string& path) {
-  auto input = open_text(path);
-  if (!input) return input.error();
-  auto text = read_all(*input, summary_bytes_max);
-  if (!text) return text.error();
-  Json json = Json::parse(*text, nullptr, false);
-  if (!json.is_object()) return damaged(path, "JSON, it is damaged");
-  return json;
-}
 
 /// Nearest rank; the values are sorted.
 TimeNs at_rank(const std::vector<TimeNs>& sorted, double share) {
@@ -75,39 +63,14 @@ struct RequestTimes {
   TimeNs ttft() const { return queue + prefill + exposed; }
 };
 
-/// Rows of a file as the summary counts them.
-std::optional<double> told_rows(const Json& summary, const char* file) {
-  const auto rows = summary.find("rows");
-  if (rows == summary.end()) return std::nullopt;
-  return rows->at(file).get<double>();
-}
-
-Result<std::vector<RequestTimes>> read_requests(const std::string& path,
-                                                const std::optional<double>& told) {
-  auto file = open_rows(
-      path, {"outcome", "arrival_s", "queue_ms", "prefill_ms", "exposed_transfer_ms", "ttft_ms"});
-  if (!file) return file.error();
+Result<std::vector<RequestTimes>> read_requests(const RunDirectory& run) {
   std::vector<RequestTimes> requests;
-  std::uint64_t rows = 0;
-  while (true) {
-    auto more = file->next_row();
-    if (!more) return more.error();
-    if (!*more) {
-      if (auto ok = check_rows(path, rows, told); !ok) return ok.error();
-      return requests;
-    }
-    ++rows;
-    if (file->field(0) != "completed") continue;
-    const auto arrival = parse_seconds(file->field(1));
-    if (!arrival) return expected_at(path, file->line(), "seconds", file->field(1));
-    std::array<TimeNs, 3> parts{};
-    for (std::size_t i = 0; i < parts.size(); ++i) {
-      const auto part = parse_time(file->field(i + 2), ms_ns);
-      if (!part) return expected_at(path, file->line(), "milliseconds", file->field(i + 2));
-      parts[i] = *part;
-    }
-    requests.push_back({*arrival, parts[0], parts[1], parts[2]});
-  }
+  const auto read = read_request_rows(run, [&](const RequestRecord& row) {
+    if (row.completed)
+      requests.push_back({row.arrival_ns, row.queue_ns, row.prefill_ns, row.exposed_ns});
+  });
+  if (!read) return read.error();
+  return requests;
 }
 
 /// The split of the time to first token, by percentile of it.
@@ -159,8 +122,8 @@ Json ttft_json(std::vector<RequestTimes>& requests) {
 }
 
 /// What happened when: arrivals, exposed transfer, what was sent again.
-Result<Json> time_json(const std::vector<RequestTimes>& requests, const std::string& directory,
-                       TimeNs duration, const std::optional<double>& told) {
+Result<Json> time_json(const std::vector<RequestTimes>& requests, const RunDirectory& run,
+                       TimeNs duration) {
   const TimeAxis axis(duration);
   std::vector<std::vector<TimeNs>> ttft(axis.bins), exposed(axis.bins);
   for (const RequestTimes& r : requests) {
@@ -168,28 +131,13 @@ Result<Json> time_json(const std::vector<RequestTimes>& requests, const std::str
     exposed[axis.of(r.arrival)].push_back(r.exposed);
   }
   std::vector<std::uint64_t> resent(axis.bins), failed(axis.bins), repeated(axis.bins);
-  const std::string path = directory + "/transfers.csv";
-  auto file =
-      open_rows(path, {"resent_chunks", "failed_transfers", "damaged_transfers", "submitted_s"});
-  if (!file) return file.error();
-  std::uint64_t rows = 0;
-  while (true) {
-    auto more = file->next_row();
-    if (!more) return more.error();
-    if (!*more) break;
-    ++rows;
-    const auto submitted = parse_seconds(file->field(3));
-    if (!submitted) return expected_at(path, file->line(), "seconds", file->field(3));
-    const std::size_t bin = axis.of(*submitted);
-    std::size_t column = 0;
-    for (auto* counts : {&resent, &failed, &repeated}) {
-      const auto value = parse_whole(file->field(column));
-      if (!value) return expected_at(path, file->line(), "a whole number", file->field(column));
-      (*counts)[bin] += *value;
-      ++column;
-    }
-  }
-  if (auto ok = check_rows(path, rows, told); !ok) return ok.error();
+  const auto read = read_transfer_rows(run, [&](const TransferRecord& row) {
+    const std::size_t bin = axis.of(row.submitted_ns);
+    resent[bin] += row.resent_chunks;
+    failed[bin] += row.failed_transfers;
+    repeated[bin] += row.damaged_transfers;
+  });
+  if (!read) return read.error();
   Json json;
   json["bin_s"] = s_of(axis.bin_ns);
   for (const char* name :
@@ -211,54 +159,26 @@ Result<Json> time_json(const std::vector<RequestTimes>& requests, const std::str
 }
 
 /// Use of links over time: a row for each of the most used, and one per kind for the others.
-/// `bin_ns` is the width of the bins; 0 where the summary does not say, in older runs.
-Result<Json> heat_json(const std::string& directory, const Json& links, TimeNs bin_ns,
-                       const std::optional<double>& told, Json& others) {
-  std::map<std::string, std::size_t> shown;
-  for (std::size_t i = 0; i < std::min(links_shown, links.size()); ++i)
-    shown[links[i].at("link").get<std::string>()] = i;
+Result<Json> heat_json(const RunDirectory& run, Json& others) {
+  const std::size_t shown_links = std::min(links_shown, run.links.size());
+  std::map<std::string, std::size_t, std::less<>> shown;
+  for (std::size_t i = 0; i < shown_links; ++i) shown[run.links[i].name] = i;
   std::map<std::string, std::size_t> count_of_kind;
-  for (std::size_t i = links_shown; i < links.size(); ++i)
-    ++count_of_kind[links[i].at("kind").get<std::string>()];
+  for (std::size_t i = shown_links; i < run.links.size(); ++i) ++count_of_kind[run.links[i].kind];
 
-  const std::string path = directory + "/links.csv";
-  auto file = open_rows(path, {"link", "kind", "from_s", "to_s", "utilisation", "saturated_share"});
-  if (!file) return file.error();
-  std::vector<std::vector<double>> rows(shown.size());
+  std::vector<std::vector<double>> rows(shown_links);
   std::map<std::string, std::vector<double>> sums;
-  const bool width_known = bin_ns > 0;
   std::size_t bins = 0;
-  const auto put = [&](std::vector<double>& row, std::size_t bin, double value) {
-    if (row.size() <= bin) row.resize(bin + 1, 0);
-    row[bin] += value;
-  };
-  constexpr std::size_t bins_max = 4096;  // of any file of ours; more is damage
-  std::uint64_t count = 0;
-  while (true) {
-    auto more = file->next_row();
-    if (!more) return more.error();
-    if (!*more) break;
-    ++count;
-    const auto from = parse_seconds(file->field(2)), to = parse_seconds(file->field(3));
-    if (!from || !to || *to <= *from)
-      return expected_at(path, file->line(), "a stretch of time", file->field(3));
-    const auto use = parse_number(file->field(4));
-    if (!use) return expected_at(path, file->line(), "a utilisation", file->field(4));
-    // The last bin may be shorter than the others, and may be the only one of a link.
-    if (!width_known) bin_ns = std::max(bin_ns, *to - *from);
-    if (*to - *from > bin_ns)
-      return expected_at(path, file->line(), "bins of equal width", file->field(3));
-    const auto bin = static_cast<std::size_t>(*from / bin_ns);
-    if (bin >= bins_max || *from % bin_ns != 0)
-      return expected_at(path, file->line(), "bins of equal width", file->field(2));
-    bins = std::max(bins, bin + 1);
-    const auto found = shown.find(std::string(file->field(0)));
-    if (found != shown.end())
-      put(rows[found->second], bin, *use);
-    else
-      put(sums[std::string(file->field(1))], bin, *use);
-  }
-  if (auto ok = check_rows(path, count, told); !ok) return ok.error();
+  const auto read = read_link_rows(run, [&](const LinkRecord& record) {
+    const auto found = shown.find(record.link);
+    std::vector<double>& row =
+        found != shown.end() ? rows[found->second] : sums[std::string(record.kind)];
+    bins = std::max(bins, record.bin + 1);
+    if (row.size() <= record.bin) row.resize(record.bin + 1, 0);
+    row[record.bin] += record.utilisation;
+  });
+  if (!read) return read.error();
+  const TimeNs bin_ns = *read;
   Json json;
   json["bin_s"] = s_of(bin_ns);
   json["bins"] = bins;
@@ -270,15 +190,15 @@ Result<Json> heat_json(const std::string& directory, const Json& links, TimeNs b
     return list;
   };
   for (std::size_t i = 0; i < rows.size(); ++i)
-    json["rows"].push_back({{"link", links[i].at("link")}, {"values", values(rows[i], 1)}});
+    json["rows"].push_back({{"link", run.links[i].name}, {"values", values(rows[i], 1)}});
   others = Json::array();
   for (auto& [kind, count] : count_of_kind) {
     const std::string name = std::to_string(count) + " other " + kind + " links, mean";
     double bytes = 0, most = 0;
-    for (std::size_t i = links_shown; i < links.size(); ++i) {
-      if (links[i].at("kind").get<std::string>() != kind) continue;
-      bytes += links[i].at("bytes").get<double>();
-      most = std::max(most, links[i].at("utilisation").get<double>());
+    for (std::size_t i = shown_links; i < run.links.size(); ++i) {
+      if (run.links[i].kind != kind) continue;
+      bytes += run.links[i].bytes;
+      most = std::max(most, run.links[i].utilisation);
     }
     others.push_back({{"name", name}, {"bytes", bytes}, {"utilisation_max", most}});
     json["rows"].push_back(
@@ -288,13 +208,13 @@ Result<Json> heat_json(const std::string& directory, const Json& links, TimeNs b
 }
 
 /// One chunk alone on the first choice of route, for the sizes that were moved.
-Json ideal_json(const RunContext& run, const Json& sizes) {
+Json ideal_json(const RunContext& context, const Json& sizes) {
   Json json;
   // The fastest of the preferred routes: of equal ones the first.
   const ChannelRequest* best = nullptr;
-  for (std::size_t i = 0; i < run.plan.requests.size(); ++i) {
-    const ChannelRequest& request = run.plan.requests[i];
-    if (run.plan.tiers[i] != 0 || request.route.hops.empty()) continue;
+  for (std::size_t i = 0; i < context.plan.requests.size(); ++i) {
+    const ChannelRequest& request = context.plan.requests[i];
+    if (context.plan.tiers[i] != 0 || request.route.hops.empty()) continue;
     if (best == nullptr || request.route.bytes_per_s > best->route.bytes_per_s) best = &request;
   }
   if (best == nullptr) return json;
@@ -311,29 +231,28 @@ Json ideal_json(const RunContext& run, const Json& sizes) {
 }
 
 /// The busiest nodes of each side, so that a large cluster has a picture, too.
-Json picture_json(const RunContext& run, const Json& links) {
+Json picture_json(const RunContext& context, const std::vector<RunDirectory::Link>& links) {
   std::map<std::string, double> bytes_of_node;
-  for (const Json& link : links) {
-    const std::string name = link.at("link").get<std::string>();
-    bytes_of_node[name.substr(0, name.find('/'))] += link.at("bytes").get<double>();
-  }
+  for (const RunDirectory::Link& link : links)
+    bytes_of_node[link.name.substr(0, link.name.find('/'))] += link.bytes;
   std::size_t active = 0;
-  for (const Node& node : run.cluster.nodes) active += bytes_of_node.count(node.name);
+  for (const Node& node : context.cluster.nodes) active += bytes_of_node.count(node.name);
   const auto busiest = [&](const RoleConfig& role) {
     std::set<NodeId> of_role;
     for (const auto& instance : role.instances)
-      for (const PlaceId place : instance) of_role.insert(run.cluster.places[place].node);
+      for (const PlaceId place : instance) of_role.insert(context.cluster.places[place].node);
     std::vector<NodeId> sorted(of_role.begin(), of_role.end());
-    std::erase_if(sorted,
-                  [&](NodeId n) { return bytes_of_node.count(run.cluster.nodes[n].name) == 0; });
+    std::erase_if(
+        sorted, [&](NodeId n) { return bytes_of_node.count(context.cluster.nodes[n].name) == 0; });
     std::stable_sort(sorted.begin(), sorted.end(), [&](NodeId a, NodeId b) {
-      return bytes_of_node[run.cluster.nodes[a].name] > bytes_of_node[run.cluster.nodes[b].name];
+      return bytes_of_node[context.cluster.nodes[a].name] >
+             bytes_of_node[context.cluster.nodes[b].name];
     });
     return sorted;
   };
   // Those that face each other in the picture are a sender and a receiver.
-  const std::vector<NodeId> senders = busiest(run.serving.prefill);
-  const std::vector<NodeId> receivers = busiest(run.serving.decode);
+  const std::vector<NodeId> senders = busiest(context.serving.prefill);
+  const std::vector<NodeId> receivers = busiest(context.serving.decode);
   std::vector<NodeId> nodes;
   for (std::size_t i = 0; i < std::max(senders.size(), receivers.size()); ++i)
     for (const auto* side : {&senders, &receivers})
@@ -341,19 +260,17 @@ Json picture_json(const RunContext& run, const Json& links) {
           std::find(nodes.begin(), nodes.end(), (*side)[i]) == nodes.end())
         nodes.push_back((*side)[i]);
   Json json;
-  json["nodes"] = run.cluster.nodes.size();
+  json["nodes"] = context.cluster.nodes.size();
   json["active_nodes"] = active;
   json["shown_nodes"] = nodes.size();
-  json["svg"] = nodes.empty() ? "" : cluster_picture(run.cluster, nodes, nullptr);
+  json["svg"] = nodes.empty() ? "" : cluster_picture(context.cluster, nodes, nullptr);
   // Loads of everything in the picture, which may be more than the links listed.
   std::set<std::string> pictured;
-  for (const NodeId n : nodes) pictured.insert(run.cluster.nodes[n].name);
+  for (const NodeId n : nodes) pictured.insert(context.cluster.nodes[n].name);
   json["load"] = Json::object();
-  for (const Json& link : links) {
-    const std::string name = link.at("link").get<std::string>();
-    if (pictured.count(name.substr(0, name.find('/'))) != 0)
-      json["load"][name] = link.at("utilisation");
-  }
+  for (const RunDirectory::Link& link : links)
+    if (pictured.count(link.name.substr(0, link.name.find('/'))) != 0)
+      json["load"][link.name] = link.utilisation;
   return json;
 }
 
@@ -372,9 +289,19 @@ Json figures_json() {
   return json;
 }
 
-std::vector<std::string> assumptions(const RunContext& run, const Json& summary) {
-  const Json& labels = summary.at("run");
-  const auto label = [&](const char* key) { return labels.at(key).get<std::string>(); };
+Json link_json(const RunDirectory::Link& link) {
+  return {{"link", link.name},
+          {"kind", link.kind},
+          {"rate_gbytes_per_s", link.rate_gbytes_per_s},
+          {"bytes", link.bytes},
+          {"utilisation", link.utilisation},
+          {"peak_utilisation", link.peak_utilisation},
+          {"busy_share", link.busy_share ? Json(*link.busy_share) : Json()},
+          {"saturated_share", link.saturated_share}};
+}
+
+std::vector<std::string> assumptions(const RunDirectory& run, const RunContext& context) {
+  const auto label = [&](const char* key) { return run.text("run." + std::string(key)); };
   std::vector<std::string> out;
   out.push_back(
       "Rates, latencies and costs of links are those of the scenario; each names its "
@@ -385,22 +312,20 @@ std::vector<std::string> assumptions(const RunContext& run, const Json& summary)
   out.push_back(
       "Streaming " + label("streaming") + ", " + label("direction") + ": " +
       (label("direction") == "push" ? "the prefill side writes." : "the decode side reads."));
-  if (run.serving.prefix_cache)
+  if (context.serving.prefix_cache)
     out.push_back(
         "Prefixes that the trace names are found in the prefix cache: not computed again, "
         "but moved.");
   if (label("payload") == "none")
     out.push_back("No bytes were moved: what a transfer takes is computed from the links.");
-  for (const Json& warning : summary.value("warnings", Json::array()))
-    out.push_back("Warning: " + warning.get<std::string>() + ".");
-  for (const Json& note : summary.at("requests").at("notes"))
-    out.push_back("Trace: " + note.get<std::string>() + ".");
+  for (const std::string& warning : run.warnings) out.push_back("Warning: " + warning + ".");
+  for (const std::string& note : run.notes) out.push_back("Trace: " + note + ".");
   return out;
 }
 
-std::vector<std::string> limits(const RunContext& run, const Json& summary) {
-  const std::string backend = summary.at("run").at("backend").get<std::string>();
-  const bool simulated = summary.at("run").at("time").get<std::string>() == "virtual";
+std::vector<std::string> limits(const RunDirectory& run, const RunContext& context) {
+  const std::string& backend = run.text("run.backend");
+  const bool simulated = run.text("run.time") == "virtual";
   std::vector<std::string> out;
   if (backend == "emulated" && simulated)
     out.push_back(
@@ -414,7 +339,7 @@ std::vector<std::string> limits(const RunContext& run, const Json& summary) {
     out.push_back(
         "Nothing but these requests uses the cluster: no other jobs, no operating system "
         "noise.");
-    if (run.cluster.spines > 0 && run.cluster.routing == FabricRouting::adaptive)
+    if (context.cluster.spines > 0 && context.cluster.routing == FabricRouting::adaptive)
       out.push_back(
           "Adaptive routing is ideal: no flow meets another before all uplinks are full.");
     out.push_back("Errors against published measurements are printed in docs/validation.md.");
@@ -430,56 +355,41 @@ std::vector<std::string> limits(const RunContext& run, const Json& summary) {
 
 }  // namespace
 
-Result<Json> run_data(const RunContext& run) {
-  const std::string file = run.directory + "/summary.json";
-  auto read = read_summary(file);
-  if (!read) return read.error();
-  Json& summary = *read;
-  try {
-    Json data;
-    data["kind"] = "run";
-    const Json links = summary.at("links");
-    summary.erase("links");
-    data["summary"] = summary;
-    data["figures"] = figures_json();
-    data["links"] = Json::array();
-    for (std::size_t i = 0; i < std::min(links_shown, links.size()); ++i)
-      data["links"].push_back(links[i]);
-    auto requests = read_requests(run.directory + "/requests.csv", told_rows(summary, "requests"));
-    if (!requests) return requests.error();
-    data["ttft"] = ttft_json(*requests);
-    const auto duration =
-        static_cast<TimeNs>(std::clamp(summary.at("duration_s").get<double>() * 1e9, 0.0, 9e18));
-    auto time = time_json(*requests, run.directory, std::max<TimeNs>(1, duration),
-                          told_rows(summary, "transfers"));
-    if (!time) return time.error();
-    data["time"] = std::move(*time);
-    Json others;
-    const auto bin_ns = std::max<TimeNs>(0, summary.value("link_bin_ns", TimeNs{0}));
-    auto heat = heat_json(run.directory, links, bin_ns, told_rows(summary, "links"), others);
-    if (!heat) return heat.error();
-    data["other_links"] = std::move(others);
-    data["heat"] = std::move(*heat);
-    data["ideal"] = ideal_json(run, summary.at("transfers").value("by_size", Json::array()));
-    data["faults"] = Json::array();
-    for (const RunContext::Fault& fault : run.faults)
-      data["faults"].push_back(
-          {{"text", fault.text},
-           {"from_s", s_of(fault.from_ns)},
-           {"until_s", fault.until_ns == never_ns ? Json() : Json(s_of(fault.until_ns))}});
-    data["picture"] = picture_json(run, links);
-    data["assumed"] = assumptions(run, summary);
-    data["not_shown"] = limits(run, summary);
-    data["reproduce"] = {{"command", run.command},
-                         {"scenario_file", run.scenario_file},
-                         {"scenario", run.scenario_text},
-                         {"faults", run.fault_text}};
-    return data;
-  } catch (const Json::exception&) {
-    return damaged(file,
-                   "every key of docs/run-directory.md with its type, found another one or "
-                   "none");
-  }
+Result<Json> run_data(const RunDirectory& run, const RunContext& context) {
+  Json data;
+  data["kind"] = "run";
+  data["summary"] = run.summary;
+  data["figures"] = figures_json();
+  data["links"] = Json::array();
+  for (std::size_t i = 0; i < std::min(links_shown, run.links.size()); ++i)
+    data["links"].push_back(link_json(run.links[i]));
+  auto requests = read_requests(run);
+  if (!requests) return requests.error();
+  data["ttft"] = ttft_json(*requests);
+  const auto duration = static_cast<TimeNs>(std::clamp(run.number("duration_s") * 1e9, 0.0, 9e18));
+  auto time = time_json(*requests, run, std::max<TimeNs>(1, duration));
+  if (!time) return time.error();
+  data["time"] = std::move(*time);
+  Json others;
+  auto heat = heat_json(run, others);
+  if (!heat) return heat.error();
+  data["other_links"] = std::move(others);
+  data["heat"] = std::move(*heat);
+  data["ideal"] = ideal_json(context, run.summary.at("transfers").value("by_size", Json::array()));
+  data["faults"] = Json::array();
+  for (const RunContext::Fault& fault : context.faults)
+    data["faults"].push_back(
+        {{"text", fault.text},
+         {"from_s", s_of(fault.from_ns)},
+         {"until_s", fault.until_ns == never_ns ? Json() : Json(s_of(fault.until_ns))}});
+  data["picture"] = picture_json(context, run.links);
+  data["assumed"] = assumptions(run, context);
+  data["not_shown"] = limits(run, context);
+  data["reproduce"] = {{"command", context.command},
+                       {"scenario_file", context.scenario_file},
+                       {"scenario", context.scenario_text},
+                       {"faults", context.fault_text}};
+  return data;
 }
 
 std::string run_title(const Json& data) {
@@ -516,21 +426,16 @@ std::string run_sentence(const Json& data) {
     out += "; no link is a bottleneck: the busiest, " + busiest.at("link").get<std::string>() +
            ", carries " + percent(busiest.at("utilisation").get<double>()) + " of its rate";
   }
-  const auto lost = requests.at("transfer_failed").get<std::uint64_t>();
-  const auto retried = requests.value("retried", std::uint64_t{0});
-  const auto large = requests.at("too_large").get<std::uint64_t>();
-  const auto again = summary.at("transfers").at("resent_chunks").get<std::uint64_t>();
-  if (lost > 0)
-    out += "; " + std::to_string(lost) + (lost == 1 ? " request" : " requests") + " lost their KV";
-  if (retried > 0)
-    out += "; " + std::to_string(retried) + (retried == 1 ? " request was" : " requests were") +
-           " prefilled again";
-  if (large > 0)
-    out += "; " + std::to_string(large) + (large == 1 ? " request fits" : " requests fit") +
-           " no instance";
-  if (again > 0)
-    out +=
-        "; " + std::to_string(again) + (again == 1 ? " chunk was" : " chunks were") + " sent again";
+  // "; 3 chunks were sent again", or nothing where there is none.
+  const auto counted = [&](const Json& list, const char* key, const char* one, const char* more) {
+    const double count = list.value(key, 0.0);
+    if (count > 0) out += "; " + number_text(count, 15) + (count == 1 ? one : more);
+  };
+  counted(requests, "transfer_failed", " request lost their KV", " requests lost their KV");
+  counted(requests, "retried", " request was prefilled again", " requests were prefilled again");
+  counted(requests, "too_large", " request fits no instance", " requests fit no instance");
+  counted(summary.at("transfers"), "resent_chunks", " chunk was sent again",
+          " chunks were sent again");
   return out + ".";
 }
 

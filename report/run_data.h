@@ -9,18 +9,16 @@
 #include <string>
 #include <vector>
 
-#include <nlohmann/json_fwd.hpp>
-
 #include "core/channel_plan.h"
 #include "core/cluster.h"
 #include "core/result.h"
+#include "results/run_directory.h"
 #include "serving/replay_config.h"
 
 namespace kvhaul::report {
 
 /// What its files do not say by themselves.
 struct RunContext {
-  std::string directory;
   const Cluster& cluster;
   const ReplayConfig& serving;
   const ChannelPlan& plan;
@@ -33,8 +31,8 @@ struct RunContext {
   std::string command, scenario_file, scenario_text, fault_text;
 };
 
-/// The data of page/run.js.
-Result<nlohmann::ordered_json> run_data(const RunContext& context);
+/// The data of page/run.js; reads the rows of the run.
+Result<nlohmann::ordered_json> run_data(const RunDirectory& run, const RunContext& context);
 
 /// "KV transfer adds 3.1% to p50 TTFT; node0/nic3/tx is the bottleneck 41% of the time."
 std::string run_sentence(const nlohmann::ordered_json& data);

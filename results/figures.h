@@ -1,5 +1,6 @@
-// The figures of a run, in one list. From it are made the numbers of summary.json, the tables of
-// replay, compare and sweep, the numbers in reports, and the table of docs/metrics.md.
+// The figures of a run, in one list. From it are made the numbers of summary.json, the check of who
+// reads them, the tables of replay, compare and sweep, the numbers in reports, and the table of
+// docs/metrics.md.
 //
 // A new figure is one entry in figures.cpp, and what it is computed from. Then the table in
 // docs/metrics.md is written anew: its test says how.

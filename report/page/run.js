@@ -76,7 +76,8 @@ function figure_tiles(data) {
 function times_table(data) {
   const listed = data.figures.filter(figure => figure.listed);
   const rows = listed.map((figure, i) => ({...figure, group: at_key(data.summary, figure.key),
-    mark: figure.part ? 'part' : listed[i + 1] && listed[i + 1].part ? 'strong' : null}));
+    mark: figure.part ? 'part' : listed[i + 1] && listed[i + 1].part ? 'strong' : null}))
+    .filter(row => row.group);  // an older kvhaul did not know all of them
   return table([{name: '', text: true, of: row => row.title},
     ...['mean', 'p50', 'p90', 'p99', 'max'].map(key =>
       ({name: key, of: row => value_text(row.unit, row.group[key], 4)}))], rows, 'Latencies');

@@ -1,4 +1,4 @@
-// The list of figures: no two are the same anywhere, and what was not measured is null.
+// The list of figures: no two are the same anywhere, and who reads a summary holds it against them.
 #include "results/figures.h"
 
 #include <set>
@@ -6,7 +6,9 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "results/run_directory.h"
 #include "results/run_files.h"
+#include "tests/traces/trace_testing.h"
 
 namespace kvhaul {
 namespace {
@@ -15,6 +17,31 @@ using Json = nlohmann::json;
 
 /// Of a run in which nothing happened.
 Json empty_summary() { return Json::parse(summary_json(RunSummary(), Cluster())); }
+
+std::string error_of(const Json& json) {
+  const auto run = parse_summary(json.dump(), "run");
+  return run ? "none" : run.error().message;
+}
+
+/// "transfers.time_ms.p50" as the place of a value.
+Json::json_pointer place(std::string key) {
+  std::replace(key.begin(), key.end(), '.', '/');
+  return Json::json_pointer("/" + key);
+}
+
+void erase(Json& json, const std::string& key) {
+  const Json::json_pointer at = place(key);
+  json[at.parent_pointer()].erase(at.back());
+}
+
+/// A figure's key, or those of its statistics.
+std::vector<std::string> keys_of(const Figure& figure) {
+  if (!figure.is_distribution()) return {figure.key};
+  std::vector<std::string> keys;
+  for (const Statistic statistic : all_statistics)
+    keys.push_back(std::string(figure.key) + "." + std::string(statistic_name(statistic)));
+  return keys;
+}
 
 TEST(Figures, KeysPlacesAndNamesAreThereOnce) {
   std::set<std::string> keys, columns, rows;
@@ -43,6 +70,38 @@ TEST(Figures, OfNothingAreNullAndNotZero) {
   EXPECT_TRUE(json["transfers"]["gbytes_per_s_while_busy"].is_null());
   EXPECT_EQ(json["requests"]["completed"], 0);
   EXPECT_FALSE(json.contains("slo_attainment"));
+  EXPECT_EQ(error_of(json), "none");
+}
+
+TEST(Figures, WhatAReaderMissesIsNamed) {
+  for (const Figure& figure : figures()) {
+    const bool may_lack = figure.is(Figure::later) || figure.is(Figure::with_slo);
+    for (const std::string& key : keys_of(figure)) {
+      Json json = empty_summary();
+      json[place(key)] = "much";
+      EXPECT_NE(error_of(json).find("'" + key + "'"), std::string::npos) << error_of(json);
+      json[place(key)] = nullptr;
+      EXPECT_EQ(error_of(json) == "none", figure.may_be_nothing()) << key;
+      erase(json, key);
+      const bool taken = error_of(json) == "none";
+      EXPECT_EQ(taken, may_lack && !figure.is_distribution()) << key;
+      if (!taken) {
+        EXPECT_EQ(error_of(json), "run/summary.json: expected a number '" + key + "', found none");
+      }
+    }
+  }
+}
+
+/// One of the first runs of this schema: without registration_s, retries, rows and more.
+TEST(Figures, RunsOfAnOlderKvhaulAreRead) {
+  const auto text =
+      test::file_text((test::source_dir() / "tests/fuzz/corpus/run_summary/whole.json").string());
+  ASSERT_FALSE(Json::parse(text).contains("registration_s"));
+  const auto run = parse_summary(text, "run");
+  ASSERT_TRUE(run) << run.error().message;
+  EXPECT_EQ(run->maybe_number("registration_s"), std::nullopt);
+  EXPECT_EQ(run->number("requests.completed"), 200);
+  EXPECT_EQ(run->links.at(0).busy_share, std::nullopt);
 }
 
 TEST(Figures, ValuesAreShownInTheUnitsOfTables) {

@@ -1,0 +1,68 @@
+// A run directory read back: summary.json, checked against the list of figures, and the rows of
+// requests.csv, transfers.csv and links.csv (run_rows.h). docs/run-directory.md describes the
+// files.
+//
+// Texts are as the file has them: who shows them on a terminal escapes them. Errors are bad_input
+// and name the file, what was expected and what was found.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "core/result.h"
+#include "core/units.h"
+
+namespace kvhaul {
+
+/// What a finished run says about itself in summary.json.
+struct RunDirectory {
+  struct Route {
+    std::string kind;
+    std::uint32_t tier = 0;
+    double bytes = 0;
+  };
+  struct Link {
+    std::string name, kind;
+    double rate_gbytes_per_s = 0;
+    double bytes = 0;
+    double utilisation = 0;       // 0 to 1, like the others
+    double peak_utilisation = 0;  // of the busiest bin
+    double saturated_share = 0;
+    std::optional<double> busy_share;  // nothing in runs of an older kvhaul
+  };
+
+  std::string path;
+  std::map<std::string, double> numbers;     // by dotted key: "ttft_ms.p50"; nulls are left out
+  std::map<std::string, std::string> texts;  // likewise: "run.scenario"
+  std::vector<std::string> warnings, notes;  // of the run, and of its trace
+  std::vector<Route> routes;
+  std::vector<Link> links;  // most used first
+  double landed_bytes = 0;  // over all routes, bytes sent again included
+  TimeNs link_bin_ns = 0;   // width of the bins of links.csv; 0 in runs of an older kvhaul
+  /// All of it but the list of links, for the pages of reports.
+  nlohmann::ordered_json summary;
+
+  /// Of a figure that is never nothing, and of a label of the run: looked for when it was read.
+  double number(const std::string& key) const { return numbers.at(key); }
+  const std::string& text(const std::string& key) const { return texts.at(key); }
+  /// Of any figure: nothing where there was nothing to measure, and where an older kvhaul did not
+  /// know it.
+  std::optional<double> maybe_number(const std::string& key) const;
+};
+
+/// Reads a run that came to its end.
+Result<RunDirectory> read_run_directory(const std::string& path);
+
+/// The same of a run whose files are whole, though its folder may not say so yet.
+Result<RunDirectory> read_run_summary(const std::string& path);
+
+/// The same from the text of the summary of the run at `path`.
+Result<RunDirectory> parse_summary(const std::string& text, const std::string& path);
+
+}  // namespace kvhaul

@@ -1,0 +1,158 @@
+#include "results/run_rows.h"
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <initializer_list>
+#include <vector>
+
+#include "core/unit_text.h"
+#include "traces/fields.h"
+#include "traces/text_file.h"
+
+namespace kvhaul {
+namespace {
+
+Result<TextFile> open_rows(const std::string& path,
+                           std::initializer_list<std::string_view> columns) {
+  std::error_code status;
+  if (!std::filesystem::is_regular_file(path, status))
+    return Error::bad_input(path + ": expected a file of the run, found none");
+  auto input = open_text(path);
+  if (!input) return input.error();
+  input->newline_required = true;
+  TextFile file(std::move(*input));
+  const std::vector<TextFile::Column> wanted(columns.begin(), columns.end());
+  if (auto ok = file.read_header(wanted); !ok) return ok.error();
+  return file;
+}
+
+/// Gives every row to `read`, which says what is wrong with one; then counts them.
+template <class Read>
+Result<void> read_rows(const RunDirectory& run, const char* name,
+                       std::initializer_list<std::string_view> columns, const Read& read) {
+  const std::string path = run.path + "/" + name + ".csv";
+  auto file = open_rows(path, columns);
+  if (!file) return file.error();
+  std::uint64_t rows = 0;
+  while (true) {
+    auto more = file->next_row();
+    if (!more) return more.error();
+    if (!*more) break;
+    if (auto ok = read(path, *file); !ok) return ok;
+    ++rows;
+  }
+  const auto told = run.maybe_number("rows." + std::string(name));
+  if (!told || *told == static_cast<double>(rows)) return {};
+  return Error::bad_input(path + ": expected " + number_text(*told, 15) +
+                          " rows, which summary.json counts, found " + std::to_string(rows) +
+                          ": one of the two is of another run, or cut");
+}
+
+/// Puts a field into `value`, or says what was expected there.
+template <class Value, class Parsed>
+Result<void> put(Value& value, const Parsed& parsed, const std::string& path, const TextFile& file,
+                 std::size_t column, std::string_view expected) {
+  if (!parsed) return expected_at(path, file.line(), expected, file.field(column));
+  value = *parsed;
+  return {};
+}
+
+}  // namespace
+
+Result<void> read_request_rows(const RunDirectory& run,
+                               const std::function<void(const RequestRecord&)>& take) {
+  return read_rows(
+      run, "requests",
+      {"request", "input_tokens", "prefill_instance", "decode_instance", "outcome", "arrival_s",
+       "queue_ms", "prefill_ms", "exposed_transfer_ms"},
+      [&](const std::string& path, const TextFile& file) -> Result<void> {
+        RequestRecord r;
+        const auto field = [&](std::size_t column) { return file.field(column); };
+        if (auto ok = put(r.request, parse_whole(field(0)), path, file, 0, "a request's number");
+            !ok)
+          return ok;
+        if (auto ok =
+                put(r.input_tokens, parse_tokens(field(1)), path, file, 1, "a number of tokens");
+            !ok)
+          return ok;
+        r.served = !field(2).empty();  // both are empty for what was not replayed
+        if (r.served)
+          for (const std::size_t column : {2, 3})
+            if (auto ok =
+                    put(column == 2 ? r.prefill_instance : r.decode_instance,
+                        parse_whole(field(column)), path, file, column, "an instance's number");
+                !ok)
+              return ok;
+        r.completed = field(4) == "completed";
+        if (auto ok = put(r.arrival_ns, parse_seconds(field(5)), path, file, 5, "seconds"); !ok)
+          return ok;
+        TimeNs* const parts[] = {&r.queue_ns, &r.prefill_ns, &r.exposed_ns};
+        for (std::size_t part = 0; r.completed && part < std::size(parts); ++part)
+          if (auto ok = put(*parts[part], parse_time(field(6 + part), ms_ns), path, file, 6 + part,
+                            "milliseconds");
+              !ok)
+            return ok;
+        take(r);
+        return {};
+      });
+}
+
+Result<void> read_transfer_rows(const RunDirectory& run,
+                                const std::function<void(const TransferRecord&)>& take) {
+  return read_rows(
+      run, "transfers",
+      {"request", "prefill_chunk", "bytes", "resent_chunks", "failed_transfers",
+       "damaged_transfers", "submitted_s", "duration_ms"},
+      [&](const std::string& path, const TextFile& file) -> Result<void> {
+        TransferRecord t;
+        std::uint64_t chunk = 0;
+        std::uint64_t* const whole[] = {
+            &t.request,          &chunk, &t.bytes, &t.resent_chunks, &t.failed_transfers,
+            &t.damaged_transfers};
+        for (std::size_t column = 0; column < std::size(whole); ++column) {
+          auto value = parse_whole(file.field(column));
+          if (column == 1 && value && *value > 0xffffffffu) value.reset();
+          if (auto ok = put(*whole[column], value, path, file, column, "a whole number"); !ok)
+            return ok;
+        }
+        t.prefill_chunk = static_cast<std::uint32_t>(chunk);
+        if (auto ok = put(t.submitted_ns, parse_seconds(file.field(6)), path, file, 6, "seconds");
+            !ok)
+          return ok;
+        if (auto ok =
+                put(t.duration_ns, parse_time(file.field(7), ms_ns), path, file, 7, "milliseconds");
+            !ok)
+          return ok;
+        take(t);
+        return {};
+      });
+}
+
+Result<TimeNs> read_link_rows(const RunDirectory& run,
+                              const std::function<void(const LinkRecord&)>& take) {
+  // The last bin may be shorter than the others, and may be the only one of a link.
+  const bool width_known = run.link_bin_ns > 0;
+  TimeNs bin_ns = run.link_bin_ns;
+  const auto read = read_rows(
+      run, "links", {"link", "kind", "from_s", "to_s", "utilisation"},
+      [&](const std::string& path, const TextFile& file) -> Result<void> {
+        const auto expected = [&](std::string_view what, std::size_t column) -> Result<void> {
+          return expected_at(path, file.line(), what, file.field(column));
+        };
+        const auto from = parse_seconds(file.field(2)), to = parse_seconds(file.field(3));
+        if (!from || !to || *to <= *from) return expected("a stretch of time", 3);
+        const auto use = parse_number(file.field(4));
+        if (!use) return expected("a utilisation", 4);
+        if (!width_known) bin_ns = std::max(bin_ns, *to - *from);
+        if (*to - *from > bin_ns) return expected("bins of equal width", 3);
+        const auto bin = static_cast<std::size_t>(*from / bin_ns);
+        if (bin >= link_bins_max || *from % bin_ns != 0) return expected("bins of equal width", 2);
+        take({file.field(0), file.field(1), bin, *use});
+        return {};
+      });
+  if (!read) return read.error();
+  return bin_ns;
+}
+
+}  // namespace kvhaul

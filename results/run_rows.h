@@ -1,0 +1,55 @@
+// The rows of a run's files, one after the other, so that each reader keeps of them what it needs.
+// A file must be whole: its last line too, and with as many rows as summary.json counts (runs of an
+// older kvhaul count none).
+//
+// Errors are bad_input and name the file and the line.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string_view>
+
+#include "core/result.h"
+#include "core/units.h"
+#include "results/run_directory.h"
+
+namespace kvhaul {
+
+/// Of requests.csv.
+struct RequestRecord {
+  std::uint64_t request = 0;
+  std::uint32_t input_tokens = 0;
+  bool served = false;  // an instance of each kind had it
+  std::uint64_t prefill_instance = 0, decode_instance = 0;
+  bool completed = false;
+  TimeNs arrival_ns = 0;
+  TimeNs queue_ns = 0, prefill_ns = 0, exposed_ns = 0;  // of completed ones
+};
+Result<void> read_request_rows(const RunDirectory& run,
+                               const std::function<void(const RequestRecord&)>& take);
+
+/// Of transfers.csv: KV of one prefill chunk over one kind of route.
+struct TransferRecord {
+  std::uint64_t request = 0;
+  std::uint32_t prefill_chunk = 0;
+  Bytes bytes = 0;
+  std::uint64_t resent_chunks = 0, failed_transfers = 0, damaged_transfers = 0;
+  TimeNs submitted_ns = 0;  // the first of them
+  TimeNs duration_ns = 0;   // to the last report
+};
+Result<void> read_transfer_rows(const RunDirectory& run,
+                                const std::function<void(const TransferRecord&)>& take);
+
+/// Of links.csv.
+struct LinkRecord {
+  std::string_view link, kind;  // good until the next one
+  std::size_t bin = 0;          // below link_bins_max
+  double utilisation = 0;
+};
+/// Of any file of ours; more is damage.
+inline constexpr std::size_t link_bins_max = 4096;
+/// Returns the width of the bins, 0 where there are none.
+Result<TimeNs> read_link_rows(const RunDirectory& run,
+                              const std::function<void(const LinkRecord&)>& take);
+
+}  // namespace kvhaul
