@@ -192,6 +192,19 @@ const Figure all_figures[] = {
      .shown = Figure::in_terminal | Figure::in_tiles | Figure::with_slo,
      .compared = 70,
      .swept = {{70, "slo_attainment", {}, "", true}}},
+    {.key = "goodput_per_s",
+     .unit = Unit::requests_per_s,
+     .label = "goodput",
+     .help = "requests with TTFT and ITL within the scenario's `slo` / duration; null where the "
+             "scenario "
+             "has none",
+     .value = [](const S& s) -> std::optional<double> {
+       if (!s.has_slo) return std::nullopt;
+       return per_second(static_cast<double>(s.slo_attained), s.duration_ns);
+     },
+     .shown = Figure::in_terminal | Figure::in_tiles | Figure::later,
+     .compared = 75,
+     .swept = {{75, "goodput_per_s", {}, "", true}}},
 
     {.key = "transfers.count",
      .unit = Unit::count,

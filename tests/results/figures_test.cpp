@@ -104,6 +104,24 @@ TEST(Figures, RunsOfAnOlderKvhaulAreRead) {
   EXPECT_EQ(run->links.at(0).busy_share, std::nullopt);
 }
 
+/// Of 50 requests in 10 s 40 were completed and 30 of them in time: 3 a second. Who lost its KV is
+/// not among them, and makes the others no fewer.
+TEST(Figures, GoodputCountsWhatMetTheSlo) {
+  RunSummary s;
+  s.duration_ns = 10 * s_ns;
+  s.requests.completed = 40;
+  s.requests.transfer_failed = 10;
+  s.slo_attained = 30;
+  const auto goodput = [&] { return Json::parse(summary_json(s, Cluster()))["goodput_per_s"]; };
+  EXPECT_TRUE(goodput().is_null());  // the scenario has no SLO
+  s.has_slo = true;
+  EXPECT_EQ(goodput(), 3.0);
+  s.slo_attained = 0;
+  EXPECT_EQ(goodput(), 0.0);
+  s.duration_ns = 0;
+  EXPECT_TRUE(goodput().is_null());
+}
+
 TEST(Figures, ValuesAreShownInTheUnitsOfTables) {
   EXPECT_EQ(value_text(Unit::share, 0.975, 4), "97.5%");
   EXPECT_EQ(value_text(Unit::bytes, 2.5e9, 4), "2.5 GB");
