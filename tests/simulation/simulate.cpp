@@ -156,11 +156,14 @@ class Asker final : public RuntimeClient {
  private:
   bool nothing_asked() const { return agenda_.empty() && open_.empty(); }
 
-  /// Not without faults, and not when all are over but for what leaves its pair a way.
+  /// Not without faults, and not when all are over but for what leaves its pair a way. That a link
+  /// is dead is learnt where something is lost on it: a chunk may be the first to meet one with each
+  /// of its attempts.
   void may_fail(const TransferView& view) {
     if (world_.script.faults.empty())
       watcher_.blame("a transfer failed although nothing was wrong");
-    if (view.submitted_ns >= world_.settled_ns() && world_.has_a_way(view.pair))
+    if (view.submitted_ns >= world_.settled_ns() && world_.has_a_way(view.pair) &&
+        world_.cut_links(view.pair) < world_.config.max_attempts)
       watcher_.blame("a transfer failed long after the last fault");
   }
 

@@ -1,6 +1,7 @@
 #include "tests/simulation/world.h"
 
 #include <algorithm>
+#include <set>
 #include <sstream>
 
 #include "core/policy/all.h"
@@ -379,19 +380,28 @@ World draw_world(std::uint64_t seed) {
   return world;
 }
 
+bool World::is_cut_for_ever(LinkId link) const {
+  return std::any_of(script.faults.begin(), script.faults.end(), [&](const faults::Fault& fault) {
+    return fault.until_ns == never_ns && faults::lies_in(cluster.links[link].name, fault.where);
+  });
+}
+
 bool World::has_a_way(std::size_t pair) const {
-  const auto cut_for_ever = [&](const Route& route) {
-    return std::any_of(script.faults.begin(), script.faults.end(), [&](const faults::Fault& fault) {
-      return fault.until_ns == never_ns &&
-             std::any_of(route.hops.begin(), route.hops.end(), [&](LinkId link) {
-               return faults::lies_in(cluster.links[link].name, fault.where);
-             });
-    });
-  };
   return std::any_of(plan.requests.begin(), plan.requests.end(), [&](const ChannelRequest& r) {
     return r.route.source == pairs[pair].first && r.route.target == pairs[pair].second &&
-           !cut_for_ever(r.route);
+           std::none_of(r.route.hops.begin(), r.route.hops.end(),
+                        [&](LinkId link) { return is_cut_for_ever(link); });
   });
+}
+
+std::size_t World::cut_links(std::size_t pair) const {
+  std::set<LinkId> cut;
+  for (const ChannelRequest& r : plan.requests) {
+    if (r.route.source != pairs[pair].first || r.route.target != pairs[pair].second) continue;
+    for (const LinkId link : r.route.hops)
+      if (is_cut_for_ever(link)) cut.insert(link);
+  }
+  return cut.size();
 }
 
 std::string World::describe() const {

@@ -53,8 +53,11 @@ struct World {
   std::vector<Work> works;   // by time
 
   std::string describe() const;
+  bool is_cut_for_ever(LinkId link) const;
   /// Whether a pair has a road that nothing has cut for ever.
   bool has_a_way(std::size_t pair) const;
+  /// Links on the roads of a pair that something has cut for ever.
+  std::size_t cut_links(std::size_t pair) const;
   /// Channels are back by then: the last fault, the longest quarantine, and a probe.
   TimeNs settled_ns() const {
     return faults_end_ns + 2 * config.quarantine_max_ns + 10 * config.timeout_cold_ns +
