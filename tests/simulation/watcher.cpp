@@ -371,8 +371,9 @@ void Watcher::cancel(ChannelId channel, ChunkId chunk) {
   if (found != chunks_.end()) {
     found->second.cancelled = true;
     const std::size_t work = found->second.work;
-    const bool wanted = work == Work::no_work || (views_[work].open && !views_[work].ending &&
-                                                  views_[work].failed_ns == never_ns);
+    const bool wanted = work == Work::no_work ||
+                        (views_[work].open && !views_[work].ending &&
+                         views_[work].failed_ns == never_ns && !may_have_stalled(views_[work]));
     // Given up, then, and not for its transfer's sake.
     if (wanted && channels_[channel].down_ns == never_ns &&
         channels_[channel].landed_ns < found->second.posted_ns) {
