@@ -253,6 +253,40 @@ TEST(LostChunks, SlackOfTheOtherChannelsCountsWhereItIsMore) {
   }
 }
 
+TEST(LostChunks, SlackOfTheOtherChannelsIsForgottenToo) {
+  const SchedulerSetup setup = one_pair(2);
+  SchedulerDriver d(setup);
+  d.now = 10 * s_ns;
+  warm_up(d, 2);
+  // Channel 1 takes 400 us for a chunk, channel 0 no longer than ever.
+  d.submit(2000);
+  const TimeNs start = d.now;
+  for (const PostAction& action : std::exchange(d.in_flight, {})) {
+    d.now = start + (action.channel == 0 ? 1000 : 400'000);
+    d.complete({action.channel, Outcome::ok, action.post.chunk, start, d.now - 1000, d.now, 1000});
+  }
+  const TimeNs usual = late_after(setup.config), slack = 800'000 - usual;
+  // A look at which all of it counts: a chunk on channel 0 is late, and lands.
+  d.submit(1000);
+  ASSERT_EQ(d.on(0), 1u);
+  const TimeNs posted = d.now;
+  d.advance_to(posted + usual);
+  EXPECT_EQ(d.scheduler.counters().late, 1u);
+  end_probe(d, 0);
+  d.complete({0, Outcome::ok, d.in_flight.front().post.chunk, posted, d.now, d.now, 1000});
+  d.in_flight.clear();
+  // An eighth of that, and of what this one has shown, is left three seconds later.
+  d.advance_to(d.now + 3 * s_ns);
+  d.submit(1000);
+  ASSERT_EQ(d.on(0), 1u);
+  const TimeNs left = std::max(slack, usual) / 8;
+  const TimeNs given_up = d.now + usual + left + setup.config.timeout_floor_ns;
+  d.advance_to(given_up - 1);
+  EXPECT_EQ(d.scheduler.counters().timeouts, 0u);
+  d.advance_to(given_up);
+  EXPECT_EQ(d.scheduler.counters().timeouts, 1u);
+}
+
 /// Many that took as long ask for no more than one does, whether they were posted before or after.
 TEST(LostChunks, WhatManyChunksHaveNeededIsNotAddedUp) {
   const SchedulerSetup setup = one_pair(1);
