@@ -34,10 +34,6 @@ Result<Requests> read_requests(const RunDirectory& run) {
   });
   if (!read) return read.error();
   std::ranges::sort(requests.rows, {}, &Requests::Row::request);
-  const auto twice = std::ranges::adjacent_find(requests.rows, {}, &Requests::Row::request);
-  if (twice != requests.rows.end())
-    return Error::bad_input(run.path + "/requests.csv: expected each request once, found " +
-                            std::to_string(twice->request) + " twice");
   return requests;
 }
 

@@ -27,10 +27,14 @@ Result<TextFile> open_rows(const std::string& path,
   return file;
 }
 
-/// Gives every row to `read`, which says what is wrong with one; then counts them.
-template <class Read>
+constexpr auto nothing_more = [](const std::string&) -> Result<void> { return {}; };
+
+/// Gives every row to `read`, which says what is wrong with one; then asks `whole` what is wrong
+/// with all of them, and counts them.
+template <class Read, class Whole = decltype(nothing_more)>
 Result<void> read_rows(const RunDirectory& run, const char* name,
-                       std::initializer_list<std::string_view> columns, const Read& read) {
+                       std::initializer_list<std::string_view> columns, const Read& read,
+                       Whole whole = nothing_more) {
   const std::string path = run.path + "/" + name + ".csv";
   auto file = open_rows(path, columns);
   if (!file) return file.error();
@@ -42,6 +46,7 @@ Result<void> read_rows(const RunDirectory& run, const char* name,
     if (auto ok = read(path, *file); !ok) return ok;
     ++rows;
   }
+  if (auto ok = whole(path); !ok) return ok;
   const auto told = run.maybe_number("rows." + std::string(name));
   if (!told || *told == static_cast<double>(rows)) return {};
   return Error::bad_input(path + ": expected " + number_text(*told, 15) +
@@ -62,6 +67,7 @@ Result<void> put(Value& value, const Parsed& parsed, const std::string& path, co
 
 Result<void> read_request_rows(const RunDirectory& run,
                                const std::function<void(const RequestRecord&)>& take) {
+  std::vector<std::uint64_t> numbers;
   return read_rows(
       run, "requests",
       {"request", "input_tokens", "prefill_instance", "decode_instance", "outcome", "arrival_s",
@@ -93,8 +99,16 @@ Result<void> read_request_rows(const RunDirectory& run,
                             "milliseconds");
               !ok)
             return ok;
+        numbers.push_back(r.request);
         take(r);
         return {};
+      },
+      [&](const std::string& path) -> Result<void> {
+        std::ranges::sort(numbers);
+        const auto twice = std::ranges::adjacent_find(numbers);
+        if (twice == numbers.end()) return {};
+        return Error::bad_input(path + ": expected each request once, found " +
+                                std::to_string(*twice) + " twice");
       });
 }
 

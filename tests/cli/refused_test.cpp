@@ -1,5 +1,7 @@
 // What cannot be right: numbers that no option and no key of a scenario can mean, memory that is
 // not there, runs in which nothing was done. Each is refused in one line, or said with its figures.
+#include <regex>
+
 #include <nlohmann/json.hpp>
 
 #include "cli/replay_run.h"
@@ -321,7 +323,7 @@ TEST_F(Refused, APointOfASweepInWhichNothingFits) {
                        "serving.decode.kv_memory=80 MB,20 GB", "-o", "points"});
   EXPECT_EQ(ran.code, 1);
   const std::string csv = text("points/sweep.csv");
-  EXPECT_NE(csv.find("\n0,80 MB,incomplete,,,,,,,,,,,,,,0,2,"), std::string::npos) << csv;
+  EXPECT_TRUE(std::regex_search(csv, std::regex("\n0,80 MB,incomplete,,,,+0,2,"))) << csv;
   EXPECT_NE(csv.find("\n1,20 GB,ok,"), std::string::npos) << csv;
   EXPECT_EQ(ran.out.find(" 0 "), std::string::npos) << ran.out;
 }
