@@ -62,26 +62,26 @@ std::string utc_now() {
 }
 
 /// What stands above the scenario: who measured these numbers, how, and how far they spread.
-std::string header(const std::vector<Figure>& figures, const Arguments& arguments,
+std::string header(const std::vector<CalibratedFigure>& figures, const Arguments& arguments,
                    const calibration::Calibration& calibration, std::uint64_t repeats) {
   std::string out = "# Numbers measured by kvhaul " + std::string(version) + ", " + utc_now() +
                     ", with\n#   kvhaul calibrate";
   for (const std::string& argument : arguments) out.append(" ").append(printable(argument));
   out += "\n# on: " + printable(calibration.backend) + "\n# Median of " + std::to_string(repeats) +
          " repeats (least to most):\n";
-  for (const Figure& f : figures)
+  for (const CalibratedFigure& f : figures)
     out += "#   " + f.name() + ": " + figure_text(f.unit, f.value.median) + " (" +
            figure_text(f.unit, f.value.least) + " to " + figure_text(f.unit, f.value.most) + ")\n";
   return out + "# What was there before:\n#\n";
 }
 
-std::string table_text(const std::vector<Figure>& figures,
+std::string table_text(const std::vector<CalibratedFigure>& figures,
                        const calibration::Calibration& calibration, const Scenario& scenario,
                        std::uint64_t repeats) {
   std::string out =
       scenario.name + ": " + calibration.backend + "; " + std::to_string(repeats) + " repeats\n\n";
   TextTable table({"", "median", "least", "most", "scenario"});
-  for (const Figure& f : figures)
+  for (const CalibratedFigure& f : figures)
     table.add({f.name(), figure_text(f.unit, f.value.median), figure_text(f.unit, f.value.least),
                figure_text(f.unit, f.value.most), f.before.empty() ? "-" : f.before});
   out += table.text();
@@ -131,7 +131,7 @@ std::string table_text(const std::vector<Figure>& figures,
   return out;
 }
 
-std::string json_text(const std::vector<Figure>& figures,
+std::string json_text(const std::vector<CalibratedFigure>& figures,
                       const calibration::Calibration& calibration, const Scenario& scenario,
                       std::uint64_t repeats) {
   static constexpr const char* units[] = {"bytes_per_s", "ns", "bytes", "ratio"};
@@ -143,7 +143,7 @@ std::string json_text(const std::vector<Figure>& figures,
   json["time"] = calibration.real_time ? "real" : "virtual";
   json["repeats"] = repeats;
   json["figures"] = Json::array();
-  for (const Figure& f : figures)
+  for (const CalibratedFigure& f : figures)
     json["figures"].push_back({{"key", f.key},
                                {"what", f.name()},
                                {"unit", units[static_cast<std::size_t>(f.unit)]},
@@ -223,7 +223,7 @@ CommandResult run_calibrate(const Arguments& arguments) {
     if (error.kind != ErrorKind::bad_input) return error;
     return Error::bad_input(scenario->file + ": " + error.message);
   }
-  const std::vector<Figure> figures = calibrated_figures(*calibrated, *scenario);
+  const std::vector<CalibratedFigure> figures = calibrated_figures(*calibrated, *scenario);
   if (file) {
     const auto text = calibrated_text(*scenario, figures);
     if (!text) return text.error();

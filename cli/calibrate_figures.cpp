@@ -67,13 +67,13 @@ std::pair<std::string, std::string> split_last(const std::string& key) {
 
 class FigureList {
  public:
-  FigureList(const Scenario& scenario, std::vector<Figure>& figures)
+  FigureList(const Scenario& scenario, std::vector<CalibratedFigure>& figures)
       : text_(scenario.text), figures_(figures) {}
 
   /// Of two links with one key the faster counts.
   void add(const std::string& key, FigureUnit unit, const Spread& value) {
     const auto same = std::find_if(figures_.begin(), figures_.end(),
-                                   [&](const Figure& f) { return f.key == key; });
+                                   [&](const CalibratedFigure& f) { return f.key == key; });
     if (same != figures_.end()) {
       if (value.median > same->value.median) same->value = value;
       return;
@@ -91,7 +91,7 @@ class FigureList {
 
  private:
   ScenarioText text_;
-  std::vector<Figure>& figures_;
+  std::vector<CalibratedFigure>& figures_;
 };
 
 /// Whole milliseconds or microseconds: a key that has no dot in it.
@@ -203,9 +203,9 @@ std::string figure_text(FigureUnit unit, double value) {
   return "";
 }
 
-std::vector<Figure> calibrated_figures(const calibration::Calibration& calibration,
-                                       const Scenario& scenario) {
-  std::vector<Figure> figures;
+std::vector<CalibratedFigure> calibrated_figures(const calibration::Calibration& calibration,
+                                                 const Scenario& scenario) {
+  std::vector<CalibratedFigure> figures;
   FigureList list(scenario, figures);
   const Cluster& cluster = scenario.cluster;
   const std::map<LinkId, std::string> keys = link_keys(scenario);
@@ -228,13 +228,14 @@ std::vector<Figure> calibrated_figures(const calibration::Calibration& calibrati
   return figures;
 }
 
-Result<std::string> calibrated_text(const Scenario& scenario, const std::vector<Figure>& figures) {
+Result<std::string> calibrated_text(const Scenario& scenario,
+                                    const std::vector<CalibratedFigure>& figures) {
   ScenarioText text(scenario.text);
   std::map<std::string, std::map<std::string, std::string>> ports;
   std::map<std::string, std::string> lists;  // what stands between the braces of a map
   // What is not there yet is put first into its map: from behind, it comes out in order.
   for (auto at = figures.rbegin(); at != figures.rend(); ++at) {
-    const Figure& figure = *at;
+    const CalibratedFigure& figure = *at;
     if (figure.key.empty()) continue;
     const auto [parent, name] = split_last(figure.key);
     // A route that was measured has no other costs of rests than those that were found.

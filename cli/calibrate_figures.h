@@ -12,7 +12,7 @@ namespace kvhaul::cli {
 
 enum class FigureUnit { bytes_per_s, ns, bytes, ratio };
 
-struct Figure {
+struct CalibratedFigure {
   std::string key;   // of the scenario, joined by dots; empty: no scenario holds it
   std::string what;  // in words, where there is no key
   FigureUnit unit = FigureUnit::ns;
@@ -25,12 +25,13 @@ struct Figure {
 /// As a scenario would have it: "55.04 GB/s", "3.812 us", "121 KB".
 std::string figure_text(FigureUnit unit, double value);
 
-std::vector<Figure> calibrated_figures(const calibration::Calibration& calibration,
-                                       const Scenario& scenario);
+std::vector<CalibratedFigure> calibrated_figures(const calibration::Calibration& calibration,
+                                                 const Scenario& scenario);
 
 /// The scenario's text with the figures in place of its numbers. Files that it names by a path of
 /// its own folder are named by their whole path. Fails (bad_input) when the text holds them in a
 /// form that is not edited, such as an alias.
-Result<std::string> calibrated_text(const Scenario& scenario, const std::vector<Figure>& figures);
+Result<std::string> calibrated_text(const Scenario& scenario,
+                                    const std::vector<CalibratedFigure>& figures);
 
 }  // namespace kvhaul::cli

@@ -14,8 +14,6 @@ using Text = TraceLayout::Text;
 /// LLMServingSim's and vLLM's, where they are not told another.
 constexpr std::uint32_t usual_block_tokens = 16;
 
-constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
-
 /// What other files begin with, and what to do about them.
 constexpr std::pair<std::string_view, std::string_view> other_files[] = {
     {"\x28\xb5\x2f\xfd", "zstd data: 'zstd -dc FILE | kvhaul ... -'"},

@@ -18,7 +18,6 @@ namespace {
 
 constexpr std::size_t head_bytes = MiB;
 constexpr std::size_t read_bytes = std::size_t{256} * KiB;
-constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
 constexpr std::size_t no_column = ~std::size_t{0};
 
 std::string take_head(std::istream& bytes) {

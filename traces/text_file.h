@@ -15,6 +15,8 @@
 
 namespace kvhaul {
 
+inline constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
+
 /// Bytes to read and what errors call them.
 struct TextInput {
   std::unique_ptr<std::istream> bytes;
