@@ -157,8 +157,8 @@ class Asker final : public RuntimeClient {
   bool nothing_asked() const { return agenda_.empty() && open_.empty(); }
 
   /// Not without faults, and not when all are over but for what leaves its pair a way. That a link
-  /// is dead is learnt where something is lost on it: a chunk may be the first to meet one with each
-  /// of its attempts.
+  /// is dead is learnt where something is lost on it: a chunk may be the first to meet one with
+  /// every attempt that it has.
   void may_fail(const TransferView& view) {
     if (world_.script.faults.empty())
       watcher_.blame("a transfer failed although nothing was wrong");
