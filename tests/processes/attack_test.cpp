@@ -152,11 +152,14 @@ TEST(Strangers, AreToldFromProcessesThatDidNotCome) {
 /// Everything that passes between a process and process 0, which both think they talk to.
 class Between {
  public:
-  explicit Between(std::uint16_t to) : to_(to), listener_(open_port()) {
+  explicit Between(std::uint16_t to) : to_(to), listener_(open_port()) {}
+  ~Between() { join(); }
+  /// Open from the start; who calls waits until run().
+  std::uint16_t port() const { return listener_.port; }
+  /// Forwards in a thread until join().
+  void run() {
     thread_ = std::thread([this] { forward(); });
   }
-  ~Between() { join(); }
-  std::uint16_t port() const { return listener_.port; }
   void join() {
     over_ = true;
     if (thread_.joinable()) thread_.join();
@@ -200,7 +203,9 @@ TEST(Strangers, RecordedBytesProveNothing) {
   std::string recorded;
   {
     Between between(port);
-    EXPECT_EQ(start(meeting_at(between.port(), 1, 2)).end(), "01");
+    Forked other = start(meeting_at(between.port(), 1, 2));
+    between.run();
+    EXPECT_EQ(other.end(), "01");
     EXPECT_EQ(leader.end(), "01");
     between.join();
     recorded = between.sent;
@@ -236,7 +241,10 @@ TEST(Strangers, WhoChangesTheLineOnTheWayBreaksTheProof) {
     between.change = change;
     TcpMeeting fooled = meeting_at(between.port(), 1, 3);
     fooled.join_within_ns = 1 * s_ns;
-    EXPECT_NE(start(fooled).end().find("does not know the secret of this run"), std::string::npos);
+    Forked process = start(fooled);
+    between.run();
+    EXPECT_NE(process.end().find("does not know the secret of this run"), std::string::npos);
+    between.join();
     expect_that_all_meet(port, leader);
   }
 }
@@ -249,6 +257,7 @@ std::pair<std::string, std::string> meet_rogue(void (*rogue)(Intruder&)) {
   TcpMeeting meeting = meeting_at(listener.port, 1, 2);
   meeting.join_within_ns = 2 * s_ns;
   meeting.scenario = "name: mine";
+  Forked process = start(meeting);
   std::atomic<bool> over = false;
   std::string heard;
   std::thread thread([&] {
@@ -260,7 +269,7 @@ std::pair<std::string, std::string> meet_rogue(void (*rogue)(Intruder&)) {
       rogue(caller);
     }
   });
-  const std::string said = start(meeting).end();
+  const std::string said = process.end();
   over = true;
   thread.join();
   return {said, heard};

@@ -1,18 +1,38 @@
 // A function in a process of its own, which can be stopped and killed.
 #pragma once
 
+#include <chrono>
 #include <csignal>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 #include <utility>
 
+#include <gtest/gtest.h>
+
 namespace kvhaul::test {
+
+/// Must hold for a fork: the child has this thread only, and a lock that another one held in that
+/// moment (the allocator's, say) is held in the child for ever. So forks come first, threads later.
+/// A thread that was joined may be seen for a moment more.
+inline bool is_alone_in_process() {
+  const auto threads = [] {
+    return std::distance(std::filesystem::directory_iterator("/proc/self/task"), {});
+  };
+  for (int tries = 0; tries < 1000; ++tries) {
+    if (threads() == 1) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return false;
+}
 
 class Forked {
  public:
   explicit Forked(const std::function<std::string()>& body) {
+    EXPECT_TRUE(is_alone_in_process()) << "a thread runs beside this fork";
     int ends[2] = {-1, -1};
     if (pipe(ends) != 0) return;
     from_ = ends[0];
