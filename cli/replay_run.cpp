@@ -205,11 +205,12 @@ class ReplayRun {
     if (several())
       if (auto ok = compare(); !ok) return ok.error();
     if (auto ok = open_backend(); !ok) return ok.error();
+    if (auto ok = claim_outputs(); !ok) return ok.error();
+    const InterruptNotice interrupted(interrupt_text());
     if (auto ok = open_outputs(); !ok) return ok.error();
     if (request_.on_warning && leads())
       for (const std::string& warning : memory_warnings(scenario_.serving, scenario_.cluster))
         request_.on_warning(warning);
-    const InterruptNotice interrupted(interrupt_text());
     if (auto ok = replay(); !ok) return ok.error();
     if (!leads()) return answer();
     if (auto ok = gather(); !ok) return ok.error();
@@ -377,14 +378,18 @@ class ReplayRun {
   }
 
   /// The files of the run; those of other processes than the first are temporary.
+  /// From here on an interrupt leaves something half-made, and no file of a run is there yet.
+  Result<void> claim_outputs() {
+    if (!leads()) return {};
+    if (auto opened = open_folder(); !opened) return opened.error();
+    if (!request_.record) return {};  // it may go into the directory
+    auto created = create_log();
+    if (!created) folder_.take_back();
+    return created;
+  }
+
   Result<void> open_outputs() {
     if (leads()) {
-      if (auto opened = open_folder(); !opened) return opened.error();
-      if (request_.record)  // it may go into the directory
-        if (auto created = create_log(); !created) {
-          folder_.take_back();
-          return created;
-        }
       auto files = RunFiles::create(folder_.writing(), scenario_.serving, scenario_.cluster,
                                     plan_.requests, plan_.tiers);
       if (!files) return files.error();
