@@ -74,6 +74,8 @@ void DecodeSide::message(TimeNs now, const ControlMessage& message) {
             .size();
     units = std::min(units, units_of_stream(parts_.config, stream, chunks));
     mover_->announce(now, slot, stream, units, prefill_end_ns != 0);
+  } else if (kind == ReplayMessage::cancel) {
+    if (mover_ != nullptr && mover_->moves(slot, message.value2)) mover_->withdraw(now, slot);
   } else if (kind == ReplayMessage::landed) {
     const bool failed = body.word() != 0;
     body.take(request.result.prefill_end_ns, request.result.bytes);
@@ -144,8 +146,11 @@ void DecodeSide::landed(TimeNs now, std::uint32_t slot, bool failed) {
   Request& request = requests_[slot];
   request.landed = true;
   request.result.landed_ns = now;
-  if (failed) request.result.outcome = RequestOutcome::transfer_failed;
   const std::uint32_t index = request.result.decode_instance;
+  if (failed) {
+    request.result.outcome = RequestOutcome::transfer_failed;
+    std::erase(states_[index]->wants_pages, slot);  // it was withdrawn before it had any
+  }
   if (failed || request.result.output_tokens == 1) {
     finish(now, slot);
     reserve(now, index);  // no decode step will

@@ -5,7 +5,6 @@
 
 #include "serving/decode_side.h"
 #include "serving/prefill_side.h"
-#include "serving/replay_messages.h"
 
 namespace kvhaul {
 
@@ -249,13 +248,16 @@ void Front::message(TimeNs now, const ControlMessage& message) {
   switch (static_cast<ReplayMessage>(message.kind)) {
     case ReplayMessage::prefilled:
       return prefilled(message.place, message.value2);
+    case ReplayMessage::returned:
+      return returned(now, message.place, message.value2);
     case ReplayMessage::source_free:
       return source_free(now, message.place, message.value2, body.word() != 0);
     case ReplayMessage::way: {
-      std::uint32_t prefill = 0, decode = 0, usable = 0, blame_prefill = 0;
-      body.take(prefill, decode, usable, blame_prefill);
+      std::uint32_t prefill = 0, decode = 0, blame_prefill = 0;
+      WayState state{};
+      body.take(prefill, decode, state, blame_prefill);
       if (body.whole() && prefill < parts_.prefill.size() && decode < parts_.decode.size())
-        way(now, prefill, decode, usable != 0, blame_prefill != 0);
+        way(now, prefill, decode, state, blame_prefill != 0);
       return;
     }
     case ReplayMessage::node_lost: {
@@ -289,6 +291,12 @@ void Front::prefilled(std::uint32_t slot, std::uint64_t attempt) {
   prefill_loads_[request->result.prefill_instance].tokens -= request->result.input_tokens;
 }
 
+void Front::returned(TimeNs now, std::uint32_t slot, std::uint64_t attempt) {
+  if (find(slot, attempt) == nullptr) return;
+  give_up(now, slot);  // its decode side has never heard of it
+  source_free(now, slot, attempt, false);
+}
+
 void Front::source_free(TimeNs now, std::uint32_t slot, std::uint64_t attempt, bool moved) {
   Request* const request = find(slot, attempt);
   if (request == nullptr || request->source_free) return;
@@ -297,20 +305,45 @@ void Front::source_free(TimeNs now, std::uint32_t slot, std::uint64_t attempt, b
   const RequestResult& result = request->result;
   if (moved)
     health_.worked(result.prefill_instance, result.decode_instance);
-  else
+  else if (!request->withdrawn)  // which the mover has told of, and whom to blame
     health_.failed(now, request->begun_ns, result.prefill_instance, result.decode_instance);
   if (moved && !waiting_.empty()) wake_at(now);
   close_if_over(now, slot);
 }
 
-void Front::way(TimeNs now, std::uint32_t prefill, std::uint32_t decode, bool usable,
+void Front::way(TimeNs now, std::uint32_t prefill, std::uint32_t decode, WayState state,
                 bool blame_prefill) {
-  if (!usable)
-    return health_.unreachable(
-        now, prefill, decode,
-        blame_prefill ? InstanceHealth::Blame::prefill : InstanceHealth::Blame::decode);
-  health_.reachable(prefill, decode);
-  if (!waiting_.empty()) wake_at(now);
+  if (state == WayState::usable) {
+    health_.reachable(prefill, decode);
+    if (!waiting_.empty()) wake_at(now);
+    return;
+  }
+  health_.unreachable(
+      now, prefill, decode,
+      blame_prefill ? InstanceHealth::Blame::prefill : InstanceHealth::Blame::decode);
+  if (state == WayState::gone) withdraw_from(now, prefill, decode);
+}
+
+/// Only where there are others to go to; and what would be lost for good stays, and hopes.
+void Front::withdraw_from(TimeNs now, std::uint32_t prefill, std::uint32_t decode) {
+  bool others = false;
+  for (std::uint32_t i = 0; i < parts_.prefill.size(); ++i)
+    others = others || least_doubts(now, i) < InstanceHealth::gone;
+  if (!others) return;
+  for (std::uint32_t slot = 0; slot < requests_.size(); ++slot) {
+    Request& request = requests_[slot];
+    const RequestResult& result = request.result;
+    if (!request.open || request.over || request.source_free || request.withdrawn ||
+        result.prefill_instance != prefill || result.decode_instance != decode ||
+        result.retries >= parts_.config.failover.retries)
+      continue;
+    request.withdrawn = true;
+    if (parts_.prefill[prefill].here)
+      prefill_->withdraw(now, slot, result.attempt());
+    else
+      send(parts_, parts_.front_node, parts_.prefill_node(result), ReplayMessage::withdraw, slot,
+           result.attempt());
+  }
 }
 
 void Front::finished(TimeNs now, std::uint32_t slot, const RequestResult& result,

@@ -4,7 +4,9 @@
 // It knows the load of an instance from what it has given out and has been told of since, and in
 // the same way which instances are gone (instance_health.h). A request whose KV was lost is given
 // out again when both sides are through with it, up to Failover::retries times; where there is no
-// instance to give it to, it waits for one, for Failover::wait_max_ns() at most.
+// instance to give it to, it waits for one, for Failover::wait_max_ns() at most. A request that two
+// instances have which do not reach each other any more is taken back where there are others: its
+// transfers would wait for as long as the scheduler hopes.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +17,7 @@
 #include <vector>
 
 #include "serving/instance_health.h"
+#include "serving/replay_messages.h"
 #include "serving/replay_parts.h"
 #include "traces/trace.h"
 
@@ -41,13 +44,15 @@ class Front {
 
   // What the sides say of a request.
   void prefilled(std::uint32_t slot, std::uint64_t attempt);
+  /// It was taken away from a prefill instance before that had begun.
+  void returned(TimeNs now, std::uint32_t slot, std::uint64_t attempt);
   /// `moved`: its KV has all arrived; else some was lost.
   void source_free(TimeNs now, std::uint32_t slot, std::uint64_t attempt, bool moved);
   void finished(TimeNs now, std::uint32_t slot, const RequestResult& result,
                 const std::vector<TransferRow>& rows);
   /// Whether the channels between two instances are usable. `blame_prefill`: where they are not,
   /// nor are those between this prefill instance and any other; false: this decode instance.
-  void way(TimeNs now, std::uint32_t prefill, std::uint32_t decode, bool usable,
+  void way(TimeNs now, std::uint32_t prefill, std::uint32_t decode, WayState state,
            bool blame_prefill);
 
   /// Nothing more will come, and nothing is open.
@@ -65,6 +70,7 @@ class Front {
     bool open = false;  // the slot is given out
     bool prefilled = false;
     bool source_free = false;
+    bool withdrawn = false;
     bool over = false;
   };
   /// A request that waits for an instance.
@@ -90,6 +96,7 @@ class Front {
                                               const std::vector<std::uint64_t>& prefix_blocks);
   std::uint32_t choose_decode(TimeNs now, std::uint32_t prefill);
   void end(const RequestResult& result, const std::vector<TransferRow>& rows);
+  void withdraw_from(TimeNs now, std::uint32_t prefill, std::uint32_t decode);
   void part_sides(TimeNs now, std::uint32_t slot);
   void give_up(TimeNs now, std::uint32_t slot);
   void tell_peer_lost(NodeId to, std::uint32_t slot, const RequestResult& result);

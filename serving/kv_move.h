@@ -41,6 +41,7 @@ struct KvMove {
   std::uint32_t engine_units = 0;              // of those, given to the serving engine
   std::uint32_t submitted_units = 0;
   std::uint32_t pending_transfers = 0;
+  std::vector<TransferHandle> transfers;  // to take back, ended ones among them
   std::uint32_t damaged = 0;
   bool target_known = false;
   bool all_announced = false;

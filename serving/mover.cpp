@@ -81,6 +81,7 @@ void Mover::announce(TimeNs now, std::uint32_t slot, std::uint32_t stream, std::
 void Mover::peer_lost(TimeNs now, std::uint32_t slot, bool all) {
   KvMove& move = moves_[slot];
   move.failed = move.peer_lost = true;
+  cancel(now, move);
   move.all_announced = move.all_announced || all;
   move.pending_transfers -= checks_.forget(slot);
   std::erase_if(waiting_checks_, [&](const PayloadChecks::Check& check) {
@@ -89,6 +90,19 @@ void Mover::peer_lost(TimeNs now, std::uint32_t slot, bool all) {
     return true;
   });
   maybe_done(now, slot);
+}
+
+void Mover::withdraw(TimeNs now, std::uint32_t slot) {
+  KvMove& move = moves_[slot];
+  move.failed = true;
+  cancel(now, move);
+  maybe_done(now, slot);
+}
+
+/// What is open of it; pages may be given to others when that has ended.
+void Mover::cancel(TimeNs now, KvMove& move) {
+  for (const TransferHandle transfer : move.transfers) parts_.runtime->cancel(now, transfer);
+  move.transfers.clear();
 }
 
 void Mover::submit_units(TimeNs now, std::uint32_t slot) {
@@ -140,7 +154,8 @@ void Mover::submit_lane(TimeNs now, std::uint32_t slot, std::uint32_t unit, std:
   ++open_transfers_;
   const std::size_t way = way_of(move.prefill_instance, move.decode_instance);
   const PairHandle pair = pairs_[way * parts_.lanes.size() + number];
-  parts_.runtime->submit(now, pair, transfer);
+  const TransferHandle submitted = parts_.runtime->submit(now, pair, transfer);
+  if (parts_.config.failover.retries != 0) move.transfers.push_back(submitted);
   if (!parts_.runtime->is_usable(pair)) [[unlikely]]
     way_lost(now, way);
 }
@@ -237,7 +252,7 @@ void Mover::settle_checks(TimeNs now) {
       ++parts_.counters.damaged_transfers;
       if (++move.damaged > damaged_transfers_max)
         move.failed = true;
-      else
+      else if (!move.failed)
         submit_lane(now, check.slot, check.unit, check.lane);
     }
     maybe_done(now, check.slot);
@@ -263,6 +278,12 @@ bool Mover::is_usable(std::size_t way) const {
                      [&](PairHandle pair) { return parts_.runtime->is_usable(pair); });
 }
 
+/// Else another process does.
+bool Mover::posts(std::size_t way) const {
+  const std::size_t decodes = parts_.decode.size();
+  return (parts_.config.pull ? parts_.decode[way % decodes] : parts_.prefill[way / decodes]).here;
+}
+
 /// The ways from the same instance of this side are looked at, too: where none of them is usable it
 /// is the one that is cut off, and not those at their other ends.
 void Mover::way_lost(TimeNs now, std::size_t lost) {
@@ -276,6 +297,8 @@ void Mover::way_lost(TimeNs now, std::size_t lost) {
   for (std::size_t way = first; way < end; way += step) {
     if (is_usable(way) && way != lost) continue;
     ways_[way].lost = true;
+    ways_[way].gone = false;
+    ways_[way].lost_ns = now;
     ways_[way].cut_off = cut_off;
     tell_of_way(now, way);
     watch(now, way);
@@ -292,7 +315,15 @@ void Mover::look(TimeNs now, std::size_t way) {
   ways_[way].watched = false;
   if (!ways_[way].lost) return;
   look_at_way(now, way);
-  if (ways_[way].lost) watch(now, way);
+  if (!ways_[way].lost) return;
+  // Where all has been submitted already nobody else will look.
+  for (std::size_t other = 0; other < ways_.size(); ++other)
+    if (posts(other) && !ways_[other].lost && !is_usable(other)) way_lost(now, other);
+  if (add_time(ways_[way].lost_ns, look_again_ns) <= now) {
+    ways_[way].gone = true;
+    tell_of_way(now, way);  // every time: another may have come back, to which requests can go
+  }
+  watch(now, way);
 }
 
 void Mover::look_at_way(TimeNs now, std::size_t way) {
@@ -308,11 +339,12 @@ void Mover::tell_of_way(TimeNs now, std::size_t number) {
   const auto prefill = static_cast<std::uint32_t>(number / parts_.decode.size());
   const auto decode = static_cast<std::uint32_t>(number % parts_.decode.size());
   const bool blame_prefill = way.cut_off != parts_.config.pull;
-  if (front_ != nullptr) return front_->way(now, prefill, decode, !way.lost, blame_prefill);
+  const WayState state = !way.lost ? WayState::usable : way.gone ? WayState::gone : WayState::lost;
+  if (front_ != nullptr) return front_->way(now, prefill, decode, state, blame_prefill);
   const NodeId here =
       parts_.config.pull ? parts_.decode[decode].node : parts_.prefill[prefill].node;
   BodyWriter body;
-  body.add(prefill, decode, !way.lost, blame_prefill);
+  body.add(prefill, decode, state, blame_prefill);
   send(parts_, here, parts_.front_node, ReplayMessage::way, 0, 0, body.take());
 }
 

@@ -1,7 +1,8 @@
 // Moves the KV of requests, unit by unit, and finds out whether it arrived as it was. It is on the
 // side that posts: prefill in push, decode in pull.
 //
-// It sees first that two instances do not reach each other any more, and tells the front.
+// It sees first that two instances do not reach each other any more, and tells the front: at once,
+// and again while it lasts (WayState), so that a moment's outage takes no request away.
 //
 // Where the serving engine has a cost of its own, a unit's transfers are submitted that much after
 // they could have been.
@@ -47,6 +48,9 @@ class Mover {
                 bool all);
   /// The other side is gone: no more is moved. `all`: nor announced.
   void peer_lost(TimeNs now, std::uint32_t slot, bool all);
+  /// It is to be moved between others: what is under way is cancelled, and no more submitted. It
+  /// has failed when nothing can be written any more.
+  void withdraw(TimeNs now, std::uint32_t slot);
 
   /// The engine is through with the next unit of a request; the slot may have a new one by now.
   void engine_done(TimeNs now, std::uint32_t slot, std::uint64_t attempt);
@@ -66,8 +70,10 @@ class Mover {
   /// All channels between a prefill and a decode instance, as far as this process posts to them.
   struct Way {
     bool lost = false;     // some two places of theirs had no usable channel; the front is told
+    bool gone = false;     // at the next look, too; the front is told that at every one
     bool cut_off = false;  // then no other of the instance at this end was usable either
     bool watched = false;  // look() will come
+    TimeNs lost_ns = 0;
     TimeNs told_ns = 0;
   };
 
@@ -75,10 +81,12 @@ class Mover {
     return std::size_t{prefill} * parts_.decode.size() + decode;
   }
   bool is_usable(std::size_t way) const;
+  bool posts(std::size_t way) const;
   void way_lost(TimeNs now, std::size_t way);
   void watch(TimeNs now, std::size_t way);
   void look_at_way(TimeNs now, std::size_t way);
   void tell_of_way(TimeNs now, std::size_t way);
+  void cancel(TimeNs now, KvMove& move);
   void submit_units(TimeNs now, std::uint32_t slot);
   void submit_unit(TimeNs now, std::uint32_t slot, std::uint32_t unit);
   void submit_lane(TimeNs now, std::uint32_t slot, std::uint32_t unit, std::uint32_t lane);

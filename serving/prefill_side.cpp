@@ -340,6 +340,8 @@ void PrefillSide::message(TimeNs now, const ControlMessage& message) {
       mover_->target_known(now, slot, pages);
   } else if (static_cast<ReplayMessage>(message.kind) == ReplayMessage::release) {
     release_source(now, slot, body.word() == 0);
+  } else if (static_cast<ReplayMessage>(message.kind) == ReplayMessage::withdraw) {
+    withdraw(now, slot, message.value2);
   }
 }
 
@@ -376,6 +378,27 @@ void PrefillSide::release_source(TimeNs now, std::uint32_t slot, bool moved) {
     send(parts_, parts_.prefill_node(result), parts_.front_node, ReplayMessage::source_free, slot,
          result.attempt(), {moved ? 1u : 0u});
   start_prefill(now, now, index);
+}
+
+void PrefillSide::withdraw(TimeNs now, std::uint32_t slot, std::uint64_t attempt) {
+  if (slot >= requests_.size() || !requests_[slot].open ||
+      requests_[slot].result.attempt() != attempt)
+    return;
+  Request& request = requests_[slot];
+  const RequestResult& result = request.result;
+  if (std::erase(states_[result.prefill_instance]->queue, slot) == 0) {
+    if (mover_ != nullptr) return mover_->withdraw(now, slot);
+    return send(parts_, parts_.prefill_node(result), parts_.decode_node(result),
+                ReplayMessage::cancel, slot, attempt);
+  }
+  request.open = false;  // it has no pages yet
+  const std::uint32_t index = result.prefill_instance;
+  if (front_ != nullptr)
+    front_->returned(now, slot, attempt);
+  else
+    send(parts_, parts_.prefill_node(result), parts_.front_node, ReplayMessage::returned, slot,
+         attempt);
+  start_prefill(now, now, index);  // the next one may fit into pages for which this one waited
 }
 
 void PrefillSide::peer_lost(TimeNs now, std::uint32_t slot, std::uint64_t attempt) {

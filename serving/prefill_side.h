@@ -40,6 +40,9 @@ class PrefillSide final : public MoverOwner {
   /// Tokens of a prompt that an instance has already.
   std::uint64_t cached_tokens(std::uint32_t instance,
                               std::span<const std::uint64_t> prefix_blocks) const;
+  /// A request is to go elsewhere: one that waits at once, another when nothing of it is moved any
+  /// more.
+  void withdraw(TimeNs now, std::uint32_t slot, std::uint64_t attempt);
   /// The decode side of a request is gone.
   void peer_lost(TimeNs now, std::uint32_t slot, std::uint64_t attempt);
 

@@ -174,9 +174,11 @@ void Replay::message(TimeNs now, const ControlMessage& message) {
     case ReplayMessage::reserve:
     case ReplayMessage::readable:
     case ReplayMessage::landed:
+    case ReplayMessage::cancel:
       return decode_->message(now, message);
     case ReplayMessage::table:
     case ReplayMessage::release:
+    case ReplayMessage::withdraw:
       return prefill_->message(now, message);
     case ReplayMessage::assign: {
       BodyReader body(message.body);
@@ -189,6 +191,7 @@ void Replay::message(TimeNs now, const ControlMessage& message) {
       return prefill_->assign(now, now, message.place, request, blocks);
     }
     case ReplayMessage::prefilled:
+    case ReplayMessage::returned:
     case ReplayMessage::source_free:
     case ReplayMessage::finished:
     case ReplayMessage::node_lost:

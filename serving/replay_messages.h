@@ -23,16 +23,26 @@ enum class ReplayMessage : std::uint32_t {
   landed,                          // prefill -> decode, push
   release,                         // decode -> prefill, pull
   assign,                          // front -> prefill: a request of the trace
+  withdraw,                        // front -> prefill: a request is to go elsewhere
+  cancel,                          // prefill -> decode, pull: the same
+  returned,                        // prefill -> front: it had not begun, and is the front's again
   prefilled,                       // prefill -> front
   source_free,                     // prefill -> front
   finished,                        // decode -> front: what came of it
   peer_lost,                       // front -> either side: the other one is gone
   node_lost,                       // a node of another process -> front: one that it lost
-  way,                             // mover -> front: two instances reach each other, or do not
+  way,                             // mover -> front: whether two instances reach each other
   compare,                         // mover -> the far end: checksums of what has landed
   compared,                        // and back
   end,                             // front -> every node of another process
   ended,                           // and back
+};
+
+/// What the channels between two instances are good for.
+enum class WayState : std::uint8_t {
+  lost,    // some two places have no usable channel
+  usable,  // all have
+  gone,    // lost, and not for a moment only
 };
 
 inline constexpr Bytes message_bytes = 64;

@@ -68,6 +68,8 @@ class FailoverCommand : public ProgramTest {
   }
 };
 
+// What was on its way waits 100 ms, until the node has been gone for so long, and is prefilled once
+// more: 162 ms for the longest prompt, twice. That is within 500 ms.
 TEST_F(FailoverCommand, ADeadNodeBesideAHealthyOne) {
   for (const bool decode : {true, false})
     for (const std::string silent : {"false", "true"}) {
@@ -79,8 +81,7 @@ TEST_F(FailoverCommand, ADeadNodeBesideAHealthyOne) {
       EXPECT_NE(ran.out.find("\nfailover    "), std::string::npos) << which << ran.out;
       EXPECT_EQ(summary()["requests"]["transfer_failed"], 0) << which;
       EXPECT_GT(summary()["requests"]["retried"], 0) << which;
-      EXPECT_GT(summary()["slo_attainment"], 0.9) << which;
-      EXPECT_LT(summary()["slo_attainment"], 1.0) << which;
+      EXPECT_EQ(summary()["slo_attainment"], 1.0) << which;
       EXPECT_EQ(given_to(decode ? "decode_instance" : "prefill_instance", "0", 10), 0) << which;
       EXPECT_NE(text("run/report.html").find("prefilled again"), std::string::npos);
     }

@@ -28,7 +28,8 @@ constexpr std::uint32_t process_count = 4;
 constexpr std::uint32_t request_count = 24;
 
 // 128 B per token and layer; a page of 16 tokens has 2 KiB a layer.
-std::string scenario_text(const std::string& direction, const std::string& streaming) {
+std::string scenario_text(const std::string& direction, const std::string& streaming,
+                          const std::string& stall) {
   const std::string role = ", kv_memory: 1 MiB, timing: {gpu: h100, mfu: 0.5}}\n";
   return "name: test\n"
          "cluster:\n"
@@ -41,7 +42,9 @@ std::string scenario_text(const std::string& direction, const std::string& strea
          "routes: {order: [rdma], rdma: {fixed_cost: 5 us, post_cost: 1 us}}\n"
          "model: {name: tiny, layers: 4, query_heads: 4, kv_heads: 4, head_dim: 8,"
          " active_parameters: 1e9}\n"
-         "scheduler: {stall_timeout: 200 ms}\n"
+         "scheduler: {stall_timeout: " +
+         stall +
+         "}\n"
          "serving:\n  chunk_tokens: 64\n  streaming: " +
          streaming + "\n  direction: " + direction + "\n  prefill: {nodes: [node0, node1]" + role +
          "  decode: {nodes: [node2, node3]" + role;
@@ -119,6 +122,7 @@ struct Options {
   // These two lose each other when so many messages of the second have come to the first.
   std::uint32_t parted = no_id, parted_from = no_id;
   std::string dead = {};  // the channels of this node are down from the beginning; nobody says why
+  std::string stall = "200 ms";
 };
 
 struct Whole {
@@ -142,7 +146,8 @@ void process(std::uint32_t rank, const Options& options, test::ThreadMachine& ma
   how.answer_within_ns = 20 * s_ns;
   auto exchange = meet_over_tcp(how);
   if (!exchange) return fail(exchange.error());
-  auto scenario = parse_scenario(scenario_text(options.direction, options.streaming), "test.yaml");
+  auto scenario = parse_scenario(scenario_text(options.direction, options.streaming, options.stall),
+                                 "test.yaml");
   if (!scenario) return fail(scenario.error());
   auto trace =
       read_trace(std::make_unique<std::istringstream>(trace_text()), "trace", TraceFormat::kvhaul);
@@ -383,6 +388,31 @@ TEST(ReplayOfProcesses, ANodeWithoutChannelsIsGoneAround) {
       EXPECT_GT(again, 0u);
       EXPECT_EQ(whole->counters.retried, again);
     }
+}
+
+/// What is under way to whatever is gone is cancelled: nobody waits for the stall timeout, which is
+/// longer here than a test may take.
+TEST(ReplayOfProcesses, WhatIsGoneHoldsUpNothing) {
+  for (const std::string direction : {"push", "pull"})
+    for (const std::uint32_t gone : {1u, 3u})
+      for (const bool dies : {false, true}) {
+        SCOPED_TRACE(direction + ", node" + std::to_string(gone) + (dies ? ", dies" : ""));
+        Options options{.direction = direction, .stall = "3600 s"};
+        if (dies) {
+          options.mortal = gone;
+          options.after_messages = 6;
+        } else {
+          options.dead = "node" + std::to_string(gone);
+        }
+        const auto whole = replay(options);
+        ASSERT_EQ(whole->seen.requests.size(), request_count);
+        for (const auto& [number, request] : whole->seen.requests)
+          EXPECT_EQ(request.outcome, RequestOutcome::completed) << number;
+        EXPECT_GT(whole->counters.retried, 0u);
+        const auto verified = verify_log(whole->log, "log");
+        ASSERT_TRUE(verified) << verified.error().message;
+        EXPECT_TRUE(verified->identical) << verified->first_difference;
+      }
 }
 
 TEST(ReplayOfProcesses, WithoutTheFrontTheOthersEndWithAnError) {
