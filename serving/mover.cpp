@@ -316,14 +316,19 @@ void Mover::look(TimeNs now, std::size_t way) {
   if (!ways_[way].lost) return;
   look_at_way(now, way);
   if (!ways_[way].lost) return;
-  // Where all has been submitted already nobody else will look.
-  for (std::size_t other = 0; other < ways_.size(); ++other)
-    if (posts(other) && !ways_[other].lost && !is_usable(other)) way_lost(now, other);
+  if (now >= add_time(looked_at_all_ns_, look_again_ns)) look_at_all(now);
   if (add_time(ways_[way].lost_ns, look_again_ns) <= now) {
     ways_[way].gone = true;
     tell_of_way(now, way);  // every time: another may have come back, to which requests can go
   }
   watch(now, way);
+}
+
+/// Where all has been submitted already nobody else will look.
+void Mover::look_at_all(TimeNs now) {
+  looked_at_all_ns_ = now;
+  for (std::size_t way = 0; way < ways_.size(); ++way)
+    if (posts(way) && !ways_[way].lost && !is_usable(way)) way_lost(now, way);
 }
 
 void Mover::look_at_way(TimeNs now, std::size_t way) {

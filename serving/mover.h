@@ -85,6 +85,7 @@ class Mover {
   void way_lost(TimeNs now, std::size_t way);
   void watch(TimeNs now, std::size_t way);
   void look_at_way(TimeNs now, std::size_t way);
+  void look_at_all(TimeNs now);
   void tell_of_way(TimeNs now, std::size_t way);
   void cancel(TimeNs now, KvMove& move);
   void submit_units(TimeNs now, std::uint32_t slot);
@@ -99,6 +100,7 @@ class Mover {
   Front* front_;
   std::vector<PairHandle> pairs_;  // [prefill instance][decode instance][lane]
   std::vector<Way> ways_;          // [prefill instance][decode instance]
+  TimeNs looked_at_all_ns_ = 0;    // when look_at_all() was last called
   SlotTable<KvMove> moves_;
   TimeNs decode_layer_ns_ = 0;  // of a lone sequence; spaces the deadlines of layers
   PayloadChecks checks_;
