@@ -3,6 +3,7 @@
 
 #include "cli/command.h"
 #include "cli/replay_run.h"
+#include "cli/scenario_edit.h"
 #include "cli/terminal.h"
 #include "cli/trace_files.h"
 
@@ -21,7 +22,9 @@ Options declare() {
   options.add()                                                                  //
       ("trace,t", po::value<Text>(), "the request trace; - for standard input")  //
       ("scenario,s", po::value<Text>()->default_value("laptop"),
-       "a scenario file, or the name of a shipped one")  //
+       "a scenario file, or the name of a shipped one");
+  declare_scenario_settings(options);
+  options.add()  //
       ("backend,b", po::value<Text>()->default_value("emulated"),
        "what moves the chunks ('kvhaul list backends')")                                         //
       ("time", po::value<Text>(), "virtual: as fast as it computes; real: by the clock")         //
@@ -57,6 +60,8 @@ Options declare() {
                   "an hour of Azure's conversations on two DGX H100, in virtual time");
   options.example("kvhaul replay -t mooncake.jsonl -s dgx-h100-pair --policy round_robin",
                   "another policy");
+  options.example("kvhaul replay -t conv.csv -s dgx-h100-pair --set serving.chunk_tokens=2048",
+                  "another value in the scenario; run.yaml keeps the scenario as it ran");
   options.example("kvhaul replay -t conv.csv -s dgx-h100-pair --faults flap.yaml --record run.log",
                   "with scripted faults, recording every event and decision");
   options.example("mpirun -np 4 kvhaul replay -t conv.csv -s four-nodes.yaml -b verbs",
@@ -88,6 +93,9 @@ Result<ReplayRequest> read(const Options& options, const Arguments& arguments) {
   if (!reading) return reading.error();
   request.reading = std::move(*reading);
   request.scenario = options.text("scenario");
+  auto settings = read_scenario_settings(options.texts("set"));
+  if (!settings) return settings.error();
+  request.settings = std::move(*settings);
   request.backend = options.text("backend");
   auto real_time = choice<bool>(options, "time", {{"virtual", false}, {"real", true}});
   if (!real_time) return real_time.error();

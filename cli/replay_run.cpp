@@ -230,7 +230,7 @@ class ReplayRun {
     if (auto ok = check_policy(request_.policy); !ok) return ok.error();
     const auto entry = find_backend(request_.backend);
     if (!entry) return entry.error();
-    auto loaded = load_scenario(request_.scenario);
+    auto loaded = load_scenario_with(request_.scenario, request_.settings);
     if (!loaded) return loaded.error();
     scenario_ = std::move(*loaded);
     apply_overrides(request_, **entry, scenario_);
@@ -767,7 +767,8 @@ Result<ReplayResult> run_replay(const ReplayRequest& request) {
   std::string scenario;
   // Who cannot read it joins, too: the others hear why it leaves.
   if (!request.processes.rendezvous.empty())
-    if (auto loaded = load_scenario(request.scenario)) scenario = std::move(loaded->text);
+    if (auto loaded = load_scenario_with(request.scenario, request.settings))
+      scenario = std::move(loaded->text);
   auto exchange = join_processes(request.processes, entry && (*entry)->several_processes, scenario);
   if (!exchange) return exchange.error();
   auto result = ReplayRun(request, **exchange).run();

@@ -9,6 +9,7 @@
 #include "cli/backends.h"
 #include "cli/command.h"
 #include "cli/run_processes.h"
+#include "cli/scenario_edit.h"
 #include "core/result.h"
 #include "results/run_files.h"
 #include "traces/trace.h"
@@ -19,6 +20,7 @@ struct ReplayRequest {
   std::string trace;  // "-": standard input
   TraceReading reading;
   std::string scenario = "laptop";
+  std::vector<ScenarioSetting> settings;  // in place of what the scenario says there
   std::string backend = "emulated";
   std::optional<bool> real_time, payload, throttle;  // else as the scenario says
   BackendOptions devices;                            // only what read_device_options() reads

@@ -6,6 +6,7 @@
 #include "cli/command.h"
 #include "cli/inputs.h"
 #include "cli/route_drawing.h"
+#include "cli/scenario_edit.h"
 #include "cli/terminal.h"
 #include "core/channel_plan.h"
 #include "core/unit_text.h"
@@ -125,6 +126,7 @@ CommandResult run_route(const Arguments& arguments) {
       ("all", po::bool_switch(), "every route by itself, with its hops")                        //
       ("svg", po::value<std::string>(), "write a picture of the first route there")             //
       ("force", po::bool_switch(), "write over a file that is there");
+  declare_scenario_settings(options);
   options.positional("from", 1);
   options.positional("to", 1);
   options.example("kvhaul route node0/gpu0 node1/gpu0", "between two DGX H100");
@@ -142,7 +144,9 @@ CommandResult run_route(const Arguments& arguments) {
   if (*size == 0 || *size > size_max)
     return Error::bad_input("--size: expected 1 B to 1024 TiB, found " +
                             in_quotes(options.text("size")));
-  auto scenario = load_scenario(options.text("scenario"));
+  const auto settings = read_scenario_settings(options.texts("set"));
+  if (!settings) return settings.error();
+  auto scenario = load_scenario_with(options.text("scenario"), *settings);
   if (!scenario) return scenario.error();
   const Cluster& cluster = scenario->cluster;
   std::optional<OutputFile> picture;

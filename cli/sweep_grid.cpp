@@ -13,7 +13,6 @@ namespace kvhaul::cli {
 namespace {
 
 constexpr std::size_t points_max = 10'000;
-constexpr std::size_t value_bytes_max = 1000;
 constexpr std::size_t name_bytes_max = 100;
 
 /// At commas that stand in no brackets, braces or quotes, with the spaces around them dropped.
@@ -96,7 +95,7 @@ Result<SweepPoint> make_point(const std::vector<SweepKey>& keys, std::vector<std
   if (settings.empty()) {
     point.arguments.push_back("--scenario=" + scenario_name);
   } else {
-    auto edited = edit_scenario(scenario->second, settings);
+    auto edited = edit_scenario(scenario->second, settings, EditedPlace::elsewhere);
     if (!edited) return edited.error();
     point.scenario_text = std::move(edited->text);
     point.real_time = edited->real_time;
@@ -116,19 +115,13 @@ Result<SweepPoint> make_point(const std::vector<SweepKey>& keys, std::vector<std
 Result<std::vector<SweepKey>> read_sweep_keys(const std::vector<std::string>& texts) {
   std::vector<SweepKey> keys;
   for (const std::string& text : texts) {
-    const std::size_t equals = text.find('=');
-    if (equals == std::string::npos || equals == 0)
-      return Error::bad_input("--set: expected KEY=VALUE,VALUE,..., found " + in_quotes(text));
-    SweepKey key{text.substr(0, equals), split_values(text.substr(equals + 1))};
+    auto setting = split_setting(text, "KEY=VALUE,VALUE,...");
+    if (!setting) return setting.error();
+    SweepKey key{setting->path, split_values(setting->value)};
     if (auto ok = check_option_name(key.path); !ok) return ok.error();
-    for (const std::string& value : key.values) {
-      if (value.empty())
-        return Error::bad_input("--set " + key.path +
-                                ": expected values between its commas, found nothing");
-      if (value.size() > value_bytes_max)
-        return Error::bad_input("--set " + key.path + ": expected values of at most " +
-                                std::to_string(value_bytes_max) + " bytes");
-    }
+    for (const std::string& value : key.values)
+      if (auto ok = check_setting_value(key.path, value, "values between its commas"); !ok)
+        return ok.error();
     for (const SweepKey& before : keys)
       if (before.path == key.path)
         return Error::bad_input("--set " + key.path + ": expected each key once, found it twice");

@@ -60,7 +60,8 @@ TEST_F(Processes, WhatDiffersIsSaidByBoth) {
                                       {"--direction pull", "--direction"},
                                       {"--streaming layer", "--streaming"},
                                       {"--record log", "--record"},
-                                      {"-n 3", "--limit"}}) {
+                                      {"-n 3", "--limit"},
+                                      {"--set scheduler.seed=2", "scenario"}}) {
     const auto ran = both(meet, "", options);
     for (const Ran& one : ran)
       expect(one, 2, std::string("process 1 has another ") + name + " than process 0");
