@@ -15,6 +15,7 @@ constexpr unsigned help_columns = 80;
 // Where --help goes while all_help() asks every command for it.
 thread_local std::vector<CommandHelp>* collected = nullptr;
 
+constexpr std::string_view scenario_actions[] = {"show", "check", "diff"};
 constexpr std::string_view trace_actions[] = {"describe", "convert", "cut",     "scale",
                                               "sort",     "merge",   "generate"};
 }  // namespace
@@ -28,6 +29,8 @@ std::span<const Command> commands() {
       {"sweep", "a grid over scenario values and options: many replays and their table", run_sweep},
       {"report", "write the report of a run directory anew", run_report},
       {"route", "all routes between two places, hop by hop, and why one is chosen", run_route},
+      {"scenario", "show a scenario, check some, or say how two differ", run_scenario,
+       scenario_actions},
       {"topo", "what this machine has (GPUs, NICs, NUMA hosts, links), as a scenario file",
        run_topo},
       {"calibrate", "measure what a scenario's routes cost here, and write it into the scenario",

@@ -101,6 +101,7 @@ CommandResult run_calibrate(const Arguments& arguments);
 CommandResult run_man(const Arguments& arguments);
 CommandResult run_report(const Arguments& arguments);
 CommandResult run_route(const Arguments& arguments);
+CommandResult run_scenario(const Arguments& arguments);
 CommandResult run_sweep(const Arguments& arguments);
 CommandResult run_topo(const Arguments& arguments);
 CommandResult run_trace(const Arguments& arguments);

@@ -161,6 +161,9 @@ std::string bash_completion(const std::vector<CommandHelp>& commands) {
          "    COMPREPLY=($(compgen -W \"$options\" -- \"$word\"))\n"
          "  else\n"
          "    COMPREPLY=($(compgen -f -- \"$word\"))\n"
+         "    [[ $command == scenario* ]] && COMPREPLY+=($(compgen -W '" +
+         joined(option_values("scenario")) +
+         "' -- \"$word\"))\n"
          "  fi\n"
          "}\n"
          "complete -o filenames -F _kvhaul kvhaul\n";

@@ -16,6 +16,20 @@
 namespace kvhaul {
 namespace {
 
+/// A port is noted as one rate where its directions have the same, however it is written.
+void note_rates(YamlMap& map, const PortRates& port) {
+  if (!map.noting()) return;
+  for (const char* key : {"rate", "out", "in"}) map.forget(key);
+  const ReadValue out = rate_value(port.out_bytes_per_s), in = rate_value(port.in_bytes_per_s);
+  if (port.out_bytes_per_s == port.in_bytes_per_s) {
+    map.note("rate", out);
+    map.note_other_way("rate", {{"out", out}, {"in", in}});
+  } else {
+    map.note("out", out);
+    map.note("in", in);
+  }
+}
+
 /// `with_both`: a limit of the two directions together may be given.
 PortRates read_port(YamlMap map, bool with_both = false) {
   PortRates port;
@@ -26,6 +40,7 @@ PortRates read_port(YamlMap map, bool with_both = false) {
     port.out_bytes_per_s = map.rate("out");
     port.in_bytes_per_s = map.rate("in");
   }
+  note_rates(map, port);
   port.latency_ns = map.duration("latency", TimeNs{0});
   if (with_both)
     port.both_bytes_per_s = map.rate("both", 0.0);
@@ -55,6 +70,16 @@ std::vector<std::uint32_t> read_spread(YamlMap& map, std::string_view key, std::
   for (std::uint32_t i = 0; i < count; ++i)
     spread.push_back(static_cast<std::uint32_t>(std::uint64_t{i} * targets / count));
   return spread;
+}
+
+/// Devices hang at a switch where there are any, else at a host: the other list says nothing.
+void note_spread(YamlMap& map, std::string_view key, std::string_view other,
+                 const std::vector<std::uint32_t>& spread) {
+  if (!map.noting()) return;
+  std::vector<std::string> numbers;
+  for (const std::uint32_t number : spread) numbers.push_back(std::to_string(number));
+  map.forget(other);
+  map.note(key, list_value(numbers));
 }
 
 constexpr std::uint64_t devices_max = 1024;  // of one kind in a node
@@ -98,11 +123,19 @@ NodeSpec read_node_type(YamlMap map, const std::string& name) {
     YamlMap switches = map.map("pcie_switches");
     const auto count = static_cast<std::uint32_t>(switches.count("count", {}, 1, devices_max));
     const PortRates uplink = read_port(switches.required_map("uplink"));
-    for (const std::uint32_t h : read_spread(switches, "hosts", count, host_count))
-      node.pcie_switches.push_back({h, uplink});
+    const auto hosts_of = read_spread(switches, "hosts", count, host_count);
+    note_spread(switches, "hosts", "", hosts_of);
+    for (const std::uint32_t h : hosts_of) node.pcie_switches.push_back({h, uplink});
     switches.done();
   }
   const auto switch_count = static_cast<std::uint32_t>(node.pcie_switches.size());
+  const auto note_places = [&](YamlMap& map, const std::vector<std::uint32_t>& hosts_of,
+                               const std::vector<std::uint32_t>& switches_of) {
+    if (switch_count != 0)
+      note_spread(map, "pcie_switches", "hosts", switches_of);
+    else
+      note_spread(map, "hosts", "pcie_switches", hosts_of);
+  };
   const auto host_of = [&](const std::vector<std::uint32_t>& hosts_of, std::uint32_t i,
                            const std::vector<std::uint32_t>& switches_of) {
     return switch_count != 0 ? node.pcie_switches[switches_of[i]].host : hosts_of[i];
@@ -126,6 +159,7 @@ NodeSpec read_node_type(YamlMap map, const std::string& name) {
     }
     const auto hosts_of = read_spread(gpus, "hosts", count, host_count);
     const auto switches_of = read_spread(gpus, "pcie_switches", count, std::max(1u, switch_count));
+    note_places(gpus, hosts_of, switches_of);
     for (std::uint32_t i = 0; i < count; ++i) {
       gpu.host = host_of(hosts_of, i, switches_of);
       if (switch_count != 0) gpu.pcie_switch = switches_of[i];
@@ -142,6 +176,7 @@ NodeSpec read_node_type(YamlMap map, const std::string& name) {
     nic.wire = read_port(nics.required_map("wire"));
     const auto hosts_of = read_spread(nics, "hosts", count, host_count);
     const auto switches_of = read_spread(nics, "pcie_switches", count, std::max(1u, switch_count));
+    note_places(nics, hosts_of, switches_of);
     for (std::uint32_t i = 0; i < count; ++i) {
       nic.host = host_of(hosts_of, i, switches_of);
       if (switch_count != 0) nic.pcie_switch = switches_of[i];
@@ -295,6 +330,8 @@ std::vector<IdleCost> read_after_idle(YamlMap map) {
       break;
     }
     costs.push_back({*idle, map.duration(key)});
+    map.forget(key);
+    map.note(duration_value(*idle).text, duration_value(costs.back().cost_ns));
     if (costs.back().cost_ns > 1 * s_ns)
       map.fail_at(key, in_quotes(key) + ": expected at most 1 s");
     if (*idle == 0 || (costs.size() > 1 && *idle <= costs[costs.size() - 2].idle_ns))
@@ -353,9 +390,16 @@ void read_routes(YamlMap map, RoutePlan& plan, faults::OutageTable& outages) {
       plan.order.push_back(*kind);
     }
   }
+  std::vector<std::string> kinds;
+  for (const RouteKind kind : plan.order) kinds.emplace_back(route_kind_name(kind));
+  map.note("order", list_value(kinds));
   plan.near_first = !map.has("rails");
   if (!plan.near_first && map.text("rails") != "all")
     plan.rails = static_cast<std::uint32_t>(map.count("rails", 0, 0, 1024));
+  if (plan.near_first)
+    map.note("rails", nothing_value("chosen"));
+  else if (plan.rails == 0)
+    map.note("rails", word_value("all"));
   plan.paths.seed = map.count("ecmp_seed", 1);
   plan.paths.read_in_place = map.flag("read_in_place", false);
   for (const RouteKind kind : {RouteKind::rdma, RouteKind::rdma_staged})
@@ -365,6 +409,25 @@ void read_routes(YamlMap map, RoutePlan& plan, faults::OutageTable& outages) {
   map.done();
 }
 
+/// The keys of a shape, for a model that is named.
+std::vector<std::pair<std::string_view, ReadValue>> shape_values(const ModelShape& model) {
+  std::vector<std::pair<std::string_view, ReadValue>> values = {
+      {"model.name", word_value(model.name)},
+      {"model.layers", count_value(model.layers)},
+      {"model.query_heads", count_value(model.query_heads)},
+      {"model.attention", word_value(model.attention == Attention::heads ? "heads" : "latent")},
+      {"model.head_dim", count_value(model.head_dim)},
+      {"model.element_bytes", count_value(model.element_bytes)},
+      {"model.active_parameters", number_value(model.active_parameters)},
+      {"model.total_parameters", number_value(model.total_parameters)},
+      {"model.context_tokens", count_value(model.context_tokens)},
+      {"model.window_tokens", count_value(model.window_tokens)},
+      {"model.global_every", count_value(model.global_every)}};
+  if (model.attention == Attention::heads)
+    values.emplace_back("model.kv_heads", count_value(model.kv_heads));
+  return values;
+}
+
 /// A built-in model by name, or a shape spelled out.
 void read_model(YamlMap& root, ModelShape& model) {
   if (!root.is_map("model")) {
@@ -372,6 +435,7 @@ void read_model(YamlMap& root, ModelShape& model) {
     const ModelShape* found = find_model(name);
     if (found != nullptr) {
       model = *found;
+      root.note_other_way("model", shape_values(model));
       return;
     }
     std::vector<std::string> names;
@@ -415,7 +479,11 @@ GpuKind read_gpu_kind(YamlMap& map) {
     return kind;
   }
   const std::string gpu = map.text("gpu");
-  if (const GpuKind* kind = find_gpu_kind(gpu)) return *kind;
+  if (const GpuKind* kind = find_gpu_kind(gpu)) {
+    map.note_other_way("gpu", {{"gpu.flops", flops_value(kind->flops)},
+                               {"gpu.memory_rate", rate_value(kind->memory_bytes_per_s)}});
+    return *kind;
+  }
   std::string known;
   for (const GpuKind& k : gpu_kinds()) known += k.name + ", ";
   map.fail_at("gpu", "'gpu': expected one of " + known +
@@ -438,6 +506,9 @@ std::shared_ptr<const Timing> read_timing(YamlMap map, Scenario& scenario, RoleC
     map.done();
     role.weight_gpus = std::max(role.weight_gpus, choice.tp);
     const std::string path = beside.string();
+    std::error_code status;
+    const auto whole = std::filesystem::absolute(beside, status).lexically_normal();
+    map.note("profile", word_value(whole.string()));
     scenario.profiles.push_back(path);
     if (format == 0) {
       auto table = read_splitwise_profile(path, choice);
@@ -519,6 +590,33 @@ std::vector<std::vector<PlaceId>> read_instances(YamlMap& map, const Cluster& cl
   return instances;
 }
 
+/// Whole nodes by their names, where it is those, however they are written; else all GPUs.
+void note_instances(YamlMap& map, const Cluster& cluster,
+                    const std::vector<std::vector<PlaceId>>& instances) {
+  if (!map.noting()) return;
+  std::vector<PlaceId> places;
+  for (const auto& instance : instances)
+    places.insert(places.end(), instance.begin(), instance.end());
+  std::vector<std::string> nodes, gpus;
+  bool whole = true;
+  for (std::size_t at = 0; at < places.size();) {
+    const Node& node = cluster.nodes[cluster.places[places[at]].node];
+    for (const Gpu& gpu : node.gpus)
+      whole = whole && at < places.size() && places[at++] == gpu.place;
+    if (!whole) break;
+    nodes.push_back(node.name);
+  }
+  for (const PlaceId place : places) gpus.push_back(cluster.places[place].name);
+  map.forget("gpus");
+  map.forget("nodes");
+  if (whole) {
+    map.note("nodes", list_value(nodes));
+    map.note_other_way("nodes", {{"gpus", list_value(gpus)}});
+  } else {
+    map.note("gpus", list_value(gpus));
+  }
+}
+
 void read_role(YamlMap& map, Scenario& scenario, RoleConfig& role) {
   constexpr std::array<std::string_view, 2> orders = {"tokens_first", "heads_first"};
   role.tp = static_cast<std::uint32_t>(map.count("tp", 1, 1, 1024));
@@ -526,13 +624,17 @@ void read_role(YamlMap& map, Scenario& scenario, RoleConfig& role) {
   role.page_tokens = static_cast<std::uint32_t>(map.count("page_tokens", 16, 1, 65536));
   role.order = static_cast<PageOrder>(map.choice("page_order", orders, 0));
   role.kv_memory_bytes = map.bytes("kv_memory");
-  if (map.has("weights")) role.weight_bytes = map.bytes("weights");
+  if (map.has("weights"))
+    role.weight_bytes = map.bytes("weights");
+  else
+    map.note("weights", nothing_value("not known"));
   role.weight_gpus = role.tp * role.pp;
   YamlMap contiguity = map.map("contiguity");
   role.contiguity.scattered = contiguity.flag("scattered", false);
   role.contiguity.runs = static_cast<std::uint32_t>(contiguity.count("runs", 1, 1));
   contiguity.done();
   role.instances = read_instances(map, scenario.cluster, role.tp * role.pp);
+  note_instances(map, scenario.cluster, role.instances);
   role.timing = read_timing(map.required_map("timing"), scenario, role);
   map.done();
   for (const auto& instance : role.instances)
@@ -656,10 +758,9 @@ Result<void> check_channel_count(const Scenario& scenario) {
                           std::to_string(channels));
 }
 
-}  // namespace
-
-Result<Scenario> parse_scenario(const std::string& text, const std::string& file) {
+Result<Scenario> parse(const std::string& text, const std::string& file, ReadValues* values) {
   YamlDocument document(text, file);
+  document.note_values(values);
   YamlMap root = document.root();
   Scenario scenario;
   scenario.file = file;
@@ -688,6 +789,19 @@ Result<Scenario> parse_scenario(const std::string& text, const std::string& file
   if (auto plan = plan_channels(scenario.cluster, place_pairs(serving), scenario.routes); !plan)
     return Error::bad_input(file + ": " + plan.error().message);
   return scenario;
+}
+
+}  // namespace
+
+Result<Scenario> parse_scenario(const std::string& text, const std::string& file) {
+  return parse(text, file, nullptr);
+}
+
+Result<ReadValues> scenario_values(const Scenario& scenario) {
+  ReadValues values;
+  auto read = parse(scenario.text, scenario.file, &values);
+  if (!read) return read.error();
+  return values;
 }
 
 Result<Scenario> load_scenario(const std::string& name_or_file) {

@@ -12,6 +12,7 @@
 #include "core/cluster.h"
 #include "core/result.h"
 #include "core/scheduler_setup.h"
+#include "scenarios/read_values.h"
 #include "serving/replay_config.h"
 
 namespace kvhaul {
@@ -38,6 +39,10 @@ Result<Scenario> parse_scenario(const std::string& text, const std::string& file
 
 /// A file, or the name of a scenario that ships with the tool.
 Result<Scenario> load_scenario(const std::string& name_or_file);
+
+/// What a run takes from it at every key, defaults included. Fails only where a profile that it
+/// names has gone or changed since it was read.
+Result<ReadValues> scenario_values(const Scenario& scenario);
 
 struct BuiltinScenario {
   std::string_view name;

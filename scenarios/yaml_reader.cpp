@@ -123,7 +123,7 @@ YamlDocument::YamlDocument(const std::string& text, std::string name) : name_(st
                               (root_.IsNull() ? "nothing" : "something else"));
 }
 
-YamlMap YamlDocument::root() { return {*this, ok() ? root_ : YAML::Node(), ""}; }
+YamlMap YamlDocument::root() { return {*this, ok() ? root_ : YAML::Node(), "", {}}; }
 
 static int line_of(const YAML::Node& at) {
   return at.IsDefined() && at.Mark().line >= 0 ? at.Mark().line + 1 : 1;
@@ -138,8 +138,8 @@ void YamlDocument::fail(const YAML::Node& at, const std::string& message) {
 
 int YamlMap::line() const { return line_of(node_); }
 
-YamlMap::YamlMap(YamlDocument& document, const YAML::Node& node, std::string path)
-    : document_(&document), node_(node), path_(std::move(path)) {
+YamlMap::YamlMap(YamlDocument& document, const YAML::Node& node, std::string path, ValuePath at)
+    : document_(&document), node_(node), path_(std::move(path)), at_(std::move(at)) {
   if (node_.IsDefined() && !node_.IsNull() && !node_.IsMap()) {
     document.fail(node_, "expected a mapping for '" + path_ + "'");
     node_ = YAML::Node();
@@ -192,20 +192,54 @@ std::optional<std::string> YamlMap::scalar(std::string_view key, bool required, 
   return std::nullopt;
 }
 
+ValuePath YamlMap::below(std::string_view key) const {
+  ValuePath path = at_;
+  path.emplace_back(key);
+  return path;
+}
+
+void YamlMap::note(std::string_view key, ReadValue value) const {
+  if (noting()) document_->values()->note(below(key), std::move(value));
+}
+
+void YamlMap::forget(std::string_view key) const {
+  if (noting()) document_->values()->forget(below(key));
+}
+
+void YamlMap::note_other_way(std::string_view key,
+                             std::vector<std::pair<std::string_view, ReadValue>> values) const {
+  if (!noting()) return;
+  ReadValues::OtherWay way{below(key), {}};
+  for (auto& [other, value] : values) {
+    value.path = at_;
+    for (std::size_t at = 0; at <= other.size();) {
+      const std::size_t end = std::min(other.find('.', at), other.size());
+      value.path.emplace_back(other.substr(at, end - at));
+      at = end + 1;
+    }
+    way.values.push_back(std::move(value));
+  }
+  document_->values()->note_other_way(std::move(way));
+}
+
 std::string YamlMap::text(std::string_view key, std::optional<std::string> otherwise) {
   const auto found = scalar(key, !otherwise, "a word");
-  if (!found) return otherwise.value_or("");
-  if (is_word(*found)) return *found;
-  fail_at(key, "'" + std::string(key) + "': expected a word, found " + in_quotes(*found));
-  return "";
+  std::string text = found ? *found : otherwise.value_or("");
+  if (found && !is_word(*found)) {
+    fail_at(key, "'" + std::string(key) + "': expected a word, found " + in_quotes(*found));
+    text.clear();
+  }
+  if (noting()) note(key, word_value(text));
+  return text;
 }
 
 bool YamlMap::flag(std::string_view key, std::optional<bool> otherwise) {
   const auto text = scalar(key, !otherwise, "true or false");
-  if (!text) return otherwise.value_or(false);
-  if (*text == "true" || *text == "false") return *text == "true";
-  fail_at(key, "'" + std::string(key) + "': expected true or false, found " + in_quotes(*text));
-  return false;
+  const bool flag = text ? *text == "true" : otherwise.value_or(false);
+  if (text && *text != "true" && *text != "false")
+    fail_at(key, "'" + std::string(key) + "': expected true or false, found " + in_quotes(*text));
+  if (noting()) note(key, word_value(flag ? "true" : "false"));
+  return flag;
 }
 
 std::uint64_t YamlMap::count(std::string_view key, std::optional<std::uint64_t> otherwise,
@@ -213,24 +247,32 @@ std::uint64_t YamlMap::count(std::string_view key, std::optional<std::uint64_t> 
   const std::string what =
       "a whole number from " + std::to_string(least) + " to " + std::to_string(most);
   const auto text = scalar(key, !otherwise, what.c_str());
-  if (!text) return otherwise.value_or(least);
-  std::uint64_t value = 0;
-  const char* end = text->data() + text->size();
-  const auto [rest, status] = std::from_chars(text->data(), end, value);
-  if (status == std::errc() && rest == end && value >= least && value <= most) return value;
-  fail_at(key, "'" + std::string(key) + "': expected " + what + ", found " + in_quotes(*text));
-  return least;
+  std::uint64_t value = otherwise.value_or(least);
+  if (text) {
+    const char* end = text->data() + text->size();
+    const auto [rest, status] = std::from_chars(text->data(), end, value);
+    if (status != std::errc() || rest != end || value < least || value > most) {
+      fail_at(key, "'" + std::string(key) + "': expected " + what + ", found " + in_quotes(*text));
+      value = least;
+    }
+  }
+  if (noting()) note(key, count_value(value));
+  return value;
 }
 
 double YamlMap::number(std::string_view key, std::optional<double> otherwise) {
   const auto text = scalar(key, !otherwise, "a number");
-  if (!text) return otherwise.value_or(0);
-  double value = 0;
-  const char* end = text->data() + text->size();
-  const auto [rest, status] = std::from_chars(text->data(), end, value);
-  if (status == std::errc() && rest == end && std::isfinite(value)) return value;
-  fail_at(key, "'" + std::string(key) + "': expected a number, found " + in_quotes(*text));
-  return 0;
+  double value = otherwise.value_or(0);
+  if (text) {
+    const char* end = text->data() + text->size();
+    const auto [rest, status] = std::from_chars(text->data(), end, value);
+    if (status != std::errc() || rest != end || !std::isfinite(value)) {
+      fail_at(key, "'" + std::string(key) + "': expected a number, found " + in_quotes(*text));
+      value = 0;
+    }
+  }
+  if (noting()) note(key, number_value(value));
+  return value;
 }
 
 template <class T>
@@ -245,7 +287,9 @@ T YamlMap::dimensioned(std::string_view key, std::optional<T> otherwise,
 }
 
 Bytes YamlMap::bytes(std::string_view key, std::optional<Bytes> otherwise) {
-  return dimensioned<Bytes>(key, otherwise, parse_bytes, "a size with its unit");
+  const Bytes value = dimensioned<Bytes>(key, otherwise, parse_bytes, "a size with its unit");
+  if (noting()) note(key, bytes_value(value));
+  return value;
 }
 double YamlMap::rate(std::string_view key, std::optional<double> otherwise) {
   const double value = dimensioned<double>(key, otherwise, parse_rate, "a rate with its unit");
@@ -253,6 +297,7 @@ double YamlMap::rate(std::string_view key, std::optional<double> otherwise) {
   if (has(key) && document_->ok() && value < slowest)
     fail_at(key, "'" + std::string(key) + "': expected a rate of at least 1 MB/s, found " +
                      rate_text(value));
+  if (noting()) note(key, rate_value(value));
   return value;
 }
 TimeNs YamlMap::duration(std::string_view key, std::optional<TimeNs> otherwise) {
@@ -260,10 +305,14 @@ TimeNs YamlMap::duration(std::string_view key, std::optional<TimeNs> otherwise) 
       dimensioned<TimeNs>(key, otherwise, parse_duration, "a duration with its unit");
   if (value > longest && has(key))
     fail_at(key, "'" + std::string(key) + "': expected a duration of at most a million seconds");
+  if (noting()) note(key, duration_value(value));
   return value;
 }
 double YamlMap::flops(std::string_view key) {
-  return dimensioned<double>(key, {}, parse_flops, "operations per second with their unit");
+  const double value =
+      dimensioned<double>(key, {}, parse_flops, "operations per second with their unit");
+  if (noting()) note(key, flops_value(value));
+  return value;
 }
 
 std::size_t YamlMap::choice(std::string_view key, std::span<const std::string_view> names,
@@ -271,16 +320,24 @@ std::size_t YamlMap::choice(std::string_view key, std::span<const std::string_vi
   std::string all;
   for (const std::string_view name : names) all += (all.empty() ? "" : ", ") + std::string(name);
   const auto text = scalar(key, !otherwise, ("one of " + all).c_str());
-  if (!text) return otherwise.value_or(0);
-  const auto found = std::find(names.begin(), names.end(), *text);
-  if (found != names.end()) return static_cast<std::size_t>(found - names.begin());
-  fail_at(key,
-          "'" + std::string(key) + "': expected one of " + all + ", found " + in_quotes(*text));
-  return 0;
+  std::size_t index = otherwise.value_or(0);
+  if (text) {
+    const auto found = std::find(names.begin(), names.end(), *text);
+    if (found != names.end()) {
+      index = static_cast<std::size_t>(found - names.begin());
+    } else {
+      fail_at(key,
+              "'" + std::string(key) + "': expected one of " + all + ", found " + in_quotes(*text));
+      index = 0;
+    }
+  }
+  if (noting()) note(key, word_value(std::string(names[index])));
+  return index;
 }
 
 YamlMap YamlMap::map(std::string_view key) {
-  return {*document_, find(key), path_.empty() ? std::string(key) : path_ + "." + std::string(key)};
+  return {*document_, find(key), path_.empty() ? std::string(key) : path_ + "." + std::string(key),
+          below(key)};
 }
 
 YamlMap YamlMap::required_map(std::string_view key) {
@@ -299,7 +356,9 @@ std::vector<YamlMap> YamlMap::maps(std::string_view key) {
   for (const auto& item : list) {
     if (!item.IsMap())
       document_->fail(item, "'" + std::string(key) + "': expected a list of mappings");
-    items.emplace_back(*document_, item, std::string(key));
+    ValuePath at = below(key);
+    at.push_back(item_key(items.size()));
+    items.emplace_back(*document_, item, std::string(key), std::move(at));
   }
   return items;
 }
@@ -319,6 +378,7 @@ std::vector<std::string> YamlMap::texts(std::string_view key) {
     }
     items.push_back(item.Scalar());
   }
+  if (noting()) note(key, list_value(items));
   return items;
 }
 

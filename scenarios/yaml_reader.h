@@ -25,6 +25,7 @@
 
 #include "core/result.h"
 #include "core/units.h"
+#include "scenarios/read_values.h"
 
 namespace kvhaul {
 
@@ -42,16 +43,21 @@ class YamlDocument {
   const Error& error() const { return *error_; }
   /// Keeps the first one.
   void fail(const YAML::Node& at, const std::string& message);
+  /// From now on everything that is asked for is noted there, too.
+  void note_values(ReadValues* values) { values_ = values; }
+  ReadValues* values() const { return values_; }
 
  private:
   std::string name_;
   YAML::Node root_;
   std::optional<Error> error_;
+  ReadValues* values_ = nullptr;
 };
 
 class YamlMap {
  public:
-  YamlMap(YamlDocument& document, const YAML::Node& node, std::string path);
+  /// `path` is for messages, `at` leads here from the root.
+  YamlMap(YamlDocument& document, const YAML::Node& node, std::string path, ValuePath at);
 
   const std::string& path() const { return path_; }
   void fail(const std::string& message) const { document_->fail(node_, message); }
@@ -89,6 +95,14 @@ class YamlMap {
   /// The keys of this map, in the order of the file, all marked as known.
   std::vector<std::string> keys();
 
+  // For values that a reader makes itself, where values are noted (note_values()).
+  void note(std::string_view key, ReadValue value) const;
+  void forget(std::string_view key) const;
+  /// The other keys are paths from here, joined by dots.
+  void note_other_way(std::string_view key,
+                      std::vector<std::pair<std::string_view, ReadValue>> values) const;
+  bool noting() const { return document_->values() != nullptr; }
+
   /// Every key that was not asked for is an error that names the nearest known one.
   void done();
 
@@ -99,10 +113,12 @@ class YamlMap {
   template <class T>
   T dimensioned(std::string_view key, std::optional<T> otherwise,
                 Result<T> (*parse)(std::string_view), const char* what);
+  ValuePath below(std::string_view key) const;
 
   YamlDocument* document_;
   YAML::Node node_;
   std::string path_;
+  ValuePath at_;
   std::set<std::string, std::less<>> known_;
 };
 

@@ -62,6 +62,7 @@ TEST_F(ShellHelp, BashOffersWhatFits) {
   };
   EXPECT_EQ(offered("kvhaul rep", 1), "replay report\n");
   EXPECT_EQ(offered("kvhaul trace gen", 2), "generate\n");
+  EXPECT_EQ(offered("kvhaul scenario show dgx-h100-p", 3), "dgx-h100-pair\n");
   EXPECT_EQ(offered("kvhaul replay --stream", 2), "--streaming\n");
   EXPECT_EQ(offered("kvhaul trace generate --arr", 3), "--arrivals\n");
   EXPECT_EQ(offered("kvhaul replay -p round", 3), "round_robin\n");
