@@ -114,12 +114,15 @@ Result<std::unique_ptr<Backend>> make_backend(const std::string& name,
 }
 
 void declare_device_options(Options& options) {
+  options.group("Backend cuda, in real time");
   options.add()  //
       ("devices", po::value<Text>(),
        "cuda, verbs: the device of each GPU of the scenario, in order: 0,0 puts two GPUs into one; "
        "without it verbs keeps GPU places in host memory")  //
       ("held", po::value<std::vector<Text>>()->composing(),
-       "cuda: PLACE=SOCKET, its memory is held by a 'kvhaul hold SOCKET'; may be repeated")  //
+       "cuda: PLACE=SOCKET, its memory is held by a 'kvhaul hold SOCKET'; may be repeated");
+  options.group("Backend verbs, in real time");
+  options.add()  //
       ("nics", po::value<Text>(),
        "verbs: the port of each NIC of the scenario, in order: mlx5_0,mlx5_1:1, or with GID index "
        "mlx5_0:1:3")  //

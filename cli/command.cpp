@@ -1,5 +1,6 @@
 #include "cli/command.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <iostream>
@@ -48,11 +49,26 @@ std::span<const Command> commands() {
 }
 
 Options::Options(std::string command, std::string usage, std::string what)
-    : command_(std::move(command)),
-      usage_(std::move(usage)),
-      what_(std::move(what)),
-      declared_("Options", help_columns, help_columns / 2) {
+    : command_(std::move(command)), usage_(std::move(usage)), what_(std::move(what)) {
+  group("Options");
   add()("help,h", po::bool_switch(), "this text");
+}
+
+void Options::group(const std::string& heading) {
+  auto found = std::find_if(groups_.begin(), groups_.end(),
+                            [&](const Group& group) { return group.heading == heading; });
+  if (found == groups_.end()) {
+    groups_.push_back({heading, po::options_description(heading, help_columns, help_columns / 2)});
+    found = std::prev(groups_.end());
+  }
+  group_ = &found->options;
+}
+
+po::options_description Options::all() const {
+  po::options_description all("", help_columns, help_columns / 2);
+  for (const Group& group : groups_)
+    if (!group.options.options().empty()) all.add(group.options);
+  return all;
 }
 
 Result<bool> Options::parse(const Arguments& arguments) {
@@ -64,10 +80,11 @@ Result<bool> Options::parse(const Arguments& arguments) {
         print_help();
       return false;
     }
+  const po::options_description declared = all();
   try {
     po::store(
         po::command_line_parser(arguments)
-            .options(declared_)
+            .options(declared)
             .positional(positional_)
             .style(po::command_line_style::unix_style & ~po::command_line_style::allow_guessing)
             .run(),
@@ -75,7 +92,7 @@ Result<bool> Options::parse(const Arguments& arguments) {
     po::notify(values_);
   } catch (const po::unknown_option& problem) {
     std::vector<std::string> names;
-    for (const auto& option : declared_.options()) names.push_back("--" + option->long_name());
+    for (const auto& option : declared.options()) names.push_back("--" + option->long_name());
     const std::string near = nearest_name(problem.get_option_name(), names);
     return Error::bad_input("kvhaul " + command_ + ": unknown option '" +
                             problem.get_option_name() + "'" +
@@ -118,7 +135,7 @@ Result<double> Options::number(const char* name, double least, double most) cons
 }
 
 void Options::print_help() const {
-  std::cout << "kvhaul " << command_ << " " << usage_ << "\n\n" << what_ << "\n\n" << declared_;
+  std::cout << "kvhaul " << command_ << " " << usage_ << "\n\n" << what_ << "\n" << all();
   if (!examples_.empty()) std::cout << "\nExamples\n";
   for (const auto& [line, what] : examples_)
     std::cout << "  " << line << "\n      " << what << "\n";
@@ -127,13 +144,14 @@ void Options::print_help() const {
 
 CommandHelp Options::help() const {
   CommandHelp help{command_, usage_, what_, {}, examples_};
-  for (const auto& option : declared_.options()) {
-    std::string letter =
-        option->canonical_display_name(po::command_line_style::allow_dash_for_short);
-    letter = letter.starts_with("-") && !letter.starts_with("--") ? letter.substr(1) : "";
-    help.options.push_back(
-        {option->long_name(), letter, option->description(), option->semantic()->max_tokens() > 0});
-  }
+  for (const Group& group : groups_)
+    for (const auto& option : group.options.options()) {
+      std::string letter =
+          option->canonical_display_name(po::command_line_style::allow_dash_for_short);
+      letter = letter.starts_with("-") && !letter.starts_with("--") ? letter.substr(1) : "";
+      help.options.push_back({option->long_name(), letter, option->description(),
+                              option->semantic()->max_tokens() > 0, group.heading});
+    }
   return help;
 }
 

@@ -4,6 +4,7 @@
 // from the Error: 0 success, 1 ran but fell short, 2 bad usage or input, 3 this machine lacks it.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <optional>
 #include <span>
@@ -39,6 +40,7 @@ struct CommandHelp {
     std::string letter;  // empty: it has none
     std::string text;
     bool takes_value = false;
+    std::string group;  // the heading that it stands under
   };
   std::string name;  // "trace generate": with its action
   std::string usage, what;
@@ -53,9 +55,15 @@ class Options {
  public:
   /// `usage` stands behind the command's name: "--trace FILE [options]".
   Options(std::string command, std::string usage, std::string what);
+  Options(Options&&) = default;  // what options are added to moves along
+  Options(const Options&) = delete;
+  Options& operator=(const Options&) = delete;
 
   /// To declare options: options.add()("limit", value<...>(), "...").
-  boost::program_options::options_description_easy_init add() { return declared_.add_options(); }
+  boost::program_options::options_description_easy_init add() { return group_->add_options(); }
+  /// Those that are added from here on stand under that heading, with those that are there already.
+  /// The first one is "Options".
+  void group(const std::string& heading);
   /// Arguments without a name, by position; each must be declared as an option, too.
   void positional(const char* name, int count) { positional_.add(name, count); }
   void example(std::string command_line, std::string what) {
@@ -83,8 +91,15 @@ class Options {
   CommandHelp help() const;
 
  private:
+  boost::program_options::options_description all() const;
+
+  struct Group {
+    std::string heading;
+    boost::program_options::options_description options;
+  };
   std::string command_, usage_, what_;
-  boost::program_options::options_description declared_;
+  std::deque<Group> groups_;  // whose options keep their places
+  boost::program_options::options_description* group_ = nullptr;
   boost::program_options::positional_options_description positional_;
   boost::program_options::variables_map values_;
   std::vector<std::pair<std::string, std::string>> examples_;

@@ -26,32 +26,41 @@ Options declare() {
   declare_scenario_settings(options);
   options.add()  //
       ("backend,b", po::value<Text>()->default_value("emulated"),
-       "what moves the chunks ('kvhaul list backends')")                                         //
-      ("time", po::value<Text>(), "virtual: as fast as it computes; real: by the clock")         //
-      ("payload", po::value<Text>(), "none: only time; real: move and checksum bytes")           //
-      ("throttle", po::bool_switch(), "real time: land no earlier than the links would let it")  //
-      ("limit,n", po::value<Text>(), "only the first N requests")                                //
-      ("speedup", po::value<Text>()->default_value("1"), "divide arrival times by this")         //
+       "what moves the chunks ('kvhaul list backends')")                                 //
+      ("policy,p", po::value<Text>(), "the scheduling policy ('kvhaul list policies')")  //
+      ("streaming", po::value<Text>(), "request, chunk, layer or chunk_layer")           //
+      ("direction", po::value<Text>(), "push (prefill writes) or pull (decode reads)")   //
+      ("faults", po::value<Text>(), "a fault file to play (docs/faults.md)")             //
+      ("seed", po::value<Text>(), "of everything that is drawn");
+  options.group("The trace");
+  options.add()                                                                           //
+      ("limit,n", po::value<Text>(), "only the first N requests")                         //
+      ("speedup", po::value<Text>()->default_value("1"), "divide arrival times by this")  //
       ("spread-batches", po::bool_switch(),
-       "spread requests of one timestamp over the gap after it")                           //
-      ("streaming", po::value<Text>(), "request, chunk, layer or chunk_layer")             //
-      ("direction", po::value<Text>(), "push (prefill writes) or pull (decode reads)")     //
-      ("policy,p", po::value<Text>(), "the scheduling policy ('kvhaul list policies')")    //
-      ("faults", po::value<Text>(), "a fault file to play (docs/faults.md)")               //
-      ("seed", po::value<Text>(), "of everything that is drawn")                           //
+       "spread requests of one timestamp over the gap after it");
+  declare_trace_reading(options);
+  options.group("What is written and printed");
+  options.add()                                                                            //
       ("out,o", po::value<Text>(), "the run directory; else the first free runs/NAME-N")   //
       ("force", po::bool_switch(), "write over a run directory and a log that are there")  //
       ("record", po::value<Text>(), "write the event log there, for 'kvhaul verify'")      //
       ("on-record-error", po::value<Text>(),
        "when the log cannot be written (a full disk): continue without it, which is the default, "
-       "or "
-       "stop")                                                                //
+       "or stop")                                                             //
       ("json", po::bool_switch(), "print summary.json instead of the table")  //
-      ("quiet,q", po::bool_switch(), "print nothing but errors")              //
-      ("busy-prefill", po::bool_switch(),
-       "cuda: keep the prefill GPUs' processors and memory busy while prefill runs");
-  declare_trace_reading(options);
+      ("quiet,q", po::bool_switch(), "print nothing but errors");
+  options.group("Backends emulated and simgrid");
+  options.add()  //
+      ("time", po::value<Text>(),
+       "virtual: as fast as it computes; real, not simgrid: by the clock")  //
+      ("payload", po::value<Text>(),
+       "none: only time; real, not simgrid: move and checksum bytes")  //
+      ("throttle", po::bool_switch(),
+       "emulated, in real time: land no earlier than the links would let it");
   declare_device_options(options);
+  options.group("Backend cuda, in real time");
+  options.add()("busy-prefill", po::bool_switch(),
+                "cuda: keep the prefill GPUs' processors and memory busy while prefill runs");
   declare_process_options(options);
   options.positional("trace", 1);
   options.example("kvhaul replay --trace traces/samples/chat-200.csv",

@@ -40,6 +40,7 @@ Result<std::string> read_secret(const std::string& file) {
 }  // namespace
 
 void declare_process_options(Options& options) {
+  options.group("Several processes, with backend verbs");
   options.add()  //
       ("rendezvous", po::value<Text>(),
        "verbs: a run of several processes; FILE, which process 0 writes where all can read it, or "

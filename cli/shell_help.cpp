@@ -230,7 +230,10 @@ std::string man_page(const std::vector<CommandHelp>& commands) {
     out += ".SS " + roff("kvhaul " + command.name) + "\n.B " +
            roff("kvhaul " + command.name + " ") + "\\fR" + roff(command.usage) + "\n.PP\n" +
            roff(command.what) + "\n";
+    std::string group = command.options.front().group;
     for (const Option& option : command.options) {
+      if (option.group != group) out += ".PP\n.I " + roff(option.group) + "\n";
+      group = option.group;
       out += ".TP\n.B ";
       if (!option.letter.empty())
         out += roff(std::string("-").append(option.letter)) + "\\fR, \\fB";

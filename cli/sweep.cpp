@@ -49,20 +49,24 @@ Options declare() {
       ("force", po::bool_switch(), "write over the sweep in a folder that is not empty")  //
       ("jobs,j", po::value<Text>(),
        "replays at a time; else one per processor, "
-       "one under mpirun and in real time")                                               //
-      ("quiet,q", po::bool_switch(), "print nothing but errors")                          //
+       "one under mpirun and in real time")  //
+      ("quiet,q", po::bool_switch(), "print nothing but errors");
+  options.group("Of every replay");
+  options.add()                                                                           //
       ("backend,b", po::value<Text>(), "what moves the chunks ('kvhaul list backends')")  //
-      ("limit,n", po::value<Text>(), "only the first N requests")                         //
-      ("speedup", po::value<Text>(), "divide arrival times by this")                      //
       ("policy,p", po::value<Text>(), "the scheduling policy ('kvhaul list policies')")   //
       ("streaming", po::value<Text>(), "request, chunk, layer or chunk_layer")            //
+      ("direction", po::value<Text>(), "push or pull")                                    //
+      ("faults", po::value<Text>(), "a fault file to play")                               //
       ("seed", po::value<Text>(), "of everything that is drawn")                          //
       ("time", po::value<Text>(), "virtual or real")                                      //
       ("payload", po::value<Text>(), "none or real")                                      //
-      ("direction", po::value<Text>(), "push or pull")                                    //
-      ("faults", po::value<Text>(), "a fault file to play")                               //
-      ("spread-batches", po::bool_switch(), "spread requests of one timestamp")           //
       ("throttle", po::bool_switch(), "real time: land no earlier than the links would let it");
+  options.group("The trace");
+  options.add()                                                       //
+      ("limit,n", po::value<Text>(), "only the first N requests")     //
+      ("speedup", po::value<Text>(), "divide arrival times by this")  //
+      ("spread-batches", po::bool_switch(), "spread requests of one timestamp");
   declare_trace_reading(options);
   options.positional("trace", 1);
   options.example(

@@ -1,5 +1,6 @@
 // What every command has in common, and route and list.
 #include <algorithm>
+#include <sstream>
 
 #include "tests/cli/program.h"
 
@@ -39,6 +40,27 @@ TEST_F(Commands, HelpOnEveryOneWithAnExample) {
   }
   EXPECT_EQ(run({"trace", "--help"}).code, 0);
   EXPECT_TRUE(run({"--version"}).out.starts_with("kvhaul "));
+}
+
+TEST_F(Commands, HelpOfReplayIsGroupedByBackend) {
+  const std::string help = run({"replay", "--help"}).out;
+  std::size_t at = 0;
+  // Each heading before an option of its group, in this order.
+  for (const char* text :
+       {"\nOptions:\n", "--scenario", "--set", "--policy", "\nThe trace:\n", "--limit", "--columns",
+        "\nWhat is written and printed:\n", "--record", "\nBackends emulated and simgrid:\n",
+        "--throttle", "\nBackend cuda, in real time:\n", "--devices", "--busy-prefill",
+        "\nBackend verbs, in real time:\n", "--nics", "\nSeveral processes, with backend verbs:\n",
+        "--rendezvous", "\nExamples\n"}) {
+    const std::size_t found = help.find(text, at);
+    ASSERT_NE(found, std::string::npos) << text << " is not behind\n" << help.substr(at);
+    at = found;
+  }
+  std::istringstream lines(help);
+  for (std::string line; std::getline(lines, line);)
+    if (line.starts_with("  -")) {
+      EXPECT_LE(line.size(), 80u) << line;
+    }
 }
 
 TEST_F(Commands, NothingToDoIsBadUsage) {

@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <map>
 #include <set>
 #include <sstream>
 #include <unistd.h>
@@ -52,6 +53,34 @@ TEST_F(ShellHelp, NamesEveryCommandAndOption) {
   }
   EXPECT_GE(help_.size(), commands().size());
   EXPECT_GT(options, 100u);
+}
+
+/// By what an option is for, and by the backend that takes it.
+TEST_F(ShellHelp, OptionsOfReplayStandInGroups) {
+  std::map<std::string, std::vector<std::string>> groups;
+  std::vector<std::string> order;
+  for (const CommandHelp& command : help_) {
+    if (command.name != "replay") continue;
+    for (const CommandHelp::Option& option : command.options) {
+      if (groups.count(option.group) == 0) order.push_back(option.group);
+      groups[option.group].push_back(option.name);
+    }
+  }
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(order, Names({"Options", "The trace", "What is written and printed",
+                          "Backends emulated and simgrid", "Backend cuda, in real time",
+                          "Backend verbs, in real time", "Several processes, with backend verbs"}));
+  EXPECT_EQ(groups["Backends emulated and simgrid"], Names({"time", "payload", "throttle"}));
+  EXPECT_EQ(groups["Backend cuda, in real time"], Names({"devices", "held", "busy-prefill"}));
+  EXPECT_EQ(groups["Backend verbs, in real time"],
+            Names({"nics", "service-level", "traffic-class", "lost-after"}));
+  const std::string man = man_page(help_);
+  std::size_t at = man.find(".SS kvhaul replay\n");
+  for (const std::string& group : order) {
+    if (group == "Options") continue;
+    at = man.find(".PP\n.I " + group + "\n", at);
+    EXPECT_NE(at, std::string::npos) << group;
+  }
 }
 
 TEST_F(ShellHelp, BashOffersWhatFits) {
