@@ -102,7 +102,8 @@ std::string command_text(const Arguments& command_line) {
       continue;
     }
     if (word.starts_with("-o") || word.starts_with("--out=") || word.starts_with("--record=") ||
-        word == "--force" || word == "--json" || word == "--quiet" || word == "-q")
+        word == "--force" || word == "--resume" || word == "--json" || word == "--quiet" ||
+        word == "-q")
       continue;
     out += " " + shell_word(word);
   }

@@ -1,20 +1,26 @@
 // kvhaul sweep: a grid over scenario values and options, one replay per point.
 #include <algorithm>
+#include <fcntl.h>
 #include <filesystem>
 #include <iostream>
+#include <sys/file.h>
 #include <thread>
+#include <unistd.h>
 
 #include "cli/child_runs.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/replay_run.h"
 #include "cli/run_folder.h"
+#include "cli/run_processes.h"
 #include "cli/run_report.h"
 #include "cli/sweep_grid.h"
 #include "cli/sweep_page.h"
+#include "cli/sweep_state.h"
 #include "cli/sweep_table.h"
 #include "cli/terminal.h"
 #include "cli/trace_files.h"
+#include "cli/version.h"
 #include "processes/mpi_exchange.h"
 #include "traces/output_file.h"
 #include "traces/text_file.h"
@@ -47,9 +53,12 @@ Options declare() {
        "KEY=V1,V2,...: a key and its values; may be repeated")                            //
       ("out,o", po::value<Text>(), "the folder for the table and the runs")               //
       ("force", po::bool_switch(), "write over the sweep in a folder that is not empty")  //
+      ("resume", po::bool_switch(),
+       "go on with the sweep in that folder that was interrupted: only what is missing is run")  //
       ("jobs,j", po::value<Text>(),
        "replays at a time; else one per processor, "
-       "one under mpirun and in real time")  //
+       "one under mpirun and in real time")                                 //
+      ("json", po::bool_switch(), "print sweep.json instead of the table")  //
       ("quiet,q", po::bool_switch(), "print nothing but errors");
   options.group("Of every replay");
   options.add()                                                                           //
@@ -77,6 +86,8 @@ Options declare() {
       "kvhaul sweep -t conv.csv -s dgx-h100-pair --set @policy=least_finish,round_robin --set "
       "@speedup=1,2,4 -o load",
       "policies under growing load");
+  options.example("kvhaul sweep -t conv.csv --set ... -o load --resume",
+                  "what is left of it, after an interrupt");
   options.example("mpirun -np 64 kvhaul sweep -t conv.csv --set ... -o /shared/dir",
                   "the grid spread over the ranks of an MPI job");
   return options;
@@ -88,7 +99,10 @@ struct Sweep {
   std::string out;
   std::optional<TraceReading> spooled;  // standard input goes into the folder, to be read often
   bool force = false;
+  bool resume = false;
   std::size_t jobs = 1;
+  std::string trace;  // that every point reads
+  std::optional<std::string> faults;
 };
 
 std::string spooled_trace(const Sweep& sweep) { return sweep.out + "/standard-input"; }
@@ -122,6 +136,9 @@ Result<Sweep> read(const Options& options, bool under_mpi) {
     if (options.flag(name)) base.arguments.push_back("--" + std::string(name));
 
   sweep.force = options.flag("force");
+  sweep.resume = options.flag("resume");
+  sweep.trace = trace;
+  sweep.faults = options.maybe_text("faults");
   auto points = make_sweep_points(*keys, base);
   if (!points) return points.error();
   auto request = read_replay_request(points->front().arguments);
@@ -149,18 +166,6 @@ std::string scenario_file(const Sweep& sweep, const SweepPoint& point) {
   return sweep.out + "/scenarios/" + point.name + ".yaml";
 }
 
-Result<RunFolder> make_folders(const Sweep& sweep) {
-  auto folder = RunFolder::open(sweep.out, sweep.force, true, {}, {});
-  if (!folder) return folder;
-  std::error_code status;
-  const bool any_edited = std::any_of(sweep.points.begin(), sweep.points.end(),
-                                      [](const SweepPoint& p) { return !p.scenario_text.empty(); });
-  if (any_edited) fs::create_directories(sweep.out + "/scenarios", status);
-  if (status)
-    return Error::bad_input("--out: " + sweep.out + " cannot be made: " + status.message());
-  return folder;
-}
-
 /// A file of the sweep's own folder.
 Result<void> write_file(const std::string& path, const std::string& text) {
   auto file = OutputFile::create(path, {.force = true, .inputs = {}});
@@ -170,10 +175,9 @@ Result<void> write_file(const std::string& path, const std::string& text) {
 }
 
 /// Standard input as a file that every point can read.
-Result<void> spool_trace(const Sweep& sweep) {
+Result<void> spool_trace(const Sweep& sweep, const std::string& path) {
   auto input = open_standard_input();
   if (!input) return input.error();
-  const std::string path = spooled_trace(sweep);
   auto file = OutputFile::create(path, {.force = true, .inputs = {input_file("-")}});
   if (!file) return file.error();
   file->text(input->head);
@@ -188,12 +192,134 @@ Result<void> spool_trace(const Sweep& sweep) {
   return {};
 }
 
+/// All that the results follow from. `trace`: the file with its bytes.
+Result<SweepIdentity> identity_of(const Sweep& sweep, const std::string& trace) {
+  std::string grid, scenarios, options;
+  for (const SweepKey& key : sweep.keys) {
+    grid += key.path + "=";
+    for (const std::string& value : key.values) grid += value + ",";
+    grid += "\n";
+  }
+  for (const SweepPoint& point : sweep.points) {
+    scenarios += point.scenario_digest + "\n";
+    for (const std::string& argument : point.arguments)
+      if (!argument.starts_with("--trace=") && !argument.starts_with("--faults=") &&
+          !argument.starts_with("--scenario="))
+        options += argument + "\n";
+  }
+  auto trace_digest = digest_of_file(trace);
+  if (!trace_digest) return trace_digest.error();
+  auto fault_digest =
+      sweep.faults ? digest_of_file(*sweep.faults) : Result<std::string>(std::string());
+  if (!fault_digest) return fault_digest.error();
+  return SweepIdentity{
+      {"version", version},     {"grid", digest_of(grid)}, {"scenario", digest_of(scenarios)},
+      {"trace", *trace_digest}, {"faults", *fault_digest}, {"options", digest_of(options)}};
+}
+
+constexpr const char* result_file = "/sweep.json";
+
+/// With what it was of; that is what --json prints, too.
+Json result_json(const Sweep& sweep, const SweepIdentity& identity,
+                 const std::vector<SweepRow>& rows) {
+  Json json = {{"schema", 1}, {"of", identity_json(identity)}};
+  json.update(sweep_json(sweep.keys, sweep.points, rows));
+  return json;
+}
+
+bool all_whole(const std::vector<SweepRow>& rows) {
+  return std::all_of(rows.begin(), rows.end(),
+                     [](const SweepRow& row) { return !row.figures.empty(); });
+}
+
+/// The sweep in its folder has come to its end, with a whole run for every point: its sweep.json.
+std::optional<Json> whole_sweep(const Sweep& sweep) {
+  if (SweepState(sweep.out).interrupted()) return std::nullopt;  // that may be of an older one
+  std::error_code status;
+  const std::string path = sweep.out + result_file;
+  if (!fs::is_regular_file(path, status)) return std::nullopt;
+  auto input = open_text(path);
+  auto text = input ? read_all(*input, fs::file_size(path, status) + 1) : input.error();
+  if (!text) return std::nullopt;
+  Json json = Json::parse(*text, nullptr, false);
+  if (!json.is_object() || !json.contains("of") || !read_identity(json["of"])) return std::nullopt;
+  const auto rows = sweep_rows_of(json);
+  if (!rows || !all_whole(*rows)) return std::nullopt;
+  return json;
+}
+
+/// Nothing is there yet, or nothing but what a sweep makes before its first point.
+bool has_hardly_begun(const Sweep& sweep) {
+  std::error_code status;
+  for (fs::directory_iterator entry(sweep.out, status), end; !status && entry != end;
+       entry.increment(status))
+    if (!SweepState::is_made_first(entry->path().filename().string())) return false;
+  return true;
+}
+
+struct Begun {
+  RunFolder folder;
+  SweepIdentity identity;
+};
+
+/// Makes the folder and what every point needs, or takes that of a sweep which was interrupted.
+Result<Begun> begin(const Sweep& sweep) {
+  const SweepState state(sweep.out);
+  const auto found = sweep.resume ? state.interrupted() : std::nullopt;
+  const bool first = sweep.resume && !found && has_hardly_begun(sweep);
+  if (sweep.resume && !found && !first && !sweep.force)
+    return Error::bad_input("--resume: " + sweep.out +
+                            " has no sweep in it that was interrupted; --force writes over what "
+                            "is in it");
+  Begun begun;
+  auto folder = RunFolder::open(sweep.out, sweep.force || found || first, true, {}, {});
+  if (!folder) return folder.error();
+  begun.folder = std::move(*folder);
+  std::error_code status;
+  const bool any_edited = std::any_of(sweep.points.begin(), sweep.points.end(),
+                                      [](const SweepPoint& p) { return !p.scenario_text.empty(); });
+  if (any_edited) fs::create_directories(sweep.out + "/scenarios", status);
+  if (status)
+    return Error::bad_input("--out: " + sweep.out + " cannot be made: " + status.message());
+  // Of a trace from a pipe the points that are done have read the file that is there.
+  std::string trace = sweep.trace;
+  if (sweep.spooled) {
+    if (found) trace = state.path() + "/standard-input";
+    if (auto ok = spool_trace(sweep, trace); !ok) return ok.error();
+  }
+  auto identity = identity_of(sweep, trace);
+  if (!identity) return identity.error();
+  if (trace != sweep.trace) fs::remove(trace, status);
+  begun.identity = std::move(*identity);
+  const auto ok =
+      found ? check_same_sweep(sweep.out, *found, begun.identity) : state.begin(begun.identity);
+  if (!ok) return ok.error();
+  return begun;
+}
+
+/// The replays of a sweep that was killed end with it, but not at the same moment.
+void wait_until_free(const std::string& folder) {
+  const int opened = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (opened < 0) return;  // there is none
+  for (int tries = 0; tries < 1000 && flock(opened, LOCK_EX | LOCK_NB) != 0; ++tries)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  close(opened);
+}
+
 /// The points of this rank: its number, and every so many after it.
 Result<std::vector<SweepRow>> run_points(const Sweep& sweep, Exchange& ranks, bool quiet) {
+  const SweepState state(sweep.out);
   std::vector<SweepRow> rows;
-  std::vector<const SweepPoint*> mine;
+  std::vector<const SweepPoint*> mine;  // that are to be run
   for (std::size_t i = ranks.rank(); i < sweep.points.size(); i += ranks.size()) {
     const SweepPoint& point = sweep.points[i];
+    if (sweep.resume) {
+      if (auto row = state.done(point)) {
+        rows.push_back(std::move(*row));
+        continue;
+      }
+      wait_until_free(sweep.out + "/" + point.name);
+    }
     if (!point.scenario_text.empty())
       if (auto ok = write_file(scenario_file(sweep, point), point.scenario_text); !ok) {
         rows.push_back(failed_row(i, ok.error().message));
@@ -202,12 +328,12 @@ Result<std::vector<SweepRow>> run_points(const Sweep& sweep, Exchange& ranks, bo
     mine.push_back(&point);
   }
   ProgressBar bar(!quiet && ranks.rank() == 0);
-  std::size_t done = 0;
+  const std::size_t all = rows.size() + mine.size();
   auto ran = run_children(
       mine.size(), sweep.jobs,
       [&](std::size_t i) {
         Arguments arguments = {"replay", "--quiet", "--out=" + sweep.out + "/" + mine[i]->name};
-        if (sweep.force) arguments.push_back("--force");
+        if (sweep.force || sweep.resume) arguments.push_back("--force");
         if (!mine[i]->scenario_text.empty())
           arguments.push_back("--scenario=" + scenario_file(sweep, *mine[i]));
         arguments.insert(arguments.end(), mine[i]->arguments.begin(), mine[i]->arguments.end());
@@ -215,9 +341,9 @@ Result<std::vector<SweepRow>> run_points(const Sweep& sweep, Exchange& ranks, bo
       },
       [&](std::size_t i, const ChildEnd& end) {
         rows.push_back(sweep_row(mine[i]->number, end, sweep.out + "/" + mine[i]->name));
-        ++done;
-        bar.show(static_cast<double>(done) / static_cast<double>(mine.size()),
-                 std::to_string(done) + " of " + std::to_string(mine.size()) + " points" +
+        state.keep(*mine[i], rows.back());
+        bar.show(static_cast<double>(rows.size()) / static_cast<double>(all),
+                 std::to_string(rows.size()) + " of " + std::to_string(all) + " points" +
                      (ranks.size() > 1 ? " of this rank" : ""));
       });
   if (!ran) return ran.error();
@@ -244,16 +370,63 @@ std::optional<Error> error_of(const Result<T>& result) {
   return result ? std::nullopt : std::optional(result.error());
 }
 
+/// What is said in the end, and the exit code.
+int finish(const Options& options, const Sweep& sweep, const std::vector<SweepRow>& rows,
+           const Json& json) {
+  const std::string csv = sweep.out + "/sweep.csv";
+  if (options.flag("json"))
+    std::cout << json_text(json);
+  else if (!options.flag("quiet"))
+    std::cout << sweep_text(sweep.keys, sweep.points, rows) << "\nfiles in " << printable(sweep.out)
+              << "/; the table with all figures is " << printable(csv) << ",\nits picture "
+              << printable(sweep.out + "/" + report_file) << "\n";
+  const auto failed = std::count_if(rows.begin(), rows.end(),
+                                    [](const SweepRow& row) { return row.outcome != "ok"; });
+  if (failed > 0)
+    print_error(std::to_string(failed) + " of " + std::to_string(rows.size()) +
+                " points did not end well; see " + csv);
+  return failed > 0 ? 1 : 0;
+}
+
+/// All files are whole. What is needed to go on stays where a point may be tried again.
+Result<void> clear_up(const Sweep& sweep, const std::vector<SweepRow>& rows, RunFolder& folder) {
+  if (all_whole(rows))
+    if (auto ok = SweepState(sweep.out).end(); !ok) return ok;
+  return folder.finish();
+}
+
+/// --resume where nothing is left to do, but perhaps to clear up.
+CommandResult say_again(const Options& options, const Sweep& sweep, const Json& json) {
+  auto identity = identity_of(sweep, sweep.trace);
+  if (!identity) return identity.error();
+  if (auto ok = check_same_sweep(sweep.out, *read_identity(json["of"]), *identity); !ok)
+    return ok.error();
+  auto rows = sweep_rows_of(json);
+  if (rows && rows->size() != sweep.points.size())
+    rows = Error::bad_input("expected " + std::to_string(sweep.points.size()) + " points, found " +
+                            std::to_string(rows->size()));
+  if (!rows) return Error::bad_input(sweep.out + result_file + ": " + rows.error().message);
+  std::error_code status;
+  if (fs::exists(sweep.out + "/" + unfinished_mark, status)) {
+    auto folder = RunFolder::open(sweep.out, true, true, {}, {});
+    if (!folder) return folder.error();
+    if (auto ok = clear_up(sweep, *rows, *folder); !ok) return ok.error();
+  }
+  return finish(options, sweep, *rows, json);
+}
+
 CommandResult run(const Options& options, const Arguments& arguments, Exchange& ranks) {
   auto sweep = read(options, started_by_mpi());
+  const auto whole =
+      sweep && sweep->resume ? whole_sweep(*sweep) : std::optional<Json>();  // before any writes
   if (auto ok = agree(ranks, error_of(sweep)); !ok) return ok.error();
-  auto made = ranks.rank() == 0 ? make_folders(*sweep) : Result<RunFolder>(RunFolder());
-  if (made && sweep->spooled)
-    if (auto ok = spool_trace(*sweep); !ok) made = ok.error();
-  if (auto ok = agree(ranks, error_of(made)); !ok) return ok.error();
+  if (whole) return ranks.rank() == 0 ? say_again(options, *sweep, *whole) : CommandResult(0);
+  auto begun = ranks.rank() == 0 ? begin(*sweep) : Result<Begun>(Begun());
+  if (auto ok = agree(ranks, error_of(begun)); !ok) return ok.error();
   std::vector<SweepRow> rows;
   {
-    const InterruptNotice interrupted("interrupted; " + sweep->out + " has no sweep.csv");
+    const InterruptNotice interrupted("interrupted; " + sweep->out +
+                                      " has no sweep.csv; the same command with --resume goes on");
     auto mine = run_points(*sweep, ranks, options.flag("quiet"));
     if (auto ok = agree(ranks, error_of(mine)); !ok) return ok.error();
     const auto all = all_gather(ranks, rows_text(*mine));
@@ -265,8 +438,8 @@ CommandResult run(const Options& options, const Arguments& arguments, Exchange& 
   std::sort(rows.begin(), rows.end(),
             [](const SweepRow& a, const SweepRow& b) { return a.point < b.point; });
   check(rows.size() == sweep->points.size(), "a sweep has one row per point");
-  const std::string csv = sweep->out + "/sweep.csv";
-  if (auto ok = write_file(csv, sweep_csv(sweep->keys, sweep->points, rows)); !ok)
+  if (auto ok = write_file(sweep->out + "/sweep.csv", sweep_csv(sweep->keys, sweep->points, rows));
+      !ok)
     return ok.error();
   Arguments command = arguments;
   command.insert(command.begin(), "sweep");
@@ -276,17 +449,10 @@ CommandResult run(const Options& options, const Arguments& arguments, Exchange& 
                                    sweep->keys, sweep->points, rows);
       !ok)
     return ok.error();
-  if (auto ok = made->finish(); !ok) return ok.error();
-  if (!options.flag("quiet"))
-    std::cout << sweep_text(sweep->keys, sweep->points, rows) << "\nfiles in "
-              << printable(sweep->out) << "/; the table with all figures is " << printable(csv)
-              << ",\nits picture " << printable(sweep->out + "/" + report_file) << "\n";
-  const auto failed = std::count_if(rows.begin(), rows.end(),
-                                    [](const SweepRow& row) { return row.outcome != "ok"; });
-  if (failed > 0)
-    print_error(std::to_string(failed) + " of " + std::to_string(rows.size()) +
-                " points did not end well; see " + csv);
-  return failed > 0 ? 1 : 0;
+  const Json json = result_json(*sweep, begun->identity, rows);
+  if (auto ok = write_file(sweep->out + result_file, json_text(json)); !ok) return ok.error();
+  if (auto ok = clear_up(*sweep, rows, begun->folder); !ok) return ok.error();
+  return finish(options, *sweep, rows, json);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include "cli/backends.h"
 #include "cli/replay_run.h"
+#include "cli/run_processes.h"
 #include "cli/scenario_edit.h"
 #include "core/unit_text.h"
 
@@ -92,13 +93,23 @@ Result<SweepPoint> make_point(const std::vector<SweepKey>& keys, std::vector<std
     scenario = scenarios.emplace(scenario_name, std::move(*loaded)).first;
   }
   point.real_time = scenario->second.real_time;
+  const Scenario* run = &scenario->second;
+  std::optional<Scenario> changed;
   if (settings.empty()) {
     point.arguments.push_back("--scenario=" + scenario_name);
   } else {
     auto edited = edit_scenario(scenario->second, settings, EditedPlace::elsewhere);
     if (!edited) return edited.error();
-    point.scenario_text = std::move(edited->text);
+    point.scenario_text = edited->text;
     point.real_time = edited->real_time;
+    changed = std::move(*edited);
+    run = &*changed;
+  }
+  point.scenario_digest = digest_of(run->text);
+  for (const std::string& profile : run->profiles) {
+    auto digest = digest_of_file(profile);
+    if (!digest) return digest.error();
+    point.scenario_digest += " " + *digest;
   }
   auto request = read_replay_request(point.arguments);
   if (!request) return request.error();

@@ -23,6 +23,7 @@ struct SweepPoint {
   std::string name;                 // "003-count=4-chunk=1_MiB": of its run directory
   Arguments arguments;              // of its replay, but for --out, and --scenario if it was edited
   std::string scenario_text;        // empty: as it is
+  std::string scenario_digest;      // of the text that is run, and of the profiles that it names
   bool real_time = false;
 };
 

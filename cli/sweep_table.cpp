@@ -3,16 +3,12 @@
 #include <algorithm>
 #include <cstring>
 
-#include <nlohmann/json.hpp>
-
 #include "cli/terminal.h"
 #include "core/unit_text.h"
 #include "results/run_directory.h"
 
 namespace kvhaul::cli {
 namespace {
-
-using Json = nlohmann::json;
 
 constexpr std::size_t columns_max = 80;
 
@@ -203,6 +199,53 @@ std::string sweep_csv(const std::vector<SweepKey>& keys, const std::vector<Sweep
     out.append(",").append(quoted(rows[i].error)).append("\n");
   }
   return out;
+}
+
+Json sweep_json(const std::vector<SweepKey>& keys, const std::vector<SweepPoint>& points,
+                const std::vector<SweepRow>& rows) {
+  Json json = {{"keys", Json::array()}, {"points", Json::array()}};
+  for (const SweepKey& key : keys)
+    json["keys"].push_back({{"path", key.path}, {"values", key.values}});
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    Json point = {{"point", points[i].number}, {"run", points[i].name}, {"values", Json::object()}};
+    for (std::size_t k = 0; k < keys.size(); ++k)
+      point["values"][keys[k].path] = points[i].values[k];
+    point["outcome"] = rows[i].outcome;
+    point["error"] = rows[i].error.empty() ? Json() : Json(rows[i].error);
+    point["figures"] = nullptr;
+    const auto columns = sweep_columns();
+    for (std::size_t c = 0; c < rows[i].figures.size() && c < columns.size(); ++c) {
+      const std::string& figure = rows[i].figures[c];
+      point["figures"][columns[c].name] = figure.empty()    ? Json()
+                                          : columns[c].unit ? Json(std::stod(figure))
+                                                            : Json(figure);
+    }
+    json["points"].push_back(std::move(point));
+  }
+  return json;
+}
+
+Result<std::vector<SweepRow>> sweep_rows_of(const Json& json) {
+  try {
+    std::vector<SweepRow> rows;
+    for (const Json& point : json.at("points")) {
+      SweepRow row;
+      row.point = point.at("point").get<std::size_t>();
+      row.outcome = point.at("outcome").get<std::string>();
+      if (!point.at("error").is_null()) row.error = point.at("error").get<std::string>();
+      if (!point.at("figures").is_null())
+        for (const SweepFigure& column : sweep_columns()) {
+          const Json& figure = point.at("figures").at(column.name);
+          row.figures.push_back(figure.is_null()     ? ""
+                                : figure.is_string() ? figure.get<std::string>()
+                                                     : cell(figure.get<double>()));
+        }
+      rows.push_back(std::move(row));
+    }
+    return rows;
+  } catch (const Json::exception&) {
+    return Error::bad_input("expected what a sweep writes there, found something else");
+  }
 }
 
 std::string sweep_text(const std::vector<SweepKey>& keys, const std::vector<SweepPoint>& points,

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/child_runs.h"
+#include "cli/json_text.h"
 #include "cli/sweep_grid.h"
 #include "results/figures.h"
 
@@ -45,6 +46,11 @@ std::vector<std::string> sweep_key_names(const std::vector<SweepKey>& keys);
 // Rows and points have the same order.
 std::string sweep_csv(const std::vector<SweepKey>& keys, const std::vector<SweepPoint>& points,
                       const std::vector<SweepRow>& rows);
+/// The same for programs, without what the sweep was of.
+Json sweep_json(const std::vector<SweepKey>& keys, const std::vector<SweepPoint>& points,
+                const std::vector<SweepRow>& rows);
+/// The rows of that, in the order of its points.
+Result<std::vector<SweepRow>> sweep_rows_of(const Json& json);
 /// At most 80 columns as long as names and values of the keys leave room for two figures.
 std::string sweep_text(const std::vector<SweepKey>& keys, const std::vector<SweepPoint>& points,
                        const std::vector<SweepRow>& rows);

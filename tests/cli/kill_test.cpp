@@ -2,7 +2,7 @@
 // removes one, and with a disk that is full from there on (strace injects both). Whatever is left:
 // an output is the older one or the whole new one, a folder of a run may also carry the mark that
 // it is not whole, and then no command reads it; nothing else has changed; and the same command
-// with --force makes all of it good, leaving nothing behind.
+// with --force makes all of it good, leaving nothing behind; a sweep goes on with --resume, too.
 #include <algorithm>
 #include <cstring>
 #include <fcntl.h>
@@ -378,6 +378,15 @@ TEST_P(Killed, LeavesTheOlderOrTheWhole) {
         EXPECT_TRUE(ran.code == 0 || kill || call.name == "write" || ran.err != "");
         // From the same files it makes the same ones again.
         if (kill && mended.insert(digest(left)).second) {
+          if (writer.of_runs && !replaces) {
+            const Files as_it_is = files();
+            Arguments resumed = command;
+            resumed.push_back("--resume");
+            const Ran rest = run(resumed);
+            EXPECT_EQ(rest.code, 0) << rest.err;
+            EXPECT_TRUE(lasting(files()) == whole) << "after the same command with --resume";
+            put_back(as_it_is);
+          }
           const Ran again = run(forced);
           EXPECT_EQ(again.code, 0) << again.err;
           EXPECT_TRUE(lasting(files()) == whole) << "after the same command with --force";
@@ -529,7 +538,8 @@ TEST(KilledWriters, EveryLineThatWritesIsKilledSomewhere) {
       {"cli/run_folder.cpp", {6, {"replay", "sweep"}}},
       {"cli/run_report.cpp", {1, {"replay"}}},
       {"cli/run_yaml.cpp", {1, {"replay"}}},
-      {"cli/sweep.cpp", {5, {"sweep"}}},
+      {"cli/sweep.cpp", {6, {"sweep"}}},
+      {"cli/sweep_state.cpp", {2, {"sweep"}}},
       {"cli/topo.cpp", {1, {"topo"}}},
       {"processes/private_file.cpp", {3, {"rendezvous"}}},
       {"processes/tcp_exchange.cpp", {1, {"rendezvous"}}},

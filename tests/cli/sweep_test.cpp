@@ -260,7 +260,8 @@ TEST_F(SweepCommand, AnInterruptEndsTheReplaysToo) {
   kill(child, SIGTERM);
   const Ran ran = finish(child);
   EXPECT_EQ(ran.code, 143);
-  EXPECT_EQ(ran.err, "kvhaul: interrupted; " + out + " has no sweep.csv\n");
+  EXPECT_EQ(ran.err, "kvhaul: interrupted; " + out +
+                         " has no sweep.csv; the same command with --resume goes on\n");
   EXPECT_FALSE(exists("out/sweep.csv"));
   for (int tries = 0; tries < 1000 && named_by_a_process(out); ++tries)
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
