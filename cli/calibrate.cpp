@@ -3,13 +3,12 @@
 #include <ctime>
 #include <iostream>
 
-#include <nlohmann/json.hpp>
-
 #include "calibration/calibration.h"
 #include "cli/backends.h"
 #include "cli/calibrate_figures.h"
 #include "cli/command.h"
 #include "cli/inputs.h"
+#include "cli/json_text.h"
 #include "cli/terminal.h"
 #include "cli/version.h"
 #include "core/unit_text.h"
@@ -21,7 +20,6 @@ namespace po = boost::program_options;
 namespace {
 
 using Text = std::string;
-using Json = nlohmann::ordered_json;
 
 Options declare() {
   Options options(
@@ -131,11 +129,10 @@ std::string table_text(const std::vector<CalibratedFigure>& figures,
   return out;
 }
 
-std::string json_text(const std::vector<CalibratedFigure>& figures,
-                      const calibration::Calibration& calibration, const Scenario& scenario,
-                      std::uint64_t repeats) {
+Json figures_json(const std::vector<CalibratedFigure>& figures,
+                  const calibration::Calibration& calibration, const Scenario& scenario,
+                  std::uint64_t repeats) {
   static constexpr const char* units[] = {"bytes_per_s", "ns", "bytes", "ratio"};
-  const auto rounded = [](double value) { return std::stod(number_text(value, 6)); };
   Json json;
   json["schema"] = 1;
   json["scenario"] = scenario.name;
@@ -151,7 +148,7 @@ std::string json_text(const std::vector<CalibratedFigure>& figures,
                                {"least", rounded(f.value.least)},
                                {"most", rounded(f.value.most)},
                                {"scenario", f.before}});
-  return json.dump(2) + "\n";
+  return json;
 }
 
 }  // namespace
@@ -231,7 +228,7 @@ CommandResult run_calibrate(const Arguments& arguments) {
     if (auto ok = file->close(); !ok) return ok.error();
   }
   if (options.flag("json")) {
-    std::cout << json_text(figures, *calibrated, *scenario, *repeats);
+    std::cout << json_text(figures_json(figures, *calibrated, *scenario, *repeats));
   } else if (!quiet) {
     std::cout << table_text(figures, *calibrated, *scenario, *repeats);
     if (out) std::cout << "\nwritten to " << *out << "\n";

@@ -5,6 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/unit_text.h"
+
 namespace kvhaul::cli {
 
 using Json = nlohmann::ordered_json;
@@ -14,5 +16,8 @@ using Json = nlohmann::ordered_json;
 inline std::string json_text(const Json& json) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
+
+/// As in the files of a run: six significant digits.
+inline double rounded(double value) { return std::stod(number_text(value, 6)); }
 
 }  // namespace kvhaul::cli

@@ -53,6 +53,21 @@ constexpr LinkFact facts[] = {
 
 }  // namespace
 
+Json links_json() {
+  Json list = Json::array();
+  for (const LinkFact& fact : facts) {
+    const auto half = parse_bytes(fact.half);
+    list.push_back({{"name", fact.name},
+                    {"theory_gbytes_per_s", fact.theory_gbytes_per_s},
+                    {"achieved_gbytes_per_s", fact.achieved_gbytes_per_s},
+                    {"latency_us", fact.latency_us},
+                    {"half_bandwidth_bytes", half ? Json(*half) : Json()},
+                    {"cpu", fact.cpu},
+                    {"source", fact.source}});
+  }
+  return list;
+}
+
 std::string links_table() {
   TextTable table({"link", "theory", "achieved", "", "latency", "half at", "the CPU"});
   for (const LinkFact& fact : facts)

@@ -3,9 +3,13 @@
 
 #include <string>
 
+#include "cli/json_text.h"
+
 namespace kvhaul::cli {
 
 /// The table with its sources.
 std::string links_table();
+/// The same for programs.
+Json links_json();
 
 }  // namespace kvhaul::cli

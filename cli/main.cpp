@@ -1,8 +1,10 @@
 // kvhaul COMMAND [options]
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 
 #include "cli/command.h"
+#include "cli/json_text.h"
 #include "cli/terminal.h"
 #include "cli/version.h"
 #include "scenarios/yaml_reader.h"
@@ -26,8 +28,10 @@ void print_help(std::FILE* out) {
                "2 bad usage or input, 3 this machine lacks what was asked.\n");
 }
 
-int fail(const Error& error) {
+/// With `json` programs can read it where they read the result, too.
+int fail(const Error& error, bool json) {
   print_error(error.message);
+  if (json) std::cout << json_text({{"schema", 1}, {"error", error.message}}) << std::flush;
   return static_cast<int>(error.kind);
 }
 
@@ -44,17 +48,18 @@ int main(int argc, char** argv) {
     std::printf("kvhaul %s\n", version);
     return 0;
   }
+  const bool json = std::find(arguments.begin(), arguments.end(), "--json") != arguments.end();
   std::vector<std::string> names;
   for (const Command& command : commands()) {
     names.emplace_back(command.name);
     if (command.name != arguments[0]) continue;
     const CommandResult result = command.run({arguments.begin() + 1, arguments.end()});
-    if (!result) return fail(result.error());
+    if (!result) return fail(result.error(), json);
     // What was printed must have arrived: a full disk behind a redirection is a failure.
     std::cout.flush();
     if (std::fflush(stdout) != 0 || !std::cout)
-      return fail(Error::failed("the output could not be written"));
+      return fail(Error::failed("the output could not be written"), false);
     return *result;
   }
-  return fail(unknown_choice("kvhaul", arguments[0], names));
+  return fail(unknown_choice("kvhaul", arguments[0], names), json);
 }

@@ -1,10 +1,9 @@
 // kvhaul report: the report of a run directory, written anew.
 #include <iostream>
 
-#include <nlohmann/json.hpp>
-
 #include "cli/command.h"
 #include "cli/inputs.h"
+#include "cli/json_text.h"
 #include "cli/run_report.h"
 #include "cli/terminal.h"
 #include "report/page.h"
@@ -21,6 +20,7 @@ Options declare() {
   options.add()                                                                         //
       ("run", po::value<std::string>(), "a run directory")                              //
       ("out,o", po::value<std::string>(), "write it there instead of RUN/report.html")  //
+      ("json", po::bool_switch(), "print JSON (docs/json.md)")                          //
       ("force", po::bool_switch(), "write over the file that --out names");
   options.positional("run", 1);
   options.example("kvhaul report runs/dgx", "writes runs/dgx/report.html");
@@ -50,6 +50,11 @@ CommandResult run_report(const Arguments& arguments) {
           report::write_page(std::move(*file), {report::run_title(*data), sentence}, *data);
       !wrote)
     return wrote.error();
+  if (options.flag("json")) {
+    std::cout << json_text(
+        {{"schema", 1}, {"run", directory}, {"report", out}, {"sentence", sentence}});
+    return 0;
+  }
   std::cout << printable(sentence) << "\n" << printable(out) << "\n";
   return 0;
 }

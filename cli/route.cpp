@@ -5,6 +5,7 @@
 
 #include "cli/command.h"
 #include "cli/inputs.h"
+#include "cli/json_text.h"
 #include "cli/route_drawing.h"
 #include "cli/scenario_edit.h"
 #include "cli/terminal.h"
@@ -85,6 +86,30 @@ void print_route(const Cluster& cluster, const Route& route, const RouteCosts& c
     std::cout << "    " << line << "\n";
 }
 
+Json route_json(const Cluster& cluster, const Route& route, const RouteCosts& costs, Bytes size,
+                const std::optional<std::uint32_t>& tier) {
+  const auto ms = [](TimeNs ns) { return static_cast<double>(ns) / 1e6; };
+  Json json = {{"name", route.name},
+               {"kind", route_kind_name(route.kind)},
+               {"usable", route.usable},
+               {"reason", route.reason},
+               {"tier", tier ? Json(*tier) : Json()}};
+  if (!route.usable) return json;
+  json["hops"] = Json::array();
+  for (const LinkId hop : route.hops) {
+    const Link& link = cluster.links[hop];
+    json["hops"].push_back({{"link", link.name},
+                            {"rate_gbytes_per_s", link.bytes_per_s / 1e9},
+                            {"latency_us", static_cast<double>(link.latency_ns) / 1e3}});
+  }
+  if (route.hops.empty()) return json;  // no bytes move
+  json["time_ms"] = ms(unloaded_ns(route, costs, size));
+  json["rate_gbytes_per_s"] = route.bytes_per_s / 1e9;
+  json["narrowest"] = cluster.links[route.bottleneck].name;
+  json["cpu"] = cpu_text(cluster, route);
+  return json;
+}
+
 /// What stands under the picture of a route.
 std::vector<std::string> picture_lines(const Cluster& cluster, const std::vector<Route>& routes,
                                        const Route& route, const RouteCosts& costs, Bytes size,
@@ -125,6 +150,7 @@ CommandResult run_route(const Arguments& arguments) {
       ("size", po::value<std::string>()->default_value("1 GiB"), "the size to give times for")  //
       ("all", po::bool_switch(), "every route by itself, with its hops")                        //
       ("svg", po::value<std::string>(), "write a picture of the first route there")             //
+      ("json", po::bool_switch(), "print JSON: every route by itself (docs/json.md)")           //
       ("force", po::bool_switch(), "write over a file that is there");
   declare_scenario_settings(options);
   options.positional("from", 1);
@@ -165,6 +191,37 @@ CommandResult run_route(const Arguments& arguments) {
   const auto plan = plan_channels(cluster, pair, scenario->routes);
   const auto usable =
       std::count_if(routes.begin(), routes.end(), [](const Route& r) { return r.usable; });
+  const auto tier_in_plan = [&](const Route& route) {
+    return plan ? tier_of(*plan, route) : std::nullopt;
+  };
+  const auto costs_of = [&](const Route& route) -> const RouteCosts& {
+    return scenario->routes.costs[static_cast<std::size_t>(route.kind)];
+  };
+  if (picture) {
+    if (usable == 0) return Error::failed("--svg: there is no usable route to draw");
+    const Route& route =
+        *std::find_if(routes.begin(), routes.end(), [](const Route& r) { return r.usable; });
+    const auto lines =
+        picture_lines(cluster, routes, route, costs_of(route), *size, tier_in_plan(route));
+    const std::string title =
+        cluster.places[*from].name + " to " + cluster.places[*to].name + ", " + scenario->name;
+    picture->text(report::route_picture(cluster, route, title, lines));
+    if (auto closed = picture->close(); !closed) return closed.error();
+  }
+  if (options.flag("json")) {
+    Json json = {{"schema", 1},
+                 {"scenario", scenario->name},
+                 {"from", cluster.places[*from].name},
+                 {"to", cluster.places[*to].name},
+                 {"size_bytes", *size},
+                 {"usable_routes", usable},
+                 {"routes", Json::array()}};
+    for (const Route& route : routes)
+      json["routes"].push_back(
+          route_json(cluster, route, costs_of(route), *size, tier_in_plan(route)));
+    std::cout << json_text(json);
+    return usable > 0 ? 0 : 1;
+  }
   std::cout << cluster.places[*from].name << " to " << cluster.places[*to].name << ", "
             << scenario->name << ": " << usable
             << (usable == 1 ? " usable route, " : " usable routes, ")
@@ -173,7 +230,7 @@ CommandResult run_route(const Arguments& arguments) {
   std::vector<std::pair<std::string, std::vector<const Route*>>> groups;
   for (const Route& route : routes) {
     if (!route.usable) continue;
-    const auto tier = plan ? tier_of(*plan, route) : std::nullopt;
+    const auto tier = tier_in_plan(route);
     const std::string key = all ? route.name : likeness(cluster, route, tier);
     const auto found =
         std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.first == key; });
@@ -184,8 +241,7 @@ CommandResult run_route(const Arguments& arguments) {
   }
   for (const auto& [key, alike] : groups) {
     const Route& route = *alike.front();
-    print_route(cluster, route, scenario->routes.costs[static_cast<std::size_t>(route.kind)], *size,
-                plan ? tier_of(*plan, route) : std::nullopt, alike.size(),
+    print_route(cluster, route, costs_of(route), *size, tier_in_plan(route), alike.size(),
                 all || &route == groups.front().second.front());
     std::cout << "\n";
   }
@@ -211,18 +267,9 @@ CommandResult run_route(const Arguments& arguments) {
       std::cout << " (" << names.size() << " routes, such as " << names.front() << ")";
     std::cout << "\n";
   }
-  if (picture) {
-    if (groups.empty()) return Error::failed("--svg: there is no usable route to draw");
-    const Route& route = *groups.front().second.front();
-    const auto lines = picture_lines(cluster, routes, route,
-                                     scenario->routes.costs[static_cast<std::size_t>(route.kind)],
-                                     *size, plan ? tier_of(*plan, route) : std::nullopt);
-    const std::string title =
-        cluster.places[*from].name + " to " + cluster.places[*to].name + ", " + scenario->name;
-    picture->text(report::route_picture(cluster, route, title, lines));
-    if (auto closed = picture->close(); !closed) return closed.error();
-    std::cout << "\npicture of " << route.name << ": " << printable(picture->path()) << "\n";
-  }
+  if (picture)
+    std::cout << "\npicture of " << groups.front().second.front()->name << ": "
+              << printable(picture->path()) << "\n";
   if (!all && groups.size() + refused.size() < routes.size())
     std::cout << "\n--all lists every route by itself\n";
   return usable > 0 ? 0 : 1;

@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "cli/command.h"
+#include "cli/json_text.h"
 #include "cli/terminal.h"
 #include "core/unit_text.h"
 #include "machine/saved_machine.h"
@@ -118,6 +119,68 @@ std::string report(const Machine& machine, const NicChoice& choice, const TopoSc
   return out;
 }
 
+Json text_or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
+
+Json host_json(const Machine& machine, const std::string& bus_id) {
+  const auto host = bus_id.empty() ? std::nullopt : machine.host(bus_id);
+  return host ? Json(*host) : Json();
+}
+
+/// A number that may not be told, which is 0 then.
+template <class T>
+Json number_or_null(T number) {
+  return number == 0 ? Json() : Json(number);
+}
+
+Json gpu_json(const Machine& machine, const nvml::Gpu& gpu) {
+  Json links = Json::array();
+  for (const nvml::NvLink& link : gpu.nvlinks)
+    links.push_back(
+        {{"to_switch", link.to_switch}, {"peer_bus_id", text_or_null(link.peer_bus_id)}});
+  return {{"name", gpu.name},
+          {"bus_id", gpu.bus_id},
+          {"host", host_json(machine, gpu.bus_id)},
+          {"pcie_switch", text_or_null(machine.pcie_switch(gpu.bus_id))},
+          {"pcie_generation_max", number_or_null(gpu.pcie_generation_max)},
+          {"pcie_lanes_max", number_or_null(gpu.pcie_lanes_max)},
+          {"memory_bytes", number_or_null(gpu.memory_bytes)},
+          {"nvlinks", std::move(links)},
+          {"nvlinks_unknown", text_or_null(gpu.nvlinks_unknown)}};
+}
+
+Json nic_json(const Machine& machine, const RdmaNic& nic, const std::string& left_out) {
+  Json json = {{"name", nic.name()},
+               {"netdev", text_or_null(nic.netdev)},
+               {"bus_id", text_or_null(nic.bus_id)},
+               {"host", host_json(machine, nic.bus_id)},
+               {"pcie_switch", text_or_null(machine.pcie_switch(nic.bus_id))},
+               {"ports", nic.ports},
+               {"ports_up", nic.ports_up},
+               {"rate_gbits_per_s", number_or_null(nic.gbits_per_s)},
+               {"link_layer", text_or_null(nic.link_layer)},
+               {"state", text_or_null(nic.state)},
+               {"left_out", text_or_null(left_out)},
+               {"nearness", Json::array()}};  // to each GPU
+  for (const nvml::Gpu& gpu : machine.gpus.found)
+    json["nearness"].push_back(nearness_name(nearness(machine, nic.bus_id, gpu.bus_id)));
+  return json;
+}
+
+Json machine_json(const Machine& machine, const NicChoice& choice, const TopoScenario& scenario) {
+  Json json = {
+      {"schema", 1}, {"hosts", Json::array()}, {"gpus", Json::array()}, {"nics", Json::array()}};
+  for (const NumaHost& host : machine.tree.hosts)
+    json["hosts"].push_back({{"numa_nodes", host.nodes},
+                             {"cores", number_or_null(host.cores)},
+                             {"memory_bytes", number_or_null(host.memory_bytes)}});
+  for (const nvml::Gpu& gpu : machine.gpus.found) json["gpus"].push_back(gpu_json(machine, gpu));
+  for (std::size_t n = 0; n < machine.nics.size(); ++n)
+    json["nics"].push_back(nic_json(machine, machine.nics[n], choice.left_out[n]));
+  json["not_found"] = machine.not_found;
+  json["not_known"] = scenario.not_known;
+  return json;
+}
+
 std::string gpu_names() {
   std::string names;
   for (const GpuModel& model : gpu_models())
@@ -173,6 +236,8 @@ CommandResult run_topo(const Arguments& arguments) {
   options.add()                                                                                //
       ("out,o", po::value<std::string>(), "write the scenario there, not to standard output")  //
       ("force", po::bool_switch(), "write over a file that is there")                          //
+      ("json", po::bool_switch(),
+       "print what was found, and the scenario without --out, as JSON (docs/json.md)")  //
       ("nics", po::value<std::string>(),
        "these RDMA NICs and no others, such as mlx5_0,mlx5_3; else those nearest to the GPUs")  //
       ("hwloc", po::value<std::string>(),
@@ -218,7 +283,17 @@ CommandResult run_topo(const Arguments& arguments) {
   if (file) {
     file->text(scenario.text);
     if (auto closed = file->close(); !closed) return closed.error();
-  } else {
+  }
+  if (options.flag("json")) {
+    Json json = machine_json(machine, *choice, scenario);
+    if (out)
+      json["out"] = *out;
+    else
+      json["scenario"] = scenario.text;
+    std::cout << json_text(json);
+    return 0;
+  }
+  if (!out) {
     std::cout << scenario.text << std::flush;
   }
   std::cerr << report(machine, *choice, scenario);

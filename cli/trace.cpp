@@ -40,12 +40,47 @@ CommandResult write_output(const Options& options, TraceReader& reader,
   return write_trace_output(options, reader, options.text("out"), std::move(inputs));
 }
 
+Json tokens_json(const TokenStats& tokens) {
+  return {
+      {"mean", rounded(tokens.mean)}, {"p50", rounded(tokens.p50)}, {"p90", rounded(tokens.p90)},
+      {"p99", rounded(tokens.p99)},   {"min", tokens.min},          {"max", tokens.max}};
+}
+
+Json described_json(const std::string& file, const TraceReader& reader, const TraceStats& stats) {
+  const TraceInfo& info = reader.info();
+  Json json = {{"schema", 1},
+               {"trace", file},
+               {"format", trace_format_name(info.format)},
+               {"assumed", info.assumed.empty() ? Json() : Json(info.assumed)},
+               {"counts", counts_json(reader.counts())},
+               {"input_tokens", tokens_json(stats.input)},
+               {"output_tokens", tokens_json(stats.output)},
+               {"sessions", stats.sessions},
+               {"session_requests_max", stats.turns_max}};
+  json["arrivals"] = nullptr;
+  if (info.has_arrivals)
+    json["arrivals"] = {{"span_ms", static_cast<double>(stats.span_ns) / 1e6},
+                        {"requests_per_s", rounded(stats.requests_per_s)},
+                        {"gap_cv", rounded(stats.gap_cv)},
+                        {"duplicate_arrivals", stats.duplicate_arrivals},
+                        {"busiest_second_requests", stats.peak_1s},
+                        {"busiest_ten_seconds_requests", stats.peak_10s}};
+  json["prefixes"] = nullptr;
+  if (stats.prefix)
+    json["prefixes"] = {{"token_hit_share", rounded(stats.prefix->token_hits)},
+                        {"block_hit_share", rounded(stats.prefix->block_hits)},
+                        {"distinct_blocks", stats.prefix->distinct_blocks},
+                        {"block_tokens", info.block_tokens}};
+  return json;
+}
+
 CommandResult describe(const Arguments& arguments) {
   Options options(
       "trace describe", "FILE [options]",
       "Prints what a trace looks like: rates, lengths, bursts, shared prefixes, and what a\n"
       "reader would drop.");
   add_input(options);
+  options.add()("json", po::bool_switch(), "print JSON (docs/json.md)");
   options.example("kvhaul trace describe conv.csv", "Azure's format is recognised");
   options.example(
       "kvhaul trace describe log.csv --columns arrival_ms=start,input=prompt,output=completion",
@@ -59,6 +94,10 @@ CommandResult describe(const Arguments& arguments) {
   if (!reader) return reader.error();
   auto stats = measure_trace(**reader);
   if (!stats) return stats.error();
+  if (options.flag("json")) {
+    std::cout << json_text(described_json(options.text("in"), **reader, *stats));
+    return 0;
+  }
   std::cout << options.text("in") << ": " << trace_format_name((*reader)->info().format) << ", "
             << describe_counts((*reader)->counts()) << "\n";
   if (!(*reader)->info().assumed.empty())

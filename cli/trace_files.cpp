@@ -45,8 +45,24 @@ Result<TraceReading> read_trace_reading(const Options& options) {
   return reading;
 }
 
+Json counts_json(const TraceCounts& counts) {
+  return {{"rows", counts.rows},
+          {"requests", counts.requests},
+          {"zero_input", counts.zero_input},
+          {"left_out", counts.left_out},
+          {"zero_output", counts.zero_output},
+          {"out_of_order", counts.out_of_order},
+          {"odd_prefix", counts.odd_prefix},
+          {"later_turns", counts.later_turns},
+          {"further_parts", counts.further_parts},
+          {"spread", counts.spread},
+          {"clipped", counts.clipped}};
+}
+
 void declare_trace_output(Options& options, bool positional) {
-  options.add()("force", po::bool_switch(), "write over a file that is there");
+  options.add()                                                        //
+      ("force", po::bool_switch(), "write over a file that is there")  //
+      ("json", po::bool_switch(), "print what was written as JSON (docs/json.md)");
   if (!positional) return;
   options.add()("out", po::value<Text>(), "the file to write");
   options.positional("out", 1);
@@ -59,6 +75,14 @@ CommandResult write_trace_output(const Options& options, TraceReader& reader,
   if (auto wrote = write_trace(reader, out, rules); !wrote) return wrote.error();
   // Where the trace itself goes to standard output this would stand behind its rows.
   std::ostream& said = out.starts_with("/dev/") ? std::cerr : std::cout;
+  if (options.flag("json")) {
+    const std::string& assumed = reader.info().assumed;
+    said << json_text({{"schema", 1},
+                       {"out", out},
+                       {"counts", counts_json(reader.counts())},
+                       {"assumed", assumed.empty() ? Json() : Json(assumed)}});
+    return 0;
+  }
   said << out << ": " << describe_counts(reader.counts()) << "\n";
   if (!reader.info().assumed.empty()) said << "assumed: " << reader.info().assumed << "\n";
   return 0;

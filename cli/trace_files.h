@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cli/command.h"
+#include "cli/json_text.h"
 #include "traces/trace.h"
 
 namespace kvhaul::cli {
@@ -13,7 +14,10 @@ namespace kvhaul::cli {
 void declare_trace_reading(Options& options);
 Result<TraceReading> read_trace_reading(const Options& options);
 
-/// --force, and with `positional` the file to write as the next argument without a name.
+/// What became of the rows of a trace, for --json.
+Json counts_json(const TraceCounts& counts);
+
+/// --force, --json, and with `positional` the file to write as the next argument without a name.
 void declare_trace_output(Options& options, bool positional = true);
 /// Writes the rest of `reader` to `out` and says how many rows those were. `inputs` are the files
 /// that the command reads.
