@@ -12,18 +12,16 @@
 #include "cli/interrupt.h"
 #include "cli/replay_run.h"
 #include "cli/run_folder.h"
-#include "cli/run_processes.h"
 #include "cli/run_report.h"
+#include "cli/sweep_folder.h"
 #include "cli/sweep_grid.h"
 #include "cli/sweep_page.h"
 #include "cli/sweep_state.h"
 #include "cli/sweep_table.h"
 #include "cli/terminal.h"
 #include "cli/trace_files.h"
-#include "cli/version.h"
 #include "processes/mpi_exchange.h"
 #include "traces/output_file.h"
-#include "traces/text_file.h"
 
 namespace kvhaul::cli {
 namespace po = boost::program_options;
@@ -93,20 +91,6 @@ Options declare() {
   return options;
 }
 
-struct Sweep {
-  std::vector<SweepKey> keys;
-  std::vector<SweepPoint> points;
-  std::string out;
-  std::optional<TraceReading> spooled;  // standard input goes into the folder, to be read often
-  bool force = false;
-  bool resume = false;
-  std::size_t jobs = 1;
-  std::string trace;  // that every point reads
-  std::optional<std::string> faults;
-};
-
-std::string spooled_trace(const Sweep& sweep) { return sweep.out + "/standard-input"; }
-
 /// Everything that can be checked before anything is made.
 Result<Sweep> read(const Options& options, bool under_mpi) {
   for (const char* needed : {"trace", "out"})
@@ -127,7 +111,7 @@ Result<Sweep> read(const Options& options, bool under_mpi) {
   const bool from_pipe = options.text("trace") == "-";
   if (from_pipe && under_mpi)
     return Error::bad_input("--trace -: standard input reaches one rank only; expected a file");
-  const std::string trace = from_pipe ? spooled_trace(sweep) : options.text("trace");
+  const std::string trace = from_pipe ? standard_input_file(sweep.out) : options.text("trace");
   SweepBase base{options.text("scenario"), {"--trace=" + trace}};
   for (const char* name : passed_on)
     if (const auto value = options.maybe_text(name))
@@ -162,141 +146,6 @@ Result<Sweep> read(const Options& options, bool under_mpi) {
   return sweep;
 }
 
-std::string scenario_file(const Sweep& sweep, const SweepPoint& point) {
-  return sweep.out + "/scenarios/" + point.name + ".yaml";
-}
-
-/// A file of the sweep's own folder.
-Result<void> write_file(const std::string& path, const std::string& text) {
-  auto file = OutputFile::create(path, {.force = true, .inputs = {}});
-  if (!file) return file.error();
-  file->text(text);
-  return file->close();
-}
-
-/// Standard input as a file that every point can read.
-Result<void> spool_trace(const Sweep& sweep, const std::string& path) {
-  auto input = open_standard_input();
-  if (!input) return input.error();
-  auto file = OutputFile::create(path, {.force = true, .inputs = {input_file("-")}});
-  if (!file) return file.error();
-  file->text(input->head);
-  for (std::string part(1 << 16, '\0'); input->bytes->good() && !file->failed();) {
-    input->bytes->read(part.data(), static_cast<std::streamsize>(part.size()));
-    file->text({part.data(), static_cast<std::size_t>(input->bytes->gcount())});
-  }
-  if (input->bytes->bad()) return cannot_read(*input->bytes, input->name);
-  if (auto ok = file->close(); !ok) return ok;
-  auto opened = open_trace(path, *sweep.spooled);
-  if (!opened) return opened.error();
-  return {};
-}
-
-/// All that the results follow from. `trace`: the file with its bytes.
-Result<SweepIdentity> identity_of(const Sweep& sweep, const std::string& trace) {
-  std::string grid, scenarios, options;
-  for (const SweepKey& key : sweep.keys) {
-    grid += key.path + "=";
-    for (const std::string& value : key.values) grid += value + ",";
-    grid += "\n";
-  }
-  for (const SweepPoint& point : sweep.points) {
-    scenarios += point.scenario_digest + "\n";
-    for (const std::string& argument : point.arguments)
-      if (!argument.starts_with("--trace=") && !argument.starts_with("--faults=") &&
-          !argument.starts_with("--scenario="))
-        options += argument + "\n";
-  }
-  auto trace_digest = digest_of_file(trace);
-  if (!trace_digest) return trace_digest.error();
-  auto fault_digest =
-      sweep.faults ? digest_of_file(*sweep.faults) : Result<std::string>(std::string());
-  if (!fault_digest) return fault_digest.error();
-  return SweepIdentity{
-      {"version", version},     {"grid", digest_of(grid)}, {"scenario", digest_of(scenarios)},
-      {"trace", *trace_digest}, {"faults", *fault_digest}, {"options", digest_of(options)}};
-}
-
-constexpr const char* result_file = "/sweep.json";
-
-/// With what it was of; that is what --json prints, too.
-Json result_json(const Sweep& sweep, const SweepIdentity& identity,
-                 const std::vector<SweepRow>& rows) {
-  Json json = {{"schema", 1}, {"of", identity_json(identity)}};
-  json.update(sweep_json(sweep.keys, sweep.points, rows));
-  return json;
-}
-
-bool all_whole(const std::vector<SweepRow>& rows) {
-  return std::all_of(rows.begin(), rows.end(),
-                     [](const SweepRow& row) { return !row.figures.empty(); });
-}
-
-/// The sweep in its folder has come to its end, with a whole run for every point: its sweep.json.
-std::optional<Json> whole_sweep(const Sweep& sweep) {
-  if (SweepState(sweep.out).interrupted()) return std::nullopt;  // that may be of an older one
-  std::error_code status;
-  const std::string path = sweep.out + result_file;
-  if (!fs::is_regular_file(path, status)) return std::nullopt;
-  auto input = open_text(path);
-  auto text = input ? read_all(*input, fs::file_size(path, status) + 1) : input.error();
-  if (!text) return std::nullopt;
-  Json json = Json::parse(*text, nullptr, false);
-  if (!json.is_object() || !json.contains("of") || !read_identity(json["of"])) return std::nullopt;
-  const auto rows = sweep_rows_of(json);
-  if (!rows || !all_whole(*rows)) return std::nullopt;
-  return json;
-}
-
-/// Nothing is there yet, or nothing but what a sweep makes before its first point.
-bool has_hardly_begun(const Sweep& sweep) {
-  std::error_code status;
-  for (fs::directory_iterator entry(sweep.out, status), end; !status && entry != end;
-       entry.increment(status))
-    if (!SweepState::is_made_first(entry->path().filename().string())) return false;
-  return true;
-}
-
-struct Begun {
-  RunFolder folder;
-  SweepIdentity identity;
-};
-
-/// Makes the folder and what every point needs, or takes that of a sweep which was interrupted.
-Result<Begun> begin(const Sweep& sweep) {
-  const SweepState state(sweep.out);
-  const auto found = sweep.resume ? state.interrupted() : std::nullopt;
-  const bool first = sweep.resume && !found && has_hardly_begun(sweep);
-  if (sweep.resume && !found && !first && !sweep.force)
-    return Error::bad_input("--resume: " + sweep.out +
-                            " has no sweep in it that was interrupted; --force writes over what "
-                            "is in it");
-  Begun begun;
-  auto folder = RunFolder::open(sweep.out, sweep.force || found || first, true, {}, {});
-  if (!folder) return folder.error();
-  begun.folder = std::move(*folder);
-  std::error_code status;
-  const bool any_edited = std::any_of(sweep.points.begin(), sweep.points.end(),
-                                      [](const SweepPoint& p) { return !p.scenario_text.empty(); });
-  if (any_edited) fs::create_directories(sweep.out + "/scenarios", status);
-  if (status)
-    return Error::bad_input("--out: " + sweep.out + " cannot be made: " + status.message());
-  // Of a trace from a pipe the points that are done have read the file that is there.
-  std::string trace = sweep.trace;
-  if (sweep.spooled) {
-    if (found) trace = state.path() + "/standard-input";
-    if (auto ok = spool_trace(sweep, trace); !ok) return ok.error();
-  }
-  auto identity = identity_of(sweep, trace);
-  if (!identity) return identity.error();
-  if (trace != sweep.trace) fs::remove(trace, status);
-  begun.identity = std::move(*identity);
-  const auto ok =
-      found ? check_same_sweep(sweep.out, *found, begun.identity) : state.begin(begun.identity);
-  if (!ok) return ok.error();
-  return begun;
-}
-
 /// The replays of a sweep that was killed end with it, but not at the same moment.
 void wait_until_free(const std::string& folder) {
   const int opened = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -321,7 +170,7 @@ Result<std::vector<SweepRow>> run_points(const Sweep& sweep, Exchange& ranks, bo
       wait_until_free(sweep.out + "/" + point.name);
     }
     if (!point.scenario_text.empty())
-      if (auto ok = write_file(scenario_file(sweep, point), point.scenario_text); !ok) {
+      if (auto ok = write_sweep_file(scenario_file(sweep.out, point), point.scenario_text); !ok) {
         rows.push_back(failed_row(i, ok.error().message));
         continue;
       }
@@ -335,7 +184,7 @@ Result<std::vector<SweepRow>> run_points(const Sweep& sweep, Exchange& ranks, bo
         Arguments arguments = {"replay", "--quiet", "--out=" + sweep.out + "/" + mine[i]->name};
         if (sweep.force || sweep.resume) arguments.push_back("--force");
         if (!mine[i]->scenario_text.empty())
-          arguments.push_back("--scenario=" + scenario_file(sweep, *mine[i]));
+          arguments.push_back("--scenario=" + scenario_file(sweep.out, *mine[i]));
         arguments.insert(arguments.end(), mine[i]->arguments.begin(), mine[i]->arguments.end());
         return arguments;
       },
@@ -388,29 +237,15 @@ int finish(const Options& options, const Sweep& sweep, const std::vector<SweepRo
   return failed > 0 ? 1 : 0;
 }
 
-/// All files are whole. What is needed to go on stays where a point may be tried again.
-Result<void> clear_up(const Sweep& sweep, const std::vector<SweepRow>& rows, RunFolder& folder) {
-  if (all_whole(rows))
-    if (auto ok = SweepState(sweep.out).end(); !ok) return ok;
-  return folder.finish();
-}
-
 /// --resume where nothing is left to do, but perhaps to clear up.
 CommandResult say_again(const Options& options, const Sweep& sweep, const Json& json) {
-  auto identity = identity_of(sweep, sweep.trace);
-  if (!identity) return identity.error();
-  if (auto ok = check_same_sweep(sweep.out, *read_identity(json["of"]), *identity); !ok)
-    return ok.error();
-  auto rows = sweep_rows_of(json);
-  if (rows && rows->size() != sweep.points.size())
-    rows = Error::bad_input("expected " + std::to_string(sweep.points.size()) + " points, found " +
-                            std::to_string(rows->size()));
-  if (!rows) return Error::bad_input(sweep.out + result_file + ": " + rows.error().message);
+  const auto rows = rows_of_whole_sweep(sweep, json);
+  if (!rows) return rows.error();
   std::error_code status;
   if (fs::exists(sweep.out + "/" + unfinished_mark, status)) {
     auto folder = RunFolder::open(sweep.out, true, true, {}, {});
     if (!folder) return folder.error();
-    if (auto ok = clear_up(sweep, *rows, *folder); !ok) return ok.error();
+    if (auto ok = end_sweep(sweep, *rows, *folder); !ok) return ok.error();
   }
   return finish(options, sweep, *rows, json);
 }
@@ -421,7 +256,7 @@ CommandResult run(const Options& options, const Arguments& arguments, Exchange& 
       sweep && sweep->resume ? whole_sweep(*sweep) : std::optional<Json>();  // before any writes
   if (auto ok = agree(ranks, error_of(sweep)); !ok) return ok.error();
   if (whole) return ranks.rank() == 0 ? say_again(options, *sweep, *whole) : CommandResult(0);
-  auto begun = ranks.rank() == 0 ? begin(*sweep) : Result<Begun>(Begun());
+  auto begun = ranks.rank() == 0 ? begin_sweep(*sweep) : Result<SweepFolder>(SweepFolder());
   if (auto ok = agree(ranks, error_of(begun)); !ok) return ok.error();
   std::vector<SweepRow> rows;
   {
@@ -438,7 +273,8 @@ CommandResult run(const Options& options, const Arguments& arguments, Exchange& 
   std::sort(rows.begin(), rows.end(),
             [](const SweepRow& a, const SweepRow& b) { return a.point < b.point; });
   check(rows.size() == sweep->points.size(), "a sweep has one row per point");
-  if (auto ok = write_file(sweep->out + "/sweep.csv", sweep_csv(sweep->keys, sweep->points, rows));
+  if (auto ok =
+          write_sweep_file(sweep->out + "/sweep.csv", sweep_csv(sweep->keys, sweep->points, rows));
       !ok)
     return ok.error();
   Arguments command = arguments;
@@ -450,8 +286,8 @@ CommandResult run(const Options& options, const Arguments& arguments, Exchange& 
       !ok)
     return ok.error();
   const Json json = result_json(*sweep, begun->identity, rows);
-  if (auto ok = write_file(sweep->out + result_file, json_text(json)); !ok) return ok.error();
-  if (auto ok = clear_up(*sweep, rows, begun->folder); !ok) return ok.error();
+  if (auto ok = write_sweep_file(result_file(sweep->out), json_text(json)); !ok) return ok.error();
+  if (auto ok = end_sweep(*sweep, rows, begun->folder); !ok) return ok.error();
   return finish(options, *sweep, rows, json);
 }
 

@@ -89,11 +89,16 @@ std::optional<SweepIdentity> SweepState::interrupted() const {
   return json ? read_identity(*json) : std::nullopt;
 }
 
-Result<void> SweepState::begin(const SweepIdentity& identity) const {
+Result<void> SweepState::make_folder() const {
   std::error_code status;
   fs::remove_all(path_, status);
   if (!status) fs::create_directory(path_, status);
   if (status) return Error::bad_input("--out: " + path_ + " cannot be made: " + status.message());
+  return {};
+}
+
+Result<void> SweepState::begin(const SweepIdentity& identity) const {
+  if (auto ok = make_folder(); !ok) return ok;
   return write(path_ + "/" + identity_file, identity_json(identity));
 }
 

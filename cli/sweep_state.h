@@ -31,6 +31,8 @@ class SweepState {
 
   /// Of the sweep that was interrupted there; nothing where there is none.
   std::optional<SweepIdentity> interrupted() const;
+  /// Of its files; an empty one, whatever stood there.
+  Result<void> make_folder() const;
   /// Nothing is done yet, whatever stood there.
   Result<void> begin(const SweepIdentity& identity) const;
   /// The row of a point that is done.

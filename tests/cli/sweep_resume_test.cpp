@@ -155,6 +155,14 @@ TEST_F(SweepResume, StandardInputIsComparedAndKept) {
   EXPECT_EQ(resumed.code, 0) << resumed.err;
   EXPECT_EQ(text(first_ + "/run.yaml"), first_run);
   EXPECT_FALSE(exists("out/.sweep"));
+  // That holds for one that is whole, too.
+  const Ran again = finish(from("t.csv", {"--resume"}));
+  EXPECT_EQ(again.code, 0) << again.err;
+  EXPECT_EQ(again.out, resumed.out);
+  const Ran not_it = finish(from("other.csv", {"--resume"}));
+  EXPECT_EQ(not_it.code, 2);
+  EXPECT_NE(not_it.err.find("differs in its trace;"), std::string::npos) << not_it.err;
+  EXPECT_FALSE(exists("out/.sweep"));
 }
 
 TEST_F(SweepResume, WhatFailedIsTriedAgainAndNothingElse) {
