@@ -42,7 +42,7 @@ Options declare() {
       "Replays a trace at every point of a grid: each --set gives a key and its values, and\n"
       "every combination is run, each in a process of its own. Keys are paths into the\n"
       "scenario, or @scenario, @policy, @speedup, @streaming, @backend. Prints a table and\n"
-      "writes DIR/sweep.csv, DIR/report.html and a run directory per point (docs/sweep.md).");
+      "writes DIR/sweep.csv, .json, report.html and a run directory per point (docs/sweep.md).");
   options.add()                                                                  //
       ("trace,t", po::value<Text>(), "the request trace; - for standard input")  //
       ("scenario,s", po::value<Text>()->default_value("laptop"),
