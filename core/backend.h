@@ -98,6 +98,7 @@ struct Completion {
   TimeNs started_ns = 0;  // when the channel began to move it
   TimeNs done_ns = 0;     // when the last byte had landed, as far as the backend can tell
   Bytes bytes = 0;        // of the chunk, as posted; 0: a probe
+  TimeNs ready_ns = 0;    // when posting was through with it; 0: not known apart from started_ns
 };
 
 struct ChannelChange {

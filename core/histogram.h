@@ -14,16 +14,16 @@ namespace kvhaul {
 
 class Histogram {
  public:
-  /// Negative values count as zero.
-  void add(std::int64_t value) {
+  /// Negative values count as zero. `times` is above zero.
+  void add(std::int64_t value, std::uint64_t times = 1) {
     value = std::max<std::int64_t>(0, value);
     const std::size_t bucket = bucket_of(static_cast<std::uint64_t>(value));
     if (bucket >= buckets_.size()) buckets_.resize(bucket + 1, 0);
-    ++buckets_[bucket];
+    buckets_[bucket] += times;
     least_ = count_ == 0 ? value : std::min(least_, value);
     most_ = std::max(most_, value);
-    sum_ += static_cast<double>(value);
-    ++count_;
+    sum_ += static_cast<double>(value) * static_cast<double>(times);
+    count_ += times;
   }
 
   std::uint64_t count() const { return count_; }

@@ -18,8 +18,10 @@ Runtime::Runtime(Backend& backend, std::vector<SchedulerSetup> setups, EventLogW
         scheduler_of_channel_.resize(channel.id + 1, no_id);
       scheduler_of_channel_[channel.id] = index;
     }
+    paths_.emplace_back(setup);
     schedulers_.emplace_back(std::move(setup));
   }
+  seen_.assign(schedulers_.size(), {});
   timers_ns_.assign(schedulers_.size(), never_ns);
   logged_.assign(schedulers_.size(), {});
 }
@@ -39,6 +41,15 @@ std::uint32_t Runtime::scheduler_of_node(NodeId node) const {
 void Runtime::after_event(std::uint32_t s) {
   Actions& actions = schedulers_[s].actions();
   if (log_ != nullptr) log_->decisions(actions, logged_[s]);
+  Seen& seen = seen_[s];
+  for (; seen.posts < actions.posts.size(); ++seen.posts)
+    paths_[s].posted(actions.posts[seen.posts]);
+  for (; seen.ends < actions.ends.size(); ++seen.ends) {
+    TransferEnd& end = actions.ends[seen.ends];
+    end.last_flight = paths_[s].ended(end.id);
+    if (end.outcome == TransferOutcome::delivered)
+      end.path = paths_[s].parts(end.last_flight, end.submitted_ns);
+  }
   if (actions.timer_ns == never_ns) [[likely]]
     return;
   timers_ns_[s] = actions.timer_ns;
@@ -49,6 +60,7 @@ TransferHandle Runtime::submit(TimeNs now, PairHandle pair, TransferRequest requ
   request.pair = pair.pair;
   if (log_ != nullptr) log_->submit(pair.scheduler, now, request);
   const TransferId id = schedulers_[pair.scheduler].submit(now, request);
+  paths_[pair.scheduler].submitted(now, id);
   after_event(pair.scheduler);
   return {pair.scheduler, id};
 }
@@ -56,6 +68,7 @@ TransferHandle Runtime::submit(TimeNs now, PairHandle pair, TransferRequest requ
 void Runtime::cancel(TimeNs now, TransferHandle transfer) {
   if (log_ != nullptr) log_->cancel(transfer.scheduler, now, transfer.transfer);
   schedulers_[transfer.scheduler].cancel(now, transfer.transfer);
+  paths_[transfer.scheduler].happened(now);
   after_event(transfer.scheduler);
 }
 
@@ -64,6 +77,7 @@ void Runtime::deliver_events(TimeNs now, RuntimeClient& client) {
     const std::uint32_t s = scheduler_of_channel_[change.channel];
     if (log_ != nullptr) log_->channel_change(s, now, change);
     schedulers_[s].channel_change(now, change);
+    paths_[s].happened(now);
     after_event(s);
   }
   if (!events_.completions.empty()) tell_of_chunks(client);
@@ -71,6 +85,7 @@ void Runtime::deliver_events(TimeNs now, RuntimeClient& client) {
     const std::uint32_t s = scheduler_of_channel_[completion.channel];
     if (log_ != nullptr) log_->complete(s, now, completion);
     schedulers_[s].complete(now, completion);
+    paths_[s].completed(now, completion);
     after_event(s);
   }
   for (const ControlMessage& message : events_.messages) {
@@ -82,6 +97,7 @@ void Runtime::deliver_events(TimeNs now, RuntimeClient& client) {
     if (s == no_id) continue;
     if (log_ != nullptr) log_->credit(s, now, message);
     schedulers_[s].credit(now, message);
+    paths_[s].happened(now);
     after_event(s);
   }
   for (const NodeId node : events_.lost_nodes) client.node_lost(now, node);
@@ -104,6 +120,7 @@ void Runtime::fire_timers(TimeNs now) {
     timers_ns_[s] = never_ns;
     if (log_ != nullptr) log_->timer(s, now);
     schedulers_[s].timer(now);
+    paths_[s].happened(now);
     after_event(s);
   }
 }
@@ -117,7 +134,7 @@ void Runtime::deliver_ends(TimeNs now, RuntimeClient& client) {
       if (actions.ends.empty()) continue;
       again = true;
       ends_.swap(actions.ends);
-      logged_[s].ends = 0;
+      logged_[s].ends = seen_[s].ends = 0;
       for (const TransferEnd& end : ends_) client.transfer_ended(now, end);
       ends_.clear();
     }
@@ -163,6 +180,8 @@ void Runtime::carry_out() {
     for (const ControlMessage& message : actions.messages) backend_.send(message);
     actions.clear();
     logged_[s] = {};
+    seen_[s] = {};
+    paths_[s].forget();
   }
 }
 

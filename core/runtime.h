@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/backend.h"
+#include "core/critical_path.h"
 #include "core/event_log.h"
 #include "core/scheduler.h"
 
@@ -57,6 +58,16 @@ class Runtime {
   TransferHandle submit(TimeNs now, PairHandle pair, TransferRequest request);
   void cancel(TimeNs now, TransferHandle transfer);
   void send(const ControlMessage& message) { backend_.send(message); }
+  /// What a delivered transfer of the pair waited for from then on, not before its submission,
+  /// until its end was reported. Only while transfer_ended() tells of it.
+  PathParts critical_path(PairHandle pair, const TransferEnd& end, TimeNs since_ns) const {
+    if (since_ns <= end.submitted_ns) return end.path;
+    return paths_[pair.scheduler].parts(end.last_flight, since_ns);
+  }
+  /// By which its last chunk came; likewise.
+  ChannelId last_channel(PairHandle pair, const TransferEnd& end) const {
+    return paths_[pair.scheduler].channel(end.last_flight);
+  }
 
   /// Runs until the client is done and nothing is open. Fails when nothing can happen any more
   /// although something is open, which a sound backend never lets come true.
@@ -83,8 +94,13 @@ class Runtime {
   Backend& backend_;
   EventLogWriter* log_;
   std::vector<Scheduler> schedulers_;
-  std::vector<TimeNs> timers_ns_;                    // by scheduler
-  std::vector<DecisionMark> logged_;                 // by scheduler; how far the log has got
+  std::vector<TimeNs> timers_ns_;    // by scheduler
+  std::vector<CriticalPath> paths_;  // the same
+  struct Seen {
+    std::size_t posts = 0, ends = 0;
+  };
+  std::vector<Seen> seen_;            // by scheduler; how far its path has got in its actions
+  std::vector<DecisionMark> logged_;  // the same for the log
   std::vector<std::uint32_t> scheduler_of_channel_;  // by ChannelId
   BackendEvents events_;
   std::vector<Completion> withdrawn_;     // of posts that were cancelled before they were made

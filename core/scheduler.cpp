@@ -393,6 +393,7 @@ Scheduler::Step Scheduler::post_next(Policy& policy, TimeNs now, std::uint32_t p
         std::all_of(account.pairs.begin(), account.pairs.end(),
                     [&](std::uint32_t other) { return pairs_[other].queue.empty(); }))
       account.credit.drained(actions_.messages);
+    pair.held_back_by = HeldBackBy::nothing;
     return Step::empty;
   }
   Transfer& transfer = transfers_[slot];
@@ -405,7 +406,11 @@ Scheduler::Step Scheduler::post_next(Policy& policy, TimeNs now, std::uint32_t p
                      (channels_[c].gathers >> static_cast<unsigned>(transfer.gather) & 1) != 0;
     return can ? transfer.gather : Gather::each;
   };
-  if (pair.candidates.empty()) return Step::blocked;
+  const auto held_back = [&](HeldBackBy reason) {
+    pair.held_back_by = reason;
+    return Step::blocked;
+  };
+  if (pair.candidates.empty()) return held_back(HeldBackBy::no_channel);
   const std::uint32_t first = pair.candidates[0];
   const ChannelTable::Charge first_charge =
       table_.charge(first, range.bytes, range.piece_count, gather_on(first));
@@ -417,20 +422,22 @@ Scheduler::Step Scheduler::post_next(Policy& policy, TimeNs now, std::uint32_t p
     account.credit.hold_back(actions_.messages);
     pair.parked_on_credit = true;
     ++account.parked;
-    return Step::blocked;
+    return held_back(HeldBackBy::credit);
   }
   const Gather gather = gather_on(channel);
   const ChannelTable::Charge charge =
       table_.charge(channel, range.bytes, range.piece_count, gather);
   const TimeNs service = table_.service_ns(channel, charge);
-  if (!table_.channel_has_room(channel, service)) return Step::blocked;
-  std::uint32_t full = table_.full_link(channel, charge.bytes);
-  if (parked_pairs_ != 0 && full == no_id) [[unlikely]]
-    full = link_wanted_sooner(now, p, channel);
-  if (full != no_id) {
+  if (!table_.channel_has_room(channel, service)) return held_back(HeldBackBy::channel_window);
+  if (const std::uint32_t full = table_.full_link(channel, charge.bytes); full != no_id) {
     park(p, full);
-    return Step::blocked;
+    return held_back(HeldBackBy::link_window);
   }
+  if (parked_pairs_ != 0) [[unlikely]]
+    if (const std::uint32_t wanted = link_wanted_sooner(now, p, channel); wanted != no_id) {
+      park(p, wanted);
+      return held_back(HeldBackBy::order);
+    }
 
   std::uint32_t chunk_slot = again;
   if (again == no_id) {
@@ -510,7 +517,8 @@ void Scheduler::emit(TimeNs now, Transfer& transfer, std::uint32_t slot, std::ui
                 .gather = range.gather,
                 .piece = {first.source_offset + range.offset, first.target_offset + range.offset,
                           one ? range.bytes : first.length},
-                .pieces = one ? nullptr : &first}});
+                .pieces = one ? nullptr : &first},
+       .held_back_by = pair.held_back_by});
 }
 
 // ---- Completions ----------------------------------------------------------------------------

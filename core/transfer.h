@@ -1,6 +1,7 @@
 // What the serving side asks for, and what it is told in the end.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -45,9 +46,36 @@ enum class TransferOutcome : std::uint8_t {
 inline constexpr std::size_t transfer_outcome_count = 4;
 std::string_view transfer_outcome_name(TransferOutcome outcome);
 
+/// What a transfer waited for at a moment (critical_path.h).
+enum class PathPart : std::uint8_t {
+  post,    // the posting thread worked on its chunk, or on one before it
+  wire,    // its chunk was on the links, or another one before it on the channel
+  detect,  // the last chunk had landed, and the scheduler had not been told
+  window,  // a window was full of chunks that had left the wire and were not back yet
+  credit,  // the same with the target's credit, or more of it was to be granted
+  order,   // room was kept for a more urgent transfer, or had gone to one that came later
+  fault,   // an attempt was lost, or no channel was believed to work
+};
+inline constexpr std::size_t path_part_count = 7;
+std::string_view path_part_name(PathPart part);  // "post"
+
+/// Time by part; each moment is in one.
+struct PathParts {
+  std::array<TimeNs, path_part_count> ns{};
+
+  TimeNs& operator[](PathPart part) { return ns[static_cast<std::size_t>(part)]; }
+  TimeNs operator[](PathPart part) const { return ns[static_cast<std::size_t>(part)]; }
+  TimeNs sum() const;
+  /// For the scheduler, whatever its reason.
+  TimeNs wait_ns() const {
+    return (*this)[PathPart::window] + (*this)[PathPart::credit] + (*this)[PathPart::order] +
+           (*this)[PathPart::fault];
+  }
+  friend bool operator==(const PathParts&, const PathParts&) = default;
+};
+
 /// The end of a transfer. Once it is reported, no chunk of it touches memory any more.
-/// The critical path of the chunk that finished it adds up without a gap:
-///   submitted -> posted (wait) -> started (post) -> done (wire) -> reported (detect)
+/// Times are of the chunk that ended last: submitted, posted, started, done, reported.
 struct TransferEnd {
   TransferId id = 0;
   std::uint64_t tag = 0;
@@ -66,6 +94,10 @@ struct TransferEnd {
   TimeNs started_ns = 0;   // when the backend began to move it
   TimeNs done_ns = 0;      // when it had landed
   TimeNs reported_ns = 0;  // when the scheduler was told
+
+  // Set by the runtime, of delivered transfers.
+  PathParts path{};               // from submitted_ns to reported_ns
+  std::uint64_t last_flight = 0;  // for Runtime::critical_path()
 };
 
 }  // namespace kvhaul

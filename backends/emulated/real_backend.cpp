@@ -139,6 +139,7 @@ class RealBackend final : public Backend {
       Ticket& entry = tickets_[landing.ticket];
       if (!entry.in_use) continue;
       entry.landed = true;
+      entry.ready_ns = landing.ready_ns;
       if (!entry.copied) continue;
       entry.started_ns = std::max(landing.started_ns, entry.started_ns);
       entry.done_ns = std::max(landing.done_ns, entry.done_ns);
@@ -191,6 +192,7 @@ class RealBackend final : public Backend {
     bool in_use = false;
     bool copied = false;
     bool landed = false;  // due by the link model; at once without one
+    TimeNs ready_ns = 0;  // by the link model
   };
   struct Worker {
     std::mutex mutex;
@@ -223,7 +225,8 @@ class RealBackend final : public Backend {
 
   void complete(Ticket& entry, BackendEvents& events) {
     events.completions.push_back({entry.channel, Outcome::ok, entry.chunk.chunk, entry.posted_ns,
-                                  entry.started_ns, entry.done_ns, entry.chunk.bytes});
+                                  entry.started_ns, entry.done_ns, entry.chunk.bytes,
+                                  entry.ready_ns});
     free_ticket(entry.number);
   }
 

@@ -179,8 +179,13 @@ void ChannelQueues::left(ChannelId id, TimePs now, std::vector<Landing>& landing
   if (entry.done_ps > now)
     push(entry.done_ps, Step::land, ticket);
   else
-    landings.push_back({ticket, ns_at(entry.started_ps), ns_at(entry.done_ps)});
+    landings.push_back(landing(ticket));
   try_start(id, now);
+}
+
+ChannelQueues::Landing ChannelQueues::landing(std::uint32_t ticket) const {
+  const Ticket& entry = tickets_[ticket];
+  return {ticket, ns_at(entry.ready_ps), ns_at(entry.started_ps), ns_at(entry.done_ps)};
 }
 
 void ChannelQueues::take_step(std::vector<Landing>& landings) {
@@ -191,7 +196,7 @@ void ChannelQueues::take_step(std::vector<Landing>& landings) {
   if (event.step == Step::start)
     start(event.ticket, event.at_ps);
   else
-    landings.push_back({event.ticket, ns_at(entry.started_ps), ns_at(entry.done_ps)});
+    landings.push_back(landing(event.ticket));
 }
 
 void ChannelQueues::advance(TimeNs now, std::vector<Landing>& landings) {

@@ -38,6 +38,7 @@ class ChannelQueues {
 
   struct Landing {
     std::uint32_t ticket = 0;
+    TimeNs ready_ns = 0;  // the posting thread was through with it
     TimeNs started_ns = 0;
     TimeNs done_ns = 0;
   };
@@ -103,6 +104,7 @@ class ChannelQueues {
   void leave_links(const Channel& channel, TimePs now);
   void left(ChannelId channel, TimePs now, std::vector<Landing>& landings);
   void take_step(std::vector<Landing>& landings);
+  Landing landing(std::uint32_t ticket) const;
 
   std::unique_ptr<Wire> wire_;
   std::vector<Channel> channels_;

@@ -77,7 +77,8 @@ class VirtualBackend final : public Backend {
       const Ticket& entry = tickets_[landing.ticket];
       if (memory_.with_bytes()) memory_.move(entry.chunk);
       events.completions.push_back({entry.channel, Outcome::ok, entry.chunk.chunk, entry.posted_ns,
-                                    landing.started_ns, landing.done_ns, entry.chunk.bytes});
+                                    landing.started_ns, landing.done_ns, entry.chunk.bytes,
+                                    landing.ready_ns});
       free_ticket(landing.ticket);
     }
   }

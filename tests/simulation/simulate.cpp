@@ -126,6 +126,10 @@ class Asker final : public RuntimeClient {
     if (end.outcome == TransferOutcome::delivered && end.posted_ns < end.submitted_ns)
       watcher_.blame("a transfer was posted before it was submitted");
     if (end.reported_ns != now) watcher_.blame("an end was reported late");
+    if (end.outcome == TransferOutcome::delivered &&
+        (end.path.sum() != end.reported_ns - end.submitted_ns ||
+         std::ranges::any_of(end.path.ns, [](TimeNs part) { return part < 0; })))
+      watcher_.blame("what a transfer waited for does not add up to its time");
     switch (end.outcome) {
       case TransferOutcome::delivered:
         check_account(end, view);

@@ -1,0 +1,115 @@
+// Finds what a transfer waited for, moment by moment: its critical path.
+//
+// From the end backwards, each moment has one cause, the one that ended last:
+//
+//   a chunk leaves the wire  after it began there: when posting was through with it, or when the
+//                            chunk before it had left their channel
+//   posting is through       after it was given to the backend, or after posting was through with
+//                            the chunk before it from the same place
+//   it is given to it        when another chunk has come back and made room
+//
+// and so on, back to the moment that is asked about. Every moment lies in one PathPart
+// (transfer.h).
+//
+// One of a scheduler, fed by the runtime from its events and actions; it decides nothing.
+// Threading: none. Nothing blocks. Memory: 320 bytes for every chunk posted since the oldest open
+// transfer was submitted; allocates only when that outgrows all it has held so far. Looking back
+// over n chunks takes O(log n) steps.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "core/scheduler.h"
+
+namespace kvhaul {
+
+class CriticalPath {
+ public:
+  explicit CriticalPath(const SchedulerSetup& setup);
+
+  // The event that its scheduler is told next; posted() and ended() are what it led to.
+
+  void submitted(TimeNs now, TransferId transfer);
+  void completed(TimeNs now, const Completion& completion);
+  /// Any other.
+  void happened(TimeNs now);
+
+  void posted(const PostAction& action);
+  /// Returns the name of its last flight, for parts().
+  std::uint64_t ended(TransferId transfer);
+
+  /// From `since_ns`, not before its submission, until the scheduler was told of the last landing.
+  /// Known until forget() is called after the transfer has ended.
+  PathParts parts(std::uint64_t last_flight, TimeNs since_ns) const;
+
+  /// That its last chunk came by; the flight must be known as above.
+  ChannelId channel(std::uint64_t last_flight) const { return flight(last_flight).channel; }
+
+  /// Of what no open transfer can have waited for.
+  void forget();
+
+ private:
+  /// A moment that others follow from, and where it follows from itself.
+  struct Moment {
+    TimeNs at_ns = 0;
+    std::uint64_t cause = 0;  // the moment before it; 0: none
+    std::uint64_t jump = 0;   // one further up, so that any can be reached in few steps
+    std::uint32_t depth = 0;
+    PathPart part = PathPart::order;  // between the two; or, with no cause, whatever was before
+    PathParts before;                 // from the end of the chain to at_ns
+  };
+  enum Step : std::uint64_t { decided, ready, left };
+  /// One attempt of a chunk.
+  struct Flight {
+    ChunkId chunk = 0;
+    ChannelId channel = 0;
+    std::uint64_t posted_before = 0;  // flight, from the same place; 0: none
+    std::array<Moment, 3> moments;    // by Step; the last two once it is back
+    TimeNs done_ns = 0;
+    TimeNs reported_ns = 0;  // never_ns while it is in flight
+    bool ready_known = false;
+    bool failed = false;
+  };
+
+  // Moments have numbers: 4 x flight + step.
+  Flight& flight(std::uint64_t number) { return ring_[number & (ring_.size() - 1)]; }
+  const Flight& flight(std::uint64_t number) const { return ring_[number & (ring_.size() - 1)]; }
+  const Moment& moment(std::uint64_t number) const {
+    return flight(number / 4).moments[number % 4];
+  }
+  bool known(std::uint64_t moment) const { return moment / 4 >= first_; }
+  /// Sets all of it.
+  void follow(Moment& moment, TimeNs at_ns, PathPart part, std::uint64_t cause) const;
+  void grow();
+
+  struct Channel {
+    std::uint32_t pair = 0;
+    std::uint32_t poster = 0;
+    TimeNs fixed_ns = 0;
+    std::uint64_t last = 0;  // flight that left it last; 0: none
+  };
+  ChannelId first_channel_id_ = 0;
+  std::vector<Channel> channels_;            // by ChannelId - first_channel_id_
+  std::vector<std::uint64_t> last_of_pair_;  // flight posted last; 0: none
+  std::vector<std::uint64_t> last_of_poster_;
+  std::vector<std::uint64_t> of_slot_;  // by slot of the chunk
+  std::vector<Flight> ring_;            // first_ to next_ - 1; a power of two
+  std::uint64_t first_ = 1, next_ = 1;
+  std::uint64_t forget_at_ = 1024;
+
+  TimeNs now_ = 0;
+  std::uint64_t cause_ = 0;  // flight that the event ended
+  bool submission_ = false;
+
+  struct Open {
+    TimeNs since_ns = 0;
+    TransferId transfer = 0;
+  };
+  std::vector<Open> open_;  // in order of submission, from oldest_ on; and ended ones
+  std::size_t oldest_ = 0;
+  std::vector<std::uint32_t> ended_;  // by slot: the newest generation that has
+};
+
+}  // namespace kvhaul
