@@ -51,7 +51,7 @@ Json pairs_json(const TransferPairs& pairs) {
 
 std::string compare_json(const std::vector<ComparedRun>& runs) {
   Json json;
-  json["schema"] = 1;
+  json["schema"] = 2;
   json["runs"] = Json::array();
   for (std::size_t i = 0; i < runs.size(); ++i) {
     const RunDirectory& run = runs[i].run;
@@ -70,8 +70,12 @@ std::string compare_json(const std::vector<ComparedRun>& runs) {
       item["most_used_link"] = {{"link", run.links[0].name},
                                 {"rate_gbytes_per_s", run.links[0].rate_gbytes_per_s},
                                 {"utilisation", run.links[0].utilisation},
-                                {"saturated_share", run.links[0].saturated_share},
-                                {"is_limit", is_limit(run.links[0])}};
+                                {"saturated_share", run.links[0].saturated_share}};
+    item["limit_sentence"] = run.text("limit_sentence");
+    item["limits"] = Json::array();
+    for (const RunDirectory::Limit& limit : run.limits)
+      item["limits"].push_back(
+          {{"limit", limit.limit}, {"label", limit.label}, {"share", limit.share}});
     if (i > 0) {
       for (const ComparedFigure& figure : compared_figures()) {
         const auto relative = relative_difference(runs[0].run, run, figure.key);

@@ -19,14 +19,19 @@ std::optional<double> relative_difference(const RunDirectory& first, const RunDi
 std::optional<TtftChange> ttft_change(const RunDirectory& first, const RunDirectory& other) {
   const auto from = first.maybe_number("ttft_ms.mean"), to = other.maybe_number("ttft_ms.mean");
   if (!from || !to) return std::nullopt;
-  // The mean of the sum is the sum of the means, so these three explain all of it.
+  // The mean of the sum is the sum of the means, so these explain all of it.
   static constexpr std::pair<const char*, const char*> components[] = {
       {"queue_ms.mean", "queue"},
       {"prefill_ms.mean", "prefill"},
-      {"exposed_transfer_ms.mean", "exposed transfer"}};
+      {"handover.memory_ms.mean", "the wait for decode memory"},
+      {"exposed_transfer_ms.mean", "exposed transfer"},
+      {"handover.step_ms.mean", "the wait for a decode step"},
+      {"handover.seat_ms.mean", "the wait for a decode seat"}};
   TtftChange change;
   change.change_ms = *to - *from;
   change.relative = *from > 0 ? change.change_ms / *from : 0;
+  // What the files round away is no difference.
+  if (std::fabs(change.relative) < 1e-5) change.change_ms = change.relative = 0;
   for (const auto& [key, name] : components) {
     const auto part = first.maybe_number(key), other_part = other.maybe_number(key);
     if (!part || !other_part) return std::nullopt;
@@ -37,10 +42,6 @@ std::optional<TtftChange> ttft_change(const RunDirectory& first, const RunDirect
     change.component_change_ms = here;
   }
   return change;
-}
-
-bool is_limit(const RunDirectory::Link& link) {
-  return link.utilisation >= 0.8 || link.saturated_share >= 0.05;
 }
 
 }  // namespace kvhaul::cli

@@ -1,5 +1,4 @@
-// How runs differ in a figure, what changed the time to first token, and whether a link was the
-// limit.
+// How runs differ in a figure, and what changed the time to first token.
 #pragma once
 
 #include <optional>
@@ -24,8 +23,5 @@ struct TtftChange {
   double component_change_ms = 0;
 };
 std::optional<TtftChange> ttft_change(const RunDirectory& first, const RunDirectory& other);
-
-/// A link is called the limit when it was 80% used, or saturated for 5% of the time.
-bool is_limit(const RunDirectory::Link& link);
 
 }  // namespace kvhaul::cli

@@ -37,8 +37,7 @@ std::string why_sentence(const RunDirectory& first, const RunDirectory& other,
   const auto found = ttft_change(first, other);
   if (!found) return name + ": in one of the two no request was completed.";
   const TtftChange& change = *found;
-  if (change.change_ms == 0 && change.component_change_ms == 0)
-    return name + ": the mean TTFT is the same as in A.";
+  if (change.change_ms == 0) return name + ": the mean TTFT is the same as in A.";
   return name + ": the mean TTFT is " + ms_words(change.change_ms) +
          (change.change_ms < 0 ? " shorter" : " longer") +
          " than in A; what changed most in it is " + change.component + " (" +
@@ -98,7 +97,8 @@ Result<void> write_compare_report(OutputFile file, const std::vector<ComparedRun
     Json item = {{"key", figure.key},
                  {"label", figure.name},
                  {"factor", figure.factor},
-                 {"part", figure.part}};
+                 {"part", figure.part},
+                 {"subpart", figure.subpart}};
     for (const ComparedRun& run : runs) {
       const auto value = run.run.maybe_number(figure.key);
       item["values"].push_back(value ? Json(*value) : Json());

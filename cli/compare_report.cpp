@@ -82,18 +82,10 @@ std::string table_text(const std::vector<ComparedRun>& runs) {
   return out;
 }
 
-std::string link_text(const RunDirectory::Link& link) {
-  return printable(link.name) + ", " + number_text(100 * link.utilisation) + "% of " +
-         number_text(link.rate_gbytes_per_s) + " GB/s used, saturated " +
-         number_text(100 * link.saturated_share) + "% of the time";
-}
-
-std::string bottleneck_text(const std::vector<ComparedRun>& runs) {
-  std::string out = "\nmost used link\n";
+std::string limits_text(const std::vector<ComparedRun>& runs) {
+  std::string out = "\nlimits\n";
   for (std::size_t i = 0; i < runs.size(); ++i)
-    out += wrapped(run_letter(i) + "  " +
-                       (runs[i].run.links.empty() ? "none" : link_text(runs[i].run.links[0])),
-                   3);
+    out += wrapped(run_letter(i) + "  " + printable(runs[i].run.text("limit_sentence")), 3);
   return out;
 }
 
@@ -102,7 +94,7 @@ std::string why_text(const RunDirectory& first, const RunDirectory& other, std::
   std::string out = run_letter(number) + ": ";
   if (!change) {
     out += "in one of the two no request was completed; ";
-  } else if (change->change_ms == 0 && change->component_change_ms == 0) {
+  } else if (change->change_ms == 0) {
     out += "the mean time to first token is the same as in A; ";
   } else {
     out += "the mean time to first token is " + number_text(std::fabs(change->change_ms)) + " ms " +
@@ -110,13 +102,12 @@ std::string why_text(const RunDirectory& first, const RunDirectory& other, std::
            percent_text(change->relative) + "), and what changed most in it is " +
            change->component + " (" + signed_text(change->component_change_ms) + " ms); ";
   }
-  if (other.links.empty()) return wrapped(out + "no link carried anything.", 3);
-  const RunDirectory::Link& link = other.links[0];
-  const std::string use = number_text(100 * link.utilisation) + "% used, saturated " +
-                          number_text(100 * link.saturated_share) + "% of the time";
-  out += is_limit(link)
-             ? "the limit is " + printable(link.name) + ", " + use + "."
-             : "no link is the limit: the most used, " + printable(link.name) + ", is " + use + ".";
+  const auto limit_of = [](const RunDirectory& run) {
+    return run.limits.empty() ? "nothing" : printable(run.limits[0].label);
+  };
+  const std::string was = limit_of(first), is = limit_of(other);
+  out += was == is ? "both are limited by " + is + "."
+                   : "it is limited by " + is + ", A by " + was + ".";
   return wrapped(out, 3);
 }
 
@@ -166,7 +157,7 @@ std::string pairs_text(const TransferPairs& pairs, const std::string& name) {
 }  // namespace
 
 std::string compare_text(const std::vector<ComparedRun>& runs) {
-  std::string out = header_text(runs) + table_text(runs) + bottleneck_text(runs) + "\nwhy\n";
+  std::string out = header_text(runs) + table_text(runs) + limits_text(runs) + "\nwhy\n";
   for (std::size_t i = 1; i < runs.size(); ++i) out += why_text(runs[0].run, runs[i].run, i);
   for (std::size_t i = 1; i < runs.size(); ++i) {
     const TransferPairs& pairs = runs[i].pairs;

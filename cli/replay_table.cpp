@@ -6,6 +6,7 @@
 #include "cli/terminal.h"
 #include "core/unit_text.h"
 #include "results/figures.h"
+#include "results/limits.h"
 
 namespace kvhaul::cli {
 namespace {
@@ -27,8 +28,7 @@ std::string times_text(const RunSummary& summary) {
   for (const Figure& figure : figures()) {
     if (!figure.is(Figure::in_terminal) || !figure.is_distribution()) continue;
     const Histogram& histogram = distribution_of(figure, summary);
-    std::vector<std::string> row = {figure.is(Figure::part) ? "  " : ""};
-    row[0] += figure.label;
+    std::vector<std::string> row = {indent_of(figure) + figure.label};
     for (const Statistic statistic : all_statistics)
       row.push_back(histogram.count() == 0 ? "-" : ms_text(statistic_of(histogram, statistic)));
     times.add(std::move(row));
@@ -60,6 +60,10 @@ std::string replay_table(const ReplayResult& result) {
                     result.backend + "; policy " + s.labels.policy + ", streaming " +
                     s.labels.streaming + ", " + s.labels.direction + "\n\n";
   out += times_text(s) + "\n";
+  // "limited by  decode memory: ..."
+  std::string limited = limit_sentence(s, result.cluster);
+  if (constexpr std::string_view by = "Limited by "; limited.starts_with(by))
+    out += wrapped("limited by  " + limited.substr(by.size()), 12);
 
   out += "requests    " + std::to_string(s.requests.completed) + " completed";
   if (s.requests.transfer_failed)

@@ -12,8 +12,8 @@ namespace {
 
 constexpr std::size_t columns_max = 80;
 
-/// Of the most used link, and what is the sum of two figures: what the list of figures does not
-/// have.
+/// Of the most used link, what limits the run, and what is the sum of two figures: what the list of
+/// figures does not have.
 struct OwnColumn {
   int place;  // among those of the figures
   const char* name;
@@ -23,8 +23,9 @@ struct OwnColumn {
   bool drawn;
 };
 constexpr OwnColumn own_columns[] = {
-    {110, "busiest_link", "busiest link", "", std::nullopt, false},
-    {120, "utilisation", "used", "Use of the busiest link", Unit::share, true},
+    {25, "limit", "limit", "", std::nullopt, false},
+    {110, "busiest_link", "", "", std::nullopt, false},
+    {120, "utilisation", "", "Use of the busiest link", Unit::share, true},
     {130, "saturated_share", "", "Saturation of the busiest link", Unit::share, false},
     {150, "failed", "", "Failed", Unit::count, false},
 };
@@ -36,6 +37,8 @@ std::string cell(double value) { return number_text(value, 6); }
 std::string own_cell(const std::string& name, const RunDirectory& run) {
   if (name == "failed")
     return cell(run.number("requests.transfer_failed") + run.number("requests.too_large"));
+  if (name == "limit" && !run.limits.empty())  // short, so that a table has room for it
+    return run.limits[0].limit == "link" ? run.limits[0].label : run.limits[0].limit;
   if (run.links.empty()) return "";
   const RunDirectory::Link& link = run.links[0];
   if (name == "busiest_link") return link.name;

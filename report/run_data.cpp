@@ -59,15 +59,17 @@ struct TimeAxis {
 };
 
 struct RequestTimes {
-  TimeNs arrival = 0, queue = 0, prefill = 0, exposed = 0;
-  TimeNs ttft() const { return queue + prefill + exposed; }
+  TimeNs arrival = 0, queue = 0, prefill = 0, handover = 0;
+  TimeNs exposed = 0;  // of the hand-over
+  TimeNs ttft() const { return queue + prefill + handover; }
 };
 
 Result<std::vector<RequestTimes>> read_requests(const RunDirectory& run) {
   std::vector<RequestTimes> requests;
   const auto read = read_request_rows(run, [&](const RequestRecord& row) {
     if (row.completed)
-      requests.push_back({row.arrival_ns, row.queue_ns, row.prefill_ns, row.exposed_ns});
+      requests.push_back(
+          {row.arrival_ns, row.queue_ns, row.prefill_ns, row.handover_ns, row.exposed_ns});
   });
   if (!read) return read.error();
   return requests;
@@ -79,18 +81,9 @@ Json ttft_json(std::vector<RequestTimes>& requests) {
   json["count"] = requests.size();
   json["bands"] = Json::array();
   if (requests.empty()) return json;
-  std::vector<TimeNs> without(requests.size()), with(requests.size());
-  for (std::size_t i = 0; i < requests.size(); ++i) {
-    without[i] = requests[i].queue + requests[i].prefill;
-    with[i] = requests[i].ttft();
-  }
-  std::sort(without.begin(), without.end());
-  std::sort(with.begin(), with.end());
-  for (const auto& [name, share] : {std::pair{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}}) {
-    const double from = ms_of(at_rank(without, share)), to = ms_of(at_rank(with, share));
-    json["without_transfer_ms"][name] = rounded(from);
-    json["added"][name] = from > 0 ? rounded(to / from - 1) : 0;
-  }
+  std::vector<TimeNs> sorted;
+  for (const RequestTimes& request : requests) sorted.push_back(request.ttft());
+  std::sort(sorted.begin(), sorted.end());
   std::stable_sort(requests.begin(), requests.end(),
                    [](const auto& a, const auto& b) { return a.ttft() < b.ttft(); });
   const auto count = static_cast<double>(requests.size());
@@ -98,11 +91,12 @@ Json ttft_json(std::vector<RequestTimes>& requests) {
     const auto from = static_cast<std::size_t>(std::round(bands[b] * count));
     const auto to = static_cast<std::size_t>(std::round(bands[b + 1] * count));
     if (to == from) continue;
-    std::array<double, 3> sums{};
+    std::array<double, 4> sums{};
     for (std::size_t i = from; i < to; ++i) {
       sums[0] += ms_of(requests[i].queue);
       sums[1] += ms_of(requests[i].prefill);
       sums[2] += ms_of(requests[i].exposed);
+      sums[3] += ms_of(requests[i].handover - requests[i].exposed);
     }
     const auto here = static_cast<double>(to - from);
     // Seven digits: the bands together give the mean of the summary.
@@ -112,12 +106,13 @@ Json ttft_json(std::vector<RequestTimes>& requests) {
                              {"count", to - from},
                              {"queue_ms", mean(sums[0])},
                              {"prefill_ms", mean(sums[1])},
-                             {"exposed_ms", mean(sums[2])}});
+                             {"exposed_ms", mean(sums[2])},
+                             {"decode_ms", mean(sums[3])}});
   }
   // Any two runs can be laid over each other at the same shares.
   json["quantiles_ms"] = Json::array();
   for (int percent = 0; percent <= 100; ++percent)
-    json["quantiles_ms"].push_back(rounded(ms_of(at_rank(with, percent / 100.0))));
+    json["quantiles_ms"].push_back(rounded(ms_of(at_rank(sorted, percent / 100.0))));
   return json;
 }
 
@@ -285,7 +280,8 @@ Json figures_json() {
                       {"times", figure.is_distribution()},
                       {"tile", figure.is(Figure::in_tiles)},
                       {"listed", figure.is(Figure::in_report)},
-                      {"part", figure.is(Figure::part)}});
+                      {"part", figure.is(Figure::part)},
+                      {"subpart", figure.is(Figure::subpart)}});
   return json;
 }
 
@@ -296,7 +292,7 @@ Json link_json(const RunDirectory::Link& link) {
           {"bytes", link.bytes},
           {"utilisation", link.utilisation},
           {"peak_utilisation", link.peak_utilisation},
-          {"busy_share", link.busy_share ? Json(*link.busy_share) : Json()},
+          {"busy_share", link.busy_share},
           {"saturated_share", link.saturated_share}};
 }
 
@@ -308,7 +304,10 @@ std::vector<std::string> assumptions(const RunDirectory& run, const RunContext& 
       "source there (text below).");
   out.push_back("Prefill and decode take the time that the scenario's timing says for " +
                 label("model") + "; no model computes.");
-  out.push_back("The first token counts as given out when all KV has landed at the decode side.");
+  out.push_back(
+      "The first token counts as given out when decode takes the request on: all KV has landed, "
+      "and "
+      "a step begins in which it has a place.");
   out.push_back(
       "Streaming " + label("streaming") + ", " + label("direction") + ": " +
       (label("direction") == "push" ? "the prefill side writes." : "the decode side reads."));
@@ -400,32 +399,7 @@ std::string run_title(const Json& data) {
 std::string run_sentence(const Json& data) {
   const Json& summary = data.at("summary");
   const Json& requests = summary.at("requests");
-  const auto percent = [](double share) {
-    const double shown = 100 * share;
-    return shown > 0 && shown < 0.01 ? std::string("less than 0.01%") : number_text(shown, 2) + "%";
-  };
-  std::string out;
-  if (!data.at("ttft").contains("added"))
-    out = "No request was completed";
-  else
-    out = "KV transfer adds " + percent(data["ttft"]["added"]["p50"].get<double>()) +
-          " to p50 TTFT and " + percent(data["ttft"]["added"]["p99"].get<double>()) + " to p99";
-  // A link that carries nearly its rate holds transfers up.
-  const Json* worst = nullptr;
-  for (const Json& link : data.at("links"))
-    if (worst == nullptr ||
-        link.at("saturated_share").get<double>() > worst->at("saturated_share").get<double>())
-      worst = &link;
-  if (worst == nullptr) {
-    out += "; no link carried anything";
-  } else if (worst->at("saturated_share").get<double>() >= 0.01) {
-    out += "; " + worst->at("link").get<std::string>() + " is the bottleneck " +
-           percent(worst->at("saturated_share").get<double>()) + " of the time";
-  } else {
-    const Json& busiest = data.at("links")[0];
-    out += "; no link is a bottleneck: the busiest, " + busiest.at("link").get<std::string>() +
-           ", carries " + percent(busiest.at("utilisation").get<double>()) + " of its rate";
-  }
+  std::string out = summary.at("limit_sentence").get<std::string>();
   // "; 3 chunks were sent again", or nothing where there is none.
   const auto counted = [&](const Json& list, const char* key, const char* one, const char* more) {
     const double count = list.value(key, 0.0);

@@ -2,7 +2,7 @@
 // the report of an hour stays small. Nothing is left out silently: `rules` in the data names every
 // rule.
 //
-// Errors are bad_input and name the file, what was expected and what was found. Takes 40 bytes of
+// Errors are bad_input and name the file, what was expected and what was found. Takes 48 bytes of
 // memory per request.
 #pragma once
 
@@ -34,7 +34,8 @@ struct RunContext {
 /// The data of page/run.js; reads the rows of the run.
 Result<nlohmann::ordered_json> run_data(const RunDirectory& run, const RunContext& context);
 
-/// "KV transfer adds 3.1% to p50 TTFT; node0/nic3/tx is the bottleneck 41% of the time."
+/// What limits it (results/limits.h), and what went wrong: "Limited by prefill: 97% of ...; 3
+/// chunks were sent again."
 std::string run_sentence(const nlohmann::ordered_json& data);
 
 /// "dgx-h100-pair, azure.csv": what was run.

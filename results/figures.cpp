@@ -28,6 +28,10 @@ double per_attempt(const RunSummary& s, std::uint64_t runs) {
   return static_cast<double>(runs) / std::max<double>(1, static_cast<double>(attempts));
 }
 
+const Histogram& path(const RunSummary& s, PathPart part) {
+  return s.path_ns[static_cast<std::size_t>(part)];
+}
+
 using S = RunSummary;
 
 const Figure all_figures[] = {
@@ -43,8 +47,7 @@ const Figure all_figures[] = {
      .label = "registration",
      .help = "before the run: registering KV memory with the NICs at the scenario's "
              "`registration_rate`, on the node that takes longest",
-     .value = [](const S& s) { return seconds(s.requests.registration_ns); },
-     .shown = Figure::later},
+     .value = [](const S& s) { return seconds(s.requests.registration_ns); }},
 
     {.key = "requests.rows",
      .unit = Unit::count,
@@ -73,14 +76,12 @@ const Figure all_figures[] = {
      .label = "requests prefilled again",
      .help = "lost KV on the way, or were taken from an instance that was gone, and were prefilled "
              "again, whatever became of them then",
-     .value = [](const S& s) { return s.requests.retried; },
-     .shown = Figure::later},
+     .value = [](const S& s) { return s.requests.retried; }},
     {.key = "requests.retries",
      .unit = Unit::count,
      .label = "further attempts",
      .help = "how often in all",
-     .value = [](const S& s) { return s.requests.retries; },
-     .shown = Figure::later},
+     .value = [](const S& s) { return s.requests.retries; }},
     {.key = "requests.too_large",
      .unit = Unit::count,
      .label = "requests too large for an instance",
@@ -123,7 +124,7 @@ const Figure all_figures[] = {
     {.key = "ttft_ms",
      .unit = Unit::ms,
      .label = "time to first token",
-     .help = "TTFT: first token - arrival = queue + prefill + exposed transfer",
+     .help = "TTFT: first token - arrival = queue + prefill + hand-over",
      .value = &S::ttft_ns,
      .shown = Figure::in_terminal | Figure::in_tiles | Figure::in_report,
      .compared = 10,
@@ -136,6 +137,13 @@ const Figure all_figures[] = {
      .value = &S::queue_ns,
      .shown = Figure::in_terminal | Figure::in_report | Figure::part,
      .compared = 20},
+    {.key = "prefill_memory_ms",
+     .unit = Unit::ms,
+     .label = "prefill memory",
+     .help = "of the queue: the prefill instance had nothing to compute, and no pages for the next "
+             "request, since those before it still held theirs",
+     .value = &S::prefill_memory_ns,
+     .shown = Figure::in_report | Figure::part | Figure::subpart},
     {.key = "prefill_ms",
      .unit = Unit::ms,
      .label = "prefill",
@@ -143,16 +151,93 @@ const Figure all_figures[] = {
      .value = &S::prefill_ns,
      .shown = Figure::in_terminal | Figure::in_report | Figure::part,
      .compared = 30},
+    {.key = "handover_ms",
+     .unit = Unit::ms,
+     .label = "hand-over",
+     .help = "first decode step - end of prefill = memory + exposed transfer + step + seat",
+     .value = &S::handover_ns,
+     .shown = Figure::in_terminal | Figure::in_report | Figure::part,
+     .compared = 35},
+    {.key = "handover.memory_ms",
+     .unit = Unit::ms,
+     .label = "decode memory",
+     .help = "of the hand-over: waiting for pages of the decode side",
+     .value = &S::memory_ns,
+     .shown = Figure::in_report | Figure::part | Figure::subpart,
+     .compared = 36},
     {.key = "exposed_transfer_ms",
      .unit = Unit::ms,
      .label = "exposed transfer",
-     .help =
-         "all KV landed - end of prefill: the part of the transfer that computation did not hide",
+     .help = "of the hand-over: the part of the transfer that computation did not hide = the seven "
+             "below",
      .value = &S::exposed_ns,
-     .shown = Figure::in_terminal | Figure::in_tiles | Figure::in_report | Figure::part,
+     .shown = Figure::in_terminal | Figure::in_tiles | Figure::in_report | Figure::part |
+              Figure::subpart,
      .compared = 40,
      .swept = {{30, "exposed_p50_ms", p50, "exposed p50", true},
                {40, "exposed_p99_ms", p99, "p99 ms", true}}},
+    {.key = "handover.post_ms",
+     .unit = Unit::ms,
+     .label = "posting",
+     .help = "of the exposed transfer: the posting thread worked on its chunk or on one "
+             "before it, or the serving engine (`engine`) on the request",
+     .value = [](const S& s) -> const Histogram& { return path(s, PathPart::post); },
+     .shown = Figure::in_report | Figure::part | Figure::subpart},
+    {.key = "handover.wire_ms",
+     .unit = Unit::ms,
+     .label = "wire",
+     .help = "of the exposed transfer: its chunk was on the links, or another one before it "
+             "on its channel",
+     .value = [](const S& s) -> const Histogram& { return path(s, PathPart::wire); },
+     .shown = Figure::in_report | Figure::part | Figure::subpart},
+    {.key = "handover.detect_ms",
+     .unit = Unit::ms,
+     .label = "detection",
+     .help = "of the exposed transfer: all had landed, and the scheduler or the other side "
+             "had not heard of it",
+     .value = [](const S& s) -> const Histogram& { return path(s, PathPart::detect); },
+     .shown = Figure::in_report | Figure::part | Figure::subpart},
+    {.key = "handover.window_ms",
+     .unit = Unit::ms,
+     .label = "window",
+     .help = "of the exposed transfer: a window of the scheduler was full of chunks that had "
+             "left the wire and were not back yet",
+     .value = [](const S& s) -> const Histogram& { return path(s, PathPart::window); },
+     .shown = Figure::in_report | Figure::part | Figure::subpart},
+    {.key = "handover.credit_ms",
+     .unit = Unit::ms,
+     .label = "credit",
+     .help = "of the exposed transfer: the same with the credit of the target, or more of it "
+             "was to be granted",
+     .value = [](const S& s) -> const Histogram& { return path(s, PathPart::credit); },
+     .shown = Figure::in_report | Figure::part | Figure::subpart},
+    {.key = "handover.order_ms",
+     .unit = Unit::ms,
+     .label = "order",
+     .help = "of the exposed transfer: room was kept for a more urgent transfer, or had gone "
+             "to one that came later",
+     .value = [](const S& s) -> const Histogram& { return path(s, PathPart::order); },
+     .shown = Figure::in_report | Figure::part | Figure::subpart},
+    {.key = "handover.fault_ms",
+     .unit = Unit::ms,
+     .label = "faults",
+     .help = "of the exposed transfer: an attempt was lost, or no channel was believed to work",
+     .value = [](const S& s) -> const Histogram& { return path(s, PathPart::fault); },
+     .shown = Figure::in_report | Figure::part | Figure::subpart},
+    {.key = "handover.step_ms",
+     .unit = Unit::ms,
+     .label = "decode step",
+     .help = "of the hand-over: all had landed while a decode step ran, and it had to end first",
+     .value = &S::step_ns,
+     .shown = Figure::in_report | Figure::part | Figure::subpart,
+     .compared = 44},
+    {.key = "handover.seat_ms",
+     .unit = Unit::ms,
+     .label = "decode seat",
+     .help = "of the hand-over: then, no place in the batch (`max_batch`) was free",
+     .value = &S::seat_ns,
+     .shown = Figure::in_report | Figure::part | Figure::subpart,
+     .compared = 45},
     {.key = "itl_ms",
      .unit = Unit::ms,
      .label = "inter-token latency",
@@ -162,6 +247,12 @@ const Figure all_figures[] = {
      .shown = Figure::in_terminal | Figure::in_tiles | Figure::in_report,
      .compared = 60,
      .swept = {{60, "itl_p50_ms"}}},
+    {.key = "token_itl_ms",
+     .unit = Unit::ms,
+     .label = "of every token",
+     .help = "ITL of all tokens together, so that stalls show: token - the one before it",
+     .value = &S::token_itl_ns,
+     .shown = Figure::in_report | Figure::part},
     {.key = "e2e_ms",
      .unit = Unit::ms,
      .label = "end to end",
@@ -176,8 +267,8 @@ const Figure all_figures[] = {
        if (s.ttft_ns.sum() <= 0) return std::nullopt;
        return s.exposed_ns.sum() / s.ttft_ns.sum();
      },
-     .shown = Figure::part,
-     .compared = 50,
+     .shown = Figure::part | Figure::subpart,
+     .compared = 42,
      .swept = {{50, "exposed_share_of_ttft"}}},
     {.key = "slo_attainment",
      .unit = Unit::share,
@@ -203,7 +294,7 @@ const Figure all_figures[] = {
        if (!s.has_slo) return std::nullopt;
        return per_second(static_cast<double>(s.slo_attained), s.duration_ns);
      },
-     .shown = Figure::in_terminal | Figure::in_tiles | Figure::later,
+     .shown = Figure::in_terminal | Figure::in_tiles,
      .compared = 75,
      .swept = {{75, "goodput_per_s", {}, "", true}}},
 
@@ -289,21 +380,22 @@ const Figure all_figures[] = {
     {.key = "transfers.wait_ms",
      .unit = Unit::ms,
      .label = "wait",
-     .help = "posted - submitted: windows, credit and order in the scheduler",
+     .help = "for the scheduler: window, credit, order and faults (as in `handover`)",
      .value = &S::wait_ns,
      .shown = Figure::in_report | Figure::part,
      .compared = 90},
     {.key = "transfers.post_ms",
      .unit = Unit::ms,
      .label = "post",
-     .help = "started - posted: the posting thread, and the queue of the channel",
+     .help = "the posting thread worked on its chunk, or on one before it",
      .value = &S::post_ns,
      .shown = Figure::in_report | Figure::part,
      .compared = 100},
     {.key = "transfers.wire_ms",
      .unit = Unit::ms,
      .label = "wire",
-     .help = "landed - started: the link, its latency included",
+     .help =
+         "its chunk was on the links, latency included, or another one before it on its channel",
      .value = &S::wire_ns,
      .shown = Figure::in_report | Figure::part,
      .compared = 110},
@@ -345,14 +437,12 @@ const Figure all_figures[] = {
      .unit = Unit::count,
      .label = "probes",
      .help = "chunks without bytes that were sent to find out whether a channel or link works",
-     .value = [](const S& s) { return s.scheduler.probes; },
-     .shown = Figure::later},
+     .value = [](const S& s) { return s.scheduler.probes; }},
     {.key = "channels.late",
      .unit = Unit::count,
      .label = "late chunks",
      .help = "chunks that took longer than they should, whether they landed after all or not",
-     .value = [](const S& s) { return s.scheduler.late; },
-     .shown = Figure::later},
+     .value = [](const S& s) { return s.scheduler.late; }},
     {.key = "channels.timeouts",
      .unit = Unit::count,
      .label = "timeouts",
@@ -383,20 +473,17 @@ const Figure all_figures[] = {
      .unit = Unit::count,
      .label = "rows of requests.csv",
      .help = "rows of requests.csv, without its header; readers hold the file against it",
-     .value = [](const S& s) { return s.rows.requests; },
-     .shown = Figure::later},
+     .value = [](const S& s) { return s.rows.requests; }},
     {.key = "rows.transfers",
      .unit = Unit::count,
      .label = "rows of transfers.csv",
      .help = "of transfers.csv, likewise",
-     .value = [](const S& s) { return s.rows.transfers; },
-     .shown = Figure::later},
+     .value = [](const S& s) { return s.rows.transfers; }},
     {.key = "rows.links",
      .unit = Unit::count,
      .label = "rows of links.csv",
      .help = "of links.csv, likewise",
-     .value = [](const S& s) { return s.rows.links; },
-     .shown = Figure::later},
+     .value = [](const S& s) { return s.rows.links; }},
     {.key = "payload.checked_transfers",
      .unit = Unit::count,
      .label = "checksums compared",
@@ -461,18 +548,18 @@ std::vector<ComparedFigure> make_compared() {
     const bool part = figure->is(Figure::part);
     const double factor = shown_unit(figure->unit).factor;
     const std::string unit = unit_behind(*figure);
-    std::string label = part ? "  " : "";
-    label += figure->label;
+    const std::string label = indent_of(*figure) + figure->label;
     if (!figure->is_distribution()) {
-      rows.push_back({figure->key, label + unit, figure->label + unit, factor, part});
+      rows.push_back({figure->key, label + unit, figure->label + unit, factor, part,
+                      figure->is(Figure::subpart)});
       continue;
     }
     for (const Statistic statistic : {p50, p99}) {
       std::string which = " ";
       which.append(statistic_name(statistic)).append(unit);
       const std::string before = statistic == p50 ? label : std::string(label.size(), ' ');
-      rows.push_back(
-          {key_of(*figure, statistic), before + which, figure->label + which, factor, part});
+      rows.push_back({key_of(*figure, statistic), before + which, figure->label + which, factor,
+                      part, figure->is(Figure::subpart)});
     }
   }
   return rows;
@@ -521,8 +608,13 @@ std::string Figure::title() const {
 
 std::span<const Figure> figures() { return all_figures; }
 
+std::string indent_of(const Figure& figure) {
+  return figure.is(Figure::subpart) ? "    " : figure.is(Figure::part) ? "  " : "";
+}
+
 const Histogram& distribution_of(const Figure& figure, const RunSummary& summary) {
-  return summary.*std::get<Histogram RunSummary::*>(figure.value);
+  if (const auto* of = std::get_if<4>(&figure.value)) return (*of)(summary);
+  return summary.*std::get<0>(figure.value);
 }
 
 double statistic_of(const Histogram& histogram, Statistic statistic) {

@@ -42,7 +42,8 @@ struct Figure {
   /// in the file, where there was nothing to measure. Distributions are of nanoseconds.
   using Value =
       std::variant<Histogram RunSummary::*, std::uint64_t (*)(const RunSummary&),
-                   double (*)(const RunSummary&), std::optional<double> (*)(const RunSummary&)>;
+                   double (*)(const RunSummary&), std::optional<double> (*)(const RunSummary&),
+                   const Histogram& (*)(const RunSummary&)>;
 
   // Where it is shown; the order is that of the list.
   enum Shown : unsigned {
@@ -52,7 +53,7 @@ struct Figure {
     // And how.
     part = 8,       // of the figure above it, and indented there
     with_slo = 16,  // the file has it only where the scenario has an SLO
-    later = 32,     // the first runs of this schema do not have it
+    subpart = 32,   // a part of a part
   };
 
   const char* key;  // in summary.json, with dots
@@ -65,7 +66,7 @@ struct Figure {
   std::vector<SweepColumn> swept = {};
 
   bool is(Shown bit) const { return (shown & bit) != 0; }
-  bool is_distribution() const { return std::holds_alternative<Histogram RunSummary::*>(value); }
+  bool is_distribution() const { return value.index() == 0 || value.index() == 4; }
   bool is_whole() const { return value.index() == 1; }
   /// Whether it may be null.
   bool may_be_nothing() const { return is_distribution() || value.index() == 3; }
@@ -75,6 +76,9 @@ struct Figure {
 
 /// In the order of summary.json.
 std::span<const Figure> figures();
+
+/// Before its label in tables of text.
+std::string indent_of(const Figure& figure);
 
 const Histogram& distribution_of(const Figure& figure, const RunSummary& summary);
 /// In nanoseconds; there must be something in it.
@@ -87,11 +91,12 @@ std::string value_text(Unit unit, double value, int digits);
 
 /// A row in the table of compare.
 struct ComparedFigure {
-  std::string key;    // "ttft_ms.p50"
-  std::string label;  // "p50, ms", below that of the row before it where it is the same figure
-  std::string name;   // "time to first token p50, ms"
-  double factor = 1;  // from the unit of the summary to the one in the label
-  bool part = false;  // of the figure above it
+  std::string key;       // "ttft_ms.p50"
+  std::string label;     // "p50, ms", below that of the row before it where it is the same figure
+  std::string name;      // "time to first token p50, ms"
+  double factor = 1;     // from the unit of the summary to the one in the label
+  bool part = false;     // of the figure above it
+  bool subpart = false;  // of a part
 };
 std::span<const ComparedFigure> compared_figures();
 

@@ -14,7 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr int known_schema = 1;
+constexpr int known_schema = 2;
 /// 262,144 links take 60 MB.
 constexpr std::size_t summary_bytes_max = 256 * MiB;
 
@@ -68,10 +68,10 @@ Result<void> check_number(const Json& json, const std::string& key, bool may_be_
                                                : "something else"));
 }
 
-/// Every figure with its type. What runs of this schema had from the beginning must be there.
+/// Every figure with its type.
 Result<void> check_figures(const Json& json, const std::string& file) {
   for (const Figure& figure : figures()) {
-    const bool may_lack = figure.is(Figure::later) || figure.is(Figure::with_slo);
+    const bool may_lack = figure.is(Figure::with_slo);
     const std::string key = figure.key;
     if (!figure.is_distribution()) {
       if (auto ok = check_number(json, key, figure.may_be_nothing(), may_lack, file); !ok)
@@ -94,15 +94,15 @@ Result<void> check_labels(const RunDirectory& run, const std::string& file) {
     const std::string key = "run." + std::string(label);
     if (run.texts.count(key) == 0) return damaged(file, "a text '" + key + "', found none");
   }
+  if (run.texts.count("limit_sentence") == 0)
+    return damaged(file, "a text 'limit_sentence', found none");
   return {};
 }
 
-/// Sentences; `needed` where there always were some.
 Result<std::vector<std::string>> read_sentences(const Json& json, const std::string& key,
-                                                bool needed, const std::string& file) {
+                                                const std::string& file) {
   std::vector<std::string> sentences;
   const Json* list = at(json, key);
-  if (list == nullptr && !needed) return sentences;
   if (list != nullptr && list->is_array() &&
       std::all_of(list->begin(), list->end(), [](const Json& item) { return item.is_string(); })) {
     for (const Json& item : *list) sentences.push_back(item.get<std::string>());
@@ -113,21 +113,21 @@ Result<std::vector<std::string>> read_sentences(const Json& json, const std::str
 
 Result<void> check_sizes(const Json& json, const std::string& file) {
   const Json* sizes = at(json, "transfers.by_size");
-  if (sizes == nullptr) return {};  // in runs of an older kvhaul
   const auto is_whole = [](const Json& item) {
     for (const char* key :
          {"from_bytes", "count", "mean_bytes", "min_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms"})
       if (!item.is_object() || !(number_of(item, key) >= 0)) return false;
     return true;
   };
-  if (sizes->is_array() && std::all_of(sizes->begin(), sizes->end(), is_whole)) return {};
+  if (sizes != nullptr && sizes->is_array() && std::all_of(sizes->begin(), sizes->end(), is_whole))
+    return {};
   return damaged(file,
                  "'from_bytes', 'count', 'mean_bytes' and times in every item of "
                  "'transfers.by_size'");
 }
 
 Result<void> read_lists(const Json& json, const std::string& file, RunDirectory& run) {
-  for (const char* list : {"links", "routes"})
+  for (const char* list : {"links", "routes", "limits"})
     if (!json.contains(list) || !json[list].is_array())
       return damaged(file, "a list '" + std::string(list) + "', found none");
   for (const Json& item : json["routes"]) {
@@ -150,15 +150,23 @@ Result<void> read_lists(const Json& json, const std::string& file, RunDirectory&
       link.utilisation = number_of(item, "utilisation");
       link.peak_utilisation = number_of(item, "peak_utilisation");
       link.saturated_share = number_of(item, "saturated_share");
-      if (item.contains("busy_share")) link.busy_share = number_of(item, "busy_share");
+      link.busy_share = number_of(item, "busy_share");
     }
     if (link.name.empty() || link.kind.empty() || !(link.rate_gbytes_per_s > 0) ||
         !(link.bytes >= 0) || !(link.utilisation >= 0) || !(link.peak_utilisation >= 0) ||
-        !(link.saturated_share >= 0) || !(link.busy_share.value_or(0) >= 0))
+        !(link.saturated_share >= 0) || !(link.busy_share >= 0))
       return damaged(file,
                      "'link', 'kind', 'rate_gbytes_per_s', 'bytes', 'utilisation', "
-                     "'peak_utilisation' and 'saturated_share' in every item of 'links'");
+                     "'peak_utilisation', 'busy_share' and 'saturated_share' in every item of "
+                     "'links'");
     run.links.push_back(std::move(link));
+  }
+  for (const Json& item : json["limits"]) {
+    if (!item.is_object() || text_of(item, "limit").empty() || text_of(item, "label").empty() ||
+        !(number_of(item, "share") >= 0))
+      return damaged(file, "'limit', 'label' and 'share' in every item of 'limits'");
+    run.limits.push_back(
+        {text_of(item, "limit"), text_of(item, "label"), number_of(item, "share")});
   }
   return {};
 }
@@ -167,16 +175,17 @@ Result<void> read_all_of(const Json& json, const std::string& file, RunDirectory
   const double schema = number_of(json, "schema");
   if (schema != known_schema)
     return damaged(file, "schema " + std::to_string(known_schema) + ", found " +
-                             (std::isnan(schema) ? "none" : number_text(schema, 9)));
+                             (std::isnan(schema) ? "none" : number_text(schema, 9)) +
+                             (schema < known_schema ? "; make the run again" : ""));
   if (!flatten(json, "", 0, run)) return damaged(file, "objects of a few levels, found more");
   if (auto ok = read_lists(json, file, run); !ok) return ok;
   if (auto ok = check_labels(run, file); !ok) return ok;
   if (auto ok = check_figures(json, file); !ok) return ok;
   if (auto ok = check_sizes(json, file); !ok) return ok;
-  auto warnings = read_sentences(json, "warnings", false, file);
+  auto warnings = read_sentences(json, "warnings", file);
   if (!warnings) return warnings.error();
   run.warnings = std::move(*warnings);
-  auto notes = read_sentences(json, "requests.notes", true, file);
+  auto notes = read_sentences(json, "requests.notes", file);
   if (!notes) return notes.error();
   run.notes = std::move(*notes);
   if (const Json* width = at(json, "link_bin_ns")) {

@@ -34,7 +34,12 @@ struct RunDirectory {
     double utilisation = 0;       // 0 to 1, like the others
     double peak_utilisation = 0;  // of the busiest bin
     double saturated_share = 0;
-    std::optional<double> busy_share;  // nothing in runs of an older kvhaul
+    double busy_share = 0;
+  };
+  struct Limit {
+    std::string limit;  // "decode_memory", "link"
+    std::string label;  // "decode memory", or the link's name
+    double share = 0;   // of the median time to first token
   };
 
   std::string path;
@@ -42,17 +47,17 @@ struct RunDirectory {
   std::map<std::string, std::string> texts;  // likewise: "run.scenario"
   std::vector<std::string> warnings, notes;  // of the run, and of its trace
   std::vector<Route> routes;
-  std::vector<Link> links;  // most used first
-  double landed_bytes = 0;  // over all routes, bytes sent again included
-  TimeNs link_bin_ns = 0;   // width of the bins of links.csv; 0 in runs of an older kvhaul
+  std::vector<Link> links;    // most used first
+  std::vector<Limit> limits;  // largest first; none where no request was completed
+  double landed_bytes = 0;    // over all routes, bytes sent again included
+  TimeNs link_bin_ns = 0;     // width of the bins of links.csv; 0 where it has none
   /// All of it but the list of links, for the pages of reports.
   nlohmann::ordered_json summary;
 
   /// Of a figure that is never nothing, and of a label of the run: looked for when it was read.
   double number(const std::string& key) const { return numbers.at(key); }
   const std::string& text(const std::string& key) const { return texts.at(key); }
-  /// Of any figure: nothing where there was nothing to measure, and where an older kvhaul did not
-  /// know it.
+  /// Of any figure: nothing where there was nothing to measure.
   std::optional<double> maybe_number(const std::string& key) const;
 };
 

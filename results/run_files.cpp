@@ -14,14 +14,21 @@ namespace {
 
 constexpr std::string_view requests_header =
     "request,line,outcome,arrival_s,input_tokens,output_tokens,cached_tokens,prefill_instance,"
-    "decode_instance,queue_ms,prefill_ms,exposed_transfer_ms,ttft_ms,itl_ms,e2e_ms,bytes,retries\n";
+    "decode_instance,queue_ms,prefill_memory_ms,prefill_ms,handover_ms,memory_ms,exposed_transfer_"
+    "ms,step_ms,seat_ms,"
+    "post_ms,wire_ms,detect_ms,window_ms,credit_ms,order_ms,fault_ms,last_link,ttft_ms,itl_ms,e2e_"
+    "ms,bytes,"
+    "retries\n";
 constexpr std::string_view transfers_header =
     "request,prefill_chunk,route,tier,transfers,bytes,chunks,pieces,gather,resent_chunks,"
     "resent_bytes,failed_transfers,damaged_transfers,submitted_s,duration_ms,wait_ms,post_ms,"
     "wire_ms,detect_ms,retry\n";
 
+/// The first token is given out when decode takes the request on.
+TimeNs ttft_of(const RequestResult& r) { return r.joined_ns - r.arrival_ns; }
+
 TimeNs itl_of(const RequestResult& r) {
-  return r.output_tokens > 1 ? (r.finished_ns - r.landed_ns) / (r.output_tokens - 1) : 0;
+  return r.output_tokens > 1 ? (r.finished_ns - r.joined_ns) / (r.output_tokens - 1) : 0;
 }
 
 /// "each|pack": the methods of a row's transfers.
@@ -107,19 +114,23 @@ void RunFiles::request_done(const RequestResult& r, const std::vector<TransferRo
   if (replayed) {
     f.number(r.cached_tokens).text(",").number(r.prefill_instance).text(",");
     f.number(r.decode_instance).text(",").ms(r.prefill_start_ns - r.arrival_ns).text(",");
-    f.ms(r.prefill_end_ns - r.prefill_start_ns).text(",").ms(r.landed_ns - r.prefill_end_ns);
-    f.text(",");
+    f.ms(r.prefill_memory_ns).text(",");
+    f.ms(r.prefill_end_ns - r.prefill_start_ns).text(",");
   } else {
     f.text(",,,,,,");
   }
   if (r.outcome == RequestOutcome::completed) {
-    f.ms(r.landed_ns - r.arrival_ns)
-        .text(",")
-        .ms(itl_of(r))
-        .text(",")
-        .ms(r.finished_ns - r.arrival_ns);
+    const Handover& h = r.handover;
+    for (const TimeNs part : {h.sum(), h.memory_ns, h.transfer.sum(), h.step_ns, h.seat_ns})
+      f.ms(part).text(",");
+    for (const TimeNs part : h.transfer.ns) f.ms(part).text(",");
+    if (h.last_channel < channel_requests_.size())
+      if (const LinkId link = channel_requests_[h.last_channel].route.bottleneck; link != no_id)
+        f.text(cluster_.links[link].name);  // a hand-off crosses none
+    f.text(",");
+    f.ms(ttft_of(r)).text(",").ms(itl_of(r)).text(",").ms(r.finished_ns - r.arrival_ns);
   } else {
-    f.text(",,");
+    f.text(",,,,,,,,,,,,,,,");
   }
   f.text(",").number(r.bytes).text(",").number(r.retries).text("\n");
 
@@ -140,16 +151,23 @@ void RunFiles::request_done(const RequestResult& r, const std::vector<TransferRo
   }
   if (r.outcome != RequestOutcome::completed) return;
   sample(r, rows);
+  limit_sample_.add(r);
   summary_.queue_ns.add(r.prefill_start_ns - r.arrival_ns);
+  summary_.prefill_memory_ns.add(r.prefill_memory_ns);
   summary_.prefill_ns.add(r.prefill_end_ns - r.prefill_start_ns);
-  summary_.exposed_ns.add(r.landed_ns - r.prefill_end_ns);
-  summary_.ttft_ns.add(r.landed_ns - r.arrival_ns);
+  summary_.handover_ns.add(r.handover.sum());
+  summary_.exposed_ns.add(r.handover.transfer.sum());
+  summary_.memory_ns.add(r.handover.memory_ns);
+  summary_.step_ns.add(r.handover.step_ns);
+  summary_.seat_ns.add(r.handover.seat_ns);
+  for (std::size_t part = 0; part < path_part_count; ++part)
+    summary_.path_ns[part].add(r.handover.transfer.ns[part]);
+  summary_.ttft_ns.add(ttft_of(r));
   summary_.e2e_ns.add(r.finished_ns - r.arrival_ns);
   if (r.output_tokens > 1) summary_.itl_ns.add(itl_of(r));
   summary_.output_tokens += r.output_tokens;
   summary_.duration_ns = std::max(summary_.duration_ns, r.finished_ns);
-  const bool attained =
-      r.landed_ns - r.arrival_ns <= config_.slo_ttft_ns && itl_of(r) <= config_.slo_itl_ns;
+  const bool attained = ttft_of(r) <= config_.slo_ttft_ns && itl_of(r) <= config_.slo_itl_ns;
   summary_.slo_attained += attained ? 1 : 0;
 }
 
@@ -170,10 +188,10 @@ void RunFiles::transfer_done(const TransferEnd& end) {
   if (bucket >= summary_.sizes.size()) summary_.sizes.resize(bucket + 1);
   summary_.sizes[bucket].bytes += end.bytes;
   summary_.sizes[bucket].time_ns.add(end.reported_ns - end.submitted_ns);
-  summary_.wait_ns.add(end.posted_ns - end.submitted_ns);
-  summary_.post_ns.add(end.started_ns - end.posted_ns);
-  summary_.wire_ns.add(end.done_ns - end.started_ns);
-  summary_.detect_ns.add(end.reported_ns - end.done_ns);
+  summary_.wait_ns.add(end.path.wait_ns());
+  summary_.post_ns.add(end.path[PathPart::post]);
+  summary_.wire_ns.add(end.path[PathPart::wire]);
+  summary_.detect_ns.add(end.path[PathPart::detect]);
 }
 
 void RunFiles::progress(TimeNs now, std::uint64_t requests_done) {
@@ -216,6 +234,7 @@ Result<RunSummary> RunFiles::finish(RunLabels labels, const ReplayCounters& requ
     if (bytes > 0) s.routes.push_back({key.second, key.first, bytes});
   s.links = meter_.link_use(std::max<TimeNs>(1, s.duration_ns));
   s.link_bin_ns = meter_.bin_ns();
+  s.limits = limit_sample_.limits(s);
   if (auto ok = check_rates(rates_bind); !ok) return ok.error();
   if (auto done = requests_file_.close(); !done) return done.error();
   if (auto done = transfers_file_.close(); !done) return done.error();

@@ -14,6 +14,7 @@
 
 #include "core/scheduler.h"
 #include "results/chunk_sample.h"
+#include "results/limits.h"
 #include "results/link_meter.h"
 #include "results/queue_meter.h"
 #include "results/run_summary.h"
@@ -42,6 +43,9 @@ class RunFiles final : public ReplayObserver {
     if (ended_chunks_ < progress_every_chunks) return;
     ended_chunks_ = 0;
     if (on_progress) on_progress(completions.back().done_ns, requests_done_);
+  }
+  void decode_step(const DecodeStep& step) override {
+    summary_.token_itl_ns.add(step.ended_ns - step.began_ns, step.sequences);
   }
   void progress(TimeNs now, std::uint64_t requests_done) override;
 
@@ -85,6 +89,7 @@ class RunFiles final : public ReplayObserver {
   RunSummary summary_;
   std::uint64_t sample_every_ = 1;
   std::vector<TimelineRequest> samples_;
+  LimitSample limit_sample_;
   static constexpr std::uint64_t progress_every_chunks = 64;
   std::uint64_t ended_chunks_ = 0;  // since on_progress was last called for them
   std::uint64_t requests_done_ = 0;

@@ -47,9 +47,9 @@ Result<void> read_rows(const RunDirectory& run, const char* name,
     ++rows;
   }
   if (auto ok = whole(path); !ok) return ok;
-  const auto told = run.maybe_number("rows." + std::string(name));
-  if (!told || *told == static_cast<double>(rows)) return {};
-  return Error::bad_input(path + ": expected " + number_text(*told, 15) +
+  const double told = run.number("rows." + std::string(name));
+  if (told == static_cast<double>(rows)) return {};
+  return Error::bad_input(path + ": expected " + number_text(told, 15) +
                           " rows, which summary.json counts, found " + std::to_string(rows) +
                           ": one of the two is of another run, or cut");
 }
@@ -70,8 +70,30 @@ Result<void> read_request_rows(const RunDirectory& run,
   std::vector<std::uint64_t> numbers;
   return read_rows(
       run, "requests",
-      {"request", "input_tokens", "prefill_instance", "decode_instance", "outcome", "arrival_s",
-       "queue_ms", "prefill_ms", "exposed_transfer_ms"},
+      {"request",
+       "input_tokens",
+       "prefill_instance",
+       "decode_instance",
+       "outcome",
+       "arrival_s",
+       "line",
+       "last_link",
+       "queue_ms",
+       "prefill_ms",
+       "handover_ms",
+       "exposed_transfer_ms",
+       "prefill_memory_ms",
+       "memory_ms",
+       "step_ms",
+       "seat_ms",
+       "e2e_ms",
+       "post_ms",
+       "wire_ms",
+       "detect_ms",
+       "window_ms",
+       "credit_ms",
+       "order_ms",
+       "fault_ms"},
       [&](const std::string& path, const TextFile& file) -> Result<void> {
         RequestRecord r;
         const auto field = [&](std::size_t column) { return file.field(column); };
@@ -93,9 +115,16 @@ Result<void> read_request_rows(const RunDirectory& run,
         r.completed = field(4) == "completed";
         if (auto ok = put(r.arrival_ns, parse_seconds(field(5)), path, file, 5, "seconds"); !ok)
           return ok;
-        TimeNs* const parts[] = {&r.queue_ns, &r.prefill_ns, &r.exposed_ns};
+        if (auto ok = put(r.line, parse_whole(field(6)), path, file, 6, "a line's number"); !ok)
+          return ok;
+        r.last_link = field(7);
+        TimeNs* parts[9 + path_part_count] = {&r.queue_ns,   &r.prefill_ns,        &r.handover_ns,
+                                              &r.exposed_ns, &r.prefill_memory_ns, &r.memory_ns,
+                                              &r.step_ns,    &r.seat_ns,           &r.e2e_ns};
+        for (std::size_t part = 0; part < path_part_count; ++part)
+          parts[9 + part] = &r.path.ns[part];
         for (std::size_t part = 0; r.completed && part < std::size(parts); ++part)
-          if (auto ok = put(*parts[part], parse_time(field(6 + part), ms_ns), path, file, 6 + part,
+          if (auto ok = put(*parts[part], parse_time(field(8 + part), ms_ns), path, file, 8 + part,
                             "milliseconds");
               !ok)
             return ok;
@@ -146,8 +175,7 @@ Result<void> read_transfer_rows(const RunDirectory& run,
 Result<TimeNs> read_link_rows(const RunDirectory& run,
                               const std::function<void(const LinkRecord&)>& take) {
   // The last bin may be shorter than the others, and may be the only one of a link.
-  const bool width_known = run.link_bin_ns > 0;
-  TimeNs bin_ns = run.link_bin_ns;
+  const TimeNs bin_ns = run.link_bin_ns;
   const auto read = read_rows(
       run, "links", {"link", "kind", "from_s", "to_s", "utilisation"},
       [&](const std::string& path, const TextFile& file) -> Result<void> {
@@ -158,7 +186,6 @@ Result<TimeNs> read_link_rows(const RunDirectory& run,
         if (!from || !to || *to <= *from) return expected("a stretch of time", 3);
         const auto use = parse_number(file.field(4));
         if (!use) return expected("a utilisation", 4);
-        if (!width_known) bin_ns = std::max(bin_ns, *to - *from);
         if (*to - *from > bin_ns) return expected("bins of equal width", 3);
         const auto bin = static_cast<std::size_t>(*from / bin_ns);
         if (bin >= link_bins_max || *from % bin_ns != 0) return expected("bins of equal width", 2);

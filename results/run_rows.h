@@ -1,6 +1,5 @@
 // The rows of a run's files, one after the other, so that each reader keeps of them what it needs.
-// A file must be whole: its last line too, and with as many rows as summary.json counts (runs of an
-// older kvhaul count none).
+// A file must be whole: its last line too, and with as many rows as summary.json counts.
 //
 // Errors are bad_input and name the file and the line.
 #pragma once
@@ -10,6 +9,7 @@
 #include <string_view>
 
 #include "core/result.h"
+#include "core/transfer.h"
 #include "core/units.h"
 #include "results/run_directory.h"
 
@@ -18,12 +18,22 @@ namespace kvhaul {
 /// Of requests.csv, which has each request once.
 struct RequestRecord {
   std::uint64_t request = 0;
+  std::uint64_t line = 0;  // of the trace
   std::uint32_t input_tokens = 0;
   bool served = false;  // an instance of each kind had it
   std::uint64_t prefill_instance = 0, decode_instance = 0;
   bool completed = false;
   TimeNs arrival_ns = 0;
-  TimeNs queue_ns = 0, prefill_ns = 0, exposed_ns = 0;  // of completed ones
+  // Of completed ones.
+  TimeNs queue_ns = 0, prefill_ns = 0, handover_ns = 0;
+  TimeNs prefill_memory_ns = 0;                    // of the queue
+  TimeNs exposed_ns = 0;                           // of the hand-over
+  TimeNs memory_ns = 0, step_ns = 0, seat_ns = 0;  // the rest of it
+  PathParts path;                                  // of exposed_ns
+  TimeNs e2e_ns = 0;
+  std::string_view last_link;  // good until the next one
+
+  TimeNs ttft_ns() const { return queue_ns + prefill_ns + handover_ns; }
 };
 /// Takes eight bytes of memory per request to see that.
 Result<void> read_request_rows(const RunDirectory& run,

@@ -1,6 +1,7 @@
 // What a run has produced, in sums. Plain values; times in nanoseconds, sizes in bytes.
 #pragma once
 
+#include <array>
 #include <bit>
 #include <cstdint>
 #include <string>
@@ -22,6 +23,23 @@ struct RunLabels {
   std::uint64_t seed = 0;
 };
 
+/// What a request can wait for (limits.h).
+enum class Limit : std::uint8_t {
+  prefill,
+  decode_steps,
+  decode_seats,
+  decode_memory,
+  link,
+  posting,
+  window,  // of the scheduler, or its credit or order
+  faults,
+  notification,  // of what has landed
+};
+struct LimitShare {
+  Limit limit = Limit::prefill;
+  double share = 0;  // of the median time to first token
+};
+
 /// Sums of a finished run, for the files and for the table on the terminal.
 struct RunSummary {
   RunLabels labels;
@@ -30,7 +48,12 @@ struct RunSummary {
   std::vector<std::string> trace_notes;  // what was dropped, clipped or changed, in words
   std::vector<std::string> warnings;     // what may not be meant, in words
   TimeNs duration_ns = 0;
-  Histogram ttft_ns, queue_ns, prefill_ns, exposed_ns, itl_ns, e2e_ns;
+  Histogram ttft_ns, queue_ns, prefill_ns, handover_ns, itl_ns, e2e_ns;
+  Histogram exposed_ns;                            // the part of hand-over that is the transfer's
+  Histogram memory_ns, step_ns, seat_ns;           // the others
+  std::array<Histogram, path_part_count> path_ns;  // parts of exposed_ns
+  Histogram prefill_memory_ns;                     // part of queue_ns
+  Histogram token_itl_ns;                          // of every token
   std::uint64_t output_tokens = 0;
   std::uint64_t slo_attained = 0;
   bool has_slo = false;
@@ -71,6 +94,7 @@ struct RunSummary {
   };
   std::vector<RouteUse> routes;                            // by tier
   std::vector<LinkUse> links;                              // most used first
+  std::vector<LimitShare> limits;                          // results/limits.h; largest first
   TimeNs link_bin_ns = 0;                                  // of the bins of all links
   std::vector<std::pair<std::string, std::string>> notes;  // backend's own: name, value
   struct Rows {

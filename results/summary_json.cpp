@@ -5,6 +5,7 @@
 
 #include "core/unit_text.h"
 #include "results/figures.h"
+#include "results/limits.h"
 #include "results/run_files.h"
 
 namespace kvhaul {
@@ -62,7 +63,7 @@ Json by_size(const RunSummary& s) {
 
 std::string summary_json(const RunSummary& s, const Cluster& cluster) {
   Json json;
-  json["schema"] = 1;
+  json["schema"] = 2;
   Json& run = json["run"];
   run["scenario"] = s.labels.scenario;
   run["model"] = s.labels.model;
@@ -86,6 +87,13 @@ std::string summary_json(const RunSummary& s, const Cluster& cluster) {
     if (key == "transfers.wire_busy_s") json["transfers"]["by_size"] = by_size(s);
     if (!figure.is(Figure::with_slo) || s.has_slo) at(json, key) = value_of(figure, s);
   }
+
+  json["limit_sentence"] = limit_sentence(s, cluster);
+  json["limits"] = Json::array();
+  for (const LimitShare& limit : s.limits)
+    json["limits"].push_back({{"limit", limit_name(limit.limit)},
+                              {"label", limit_label(limit, s, cluster)},
+                              {"share", rounded(limit.share)}});
 
   json["routes"] = Json::array();
   for (const RunSummary::RouteUse& use : s.routes)

@@ -125,8 +125,13 @@ void write_request(Writer& writer, const Timeline& timeline, const TimelineReque
     // What was cached is there at once.
     if (request.chunk_ended_ns[c] > from) writer.slice(chunks.back(), "");
   }
-  part("exposed transfer", r.prefill_end_ns, r.landed_ns, "");
-  part("decode", r.landed_ns, r.finished_ns,
+  // In this order they follow each other.
+  const Handover& h = r.handover;
+  part("decode memory", r.prefill_end_ns, r.prefill_end_ns + h.memory_ns, "");
+  part("exposed transfer", r.prefill_end_ns + h.memory_ns, r.landed_ns, "");
+  part("decode step", r.landed_ns, r.landed_ns + h.step_ns, "");
+  part("decode seat", r.landed_ns + h.step_ns, r.joined_ns, "");
+  part("decode", r.joined_ns, r.finished_ns,
        "\"output_tokens\":" + std::to_string(r.output_tokens));
 
   if (request.rows.empty()) return;

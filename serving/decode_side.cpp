@@ -35,9 +35,15 @@ struct DecodeSide::State {
   KvPool pool;
   std::deque<std::uint32_t> wants_pages;
   std::deque<std::uint32_t> landed;  // waits for the next step
+  std::size_t landed_in_step = 0;    // the last so many of them, while a step was running
   std::priority_queue<Member, std::vector<Member>, std::greater<>> running;
   std::uint64_t step = 0;
   bool stepping = false;
+  TimeNs step_began_ns = 0;
+  std::size_t coming = 0;  // have pages, and their KV has not landed
+  TimeNs counted_ns = 0;   // count_waits() was there, and since then:
+  bool no_pages = false;   // there are none for the first in wants_pages
+  std::size_t counted_coming = 0, counted_seatless = 0, counted_decoding = 0;
   double context_tokens = 0;  // of the running ones
   double window_bytes = 0;    // what their windowed layers keep
 };
@@ -73,14 +79,16 @@ void DecodeSide::message(TimeNs now, const ControlMessage& message) {
         plan_chunks(parts_.config, request.result.cached_tokens, request.result.input_tokens)
             .size();
     units = std::min(units, units_of_stream(parts_.config, stream, chunks));
-    mover_->announce(now, slot, stream, units, prefill_end_ns != 0);
+    mover_->announce(now, slot, stream, units, prefill_end_ns);
   } else if (kind == ReplayMessage::cancel) {
     if (mover_ != nullptr && mover_->moves(slot, message.value2)) mover_->withdraw(now, slot);
   } else if (kind == ReplayMessage::landed) {
     const bool failed = body.word() != 0;
-    body.take(request.result.prefill_end_ns, request.result.bytes);
+    TimeNs handed_over_ns = 0;
+    body.take(request.result.prefill_end_ns, request.result.bytes, handed_over_ns);
+    request.result.handover = read_handover(body);
     request.rows = read_rows(body);
-    landed(now, slot, failed);
+    landed(now, slot, failed, handed_over_ns);
   }
 }
 
@@ -117,8 +125,9 @@ void DecodeSide::reserve(TimeNs now, std::uint32_t index) {
     const std::uint32_t slot = state.wants_pages.front();
     Request& request = requests_[slot];
     if (!state.pool.allocate(target_pages_of(parts_.config, request.result), request.target_pages))
-      return;
+      return count_waits(now, state);
     state.wants_pages.pop_front();
+    ++state.coming;
     parts_.counters.target_runs += request.target_pages.size();
     if (mover_ != nullptr) {
       mover_->target_known(now, slot, request.target_pages);
@@ -130,22 +139,27 @@ void DecodeSide::reserve(TimeNs now, std::uint32_t index) {
            message_bytes + page_run_bytes * request.target_pages.size());
     }
   }
+  count_waits(now, state);
 }
 
 void DecodeSide::moved(TimeNs now, std::uint32_t slot, KvMove move) {
   Request& request = requests_[slot];
   request.result.bytes = move.bytes;
+  request.result.handover = move.handover;
   request.rows = std::move(move.rows);
   if (!move.peer_lost)
     send(parts_, parts_.decode_node(request.result), parts_.prefill_node(request.result),
          ReplayMessage::release, slot, request.result.attempt(), {move.failed ? 1u : 0u});
-  landed(now, slot, move.failed);
+  landed(now, slot, move.failed, move.handed_over_ns);
 }
 
-void DecodeSide::landed(TimeNs now, std::uint32_t slot, bool failed) {
+/// What the request waited for is known up to `handed_over_ns`; then this side had to be told.
+void DecodeSide::landed(TimeNs now, std::uint32_t slot, bool failed, TimeNs handed_over_ns) {
   Request& request = requests_[slot];
   request.landed = true;
-  request.result.landed_ns = now;
+  if (!request.target_pages.empty()) --states_[request.result.decode_instance]->coming;
+  request.result.landed_ns = request.result.joined_ns = now;
+  request.result.handover.transfer[PathPart::detect] += now - handed_over_ns;
   const std::uint32_t index = request.result.decode_instance;
   if (failed) {
     request.result.outcome = RequestOutcome::transfer_failed;
@@ -157,7 +171,27 @@ void DecodeSide::landed(TimeNs now, std::uint32_t slot, bool failed) {
     return;
   }
   states_[index]->landed.push_back(slot);
+  ++states_[index]->landed_in_step;
   begin_steps(now, index);
+}
+
+/// After everything that can change either wait.
+void DecodeSide::count_waits(TimeNs now, State& state) {
+  const TimeNs passed = std::max<TimeNs>(0, now - state.counted_ns);
+  const std::size_t all = state.counted_coming + state.counted_seatless + state.counted_decoding;
+  if (state.no_pages && all != 0 && passed != 0) {
+    const auto share = [&](std::size_t of) {
+      return static_cast<TimeNs>(static_cast<Wide>(passed) * of / all);
+    };
+    parts_.counters.no_pages_coming_ns += share(state.counted_coming);
+    parts_.counters.no_pages_seatless_ns += share(state.counted_seatless);
+    parts_.counters.no_pages_decoding_ns += share(state.counted_decoding);
+  }
+  state.counted_ns = std::max(state.counted_ns, now);
+  state.no_pages = !state.wants_pages.empty();
+  state.counted_coming = state.coming;
+  state.counted_seatless = state.landed.size();
+  state.counted_decoding = state.running.size();
 }
 
 /// Between two steps: what has landed joins, and the next step begins.
@@ -165,11 +199,18 @@ void DecodeSide::begin_steps(TimeNs at, std::uint32_t index) {
   State& state = *states_[index];
   if (state.stepping) return;
   const ModelShape& model = parts_.config.model;
+  for (; state.landed_in_step != 0; --state.landed_in_step) {
+    RequestResult& result =
+        requests_[state.landed[state.landed.size() - state.landed_in_step]].result;
+    result.handover.step_ns = std::max<TimeNs>(0, at - result.landed_ns);
+  }
   while (!state.landed.empty() && state.running.size() < parts_.config.max_batch) {
     const std::uint32_t slot = state.landed.front();
     state.landed.pop_front();
-    const RequestResult& result = requests_[slot].result;
+    RequestResult& result = requests_[slot].result;
     at = std::max(at, result.landed_ns);  // in real time a step may begin late
+    result.joined_ns = at;
+    result.handover.seat_ns = at - result.landed_ns - result.handover.step_ns;
     state.context_tokens += result.input_tokens;
     state.window_bytes += static_cast<double>(model.token_layer_bytes()) * model.windowed_layers() *
                           std::min(result.input_tokens, model.window_tokens);
@@ -178,6 +219,7 @@ void DecodeSide::begin_steps(TimeNs at, std::uint32_t index) {
   }
   if (state.running.empty()) return;
   state.stepping = true;
+  state.step_began_ns = at;
   const double global_bytes =
       static_cast<double>(model.token_layer_bytes()) * (model.layers - model.windowed_layers());
   const double kv_bytes = state.context_tokens * global_bytes + state.window_bytes;
@@ -193,6 +235,8 @@ void DecodeSide::step(TimeNs at, TimeNs now, std::uint32_t index) {
   state.stepping = false;
   ++state.step;
   state.context_tokens += static_cast<double>(state.running.size());
+  parts_.observer.decode_step(
+      {index, static_cast<std::uint32_t>(state.running.size()), state.step_began_ns, at});
   while (!state.running.empty() && state.running.top().last_step <= state.step) {
     const std::uint32_t slot = state.running.top().slot;
     state.running.pop();
@@ -204,6 +248,7 @@ void DecodeSide::step(TimeNs at, TimeNs now, std::uint32_t index) {
   }
   reserve(now, index);
   begin_steps(at, index);
+  count_waits(now, state);
 }
 
 void DecodeSide::finish(TimeNs now, std::uint32_t slot) {
@@ -237,7 +282,7 @@ void DecodeSide::peer_lost(TimeNs now, std::uint32_t slot, const RequestResult& 
   if (mover_ != nullptr && mover_->moves(slot, result.attempt()))
     mover_->peer_lost(now, slot, true);
   else
-    landed(now, slot, true);
+    landed(now, slot, true, now);
 }
 
 }  // namespace kvhaul

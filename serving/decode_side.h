@@ -33,8 +33,9 @@ class DecodeSide final : public MoverOwner {
 
   void begin(TimeNs now, std::uint32_t slot, const ControlMessage& message);
   void reserve(TimeNs now, std::uint32_t instance);
-  void landed(TimeNs now, std::uint32_t slot, bool failed);
+  void landed(TimeNs now, std::uint32_t slot, bool failed, TimeNs handed_over_ns);
   void begin_steps(TimeNs at, std::uint32_t instance);
+  void count_waits(TimeNs now, State& state);
   void finish(TimeNs now, std::uint32_t slot);
 
   ReplayParts& parts_;

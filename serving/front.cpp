@@ -237,7 +237,7 @@ void Front::lose(TimeNs now, Waiting waiting) {
   RequestResult& result = waiting.result;
   result.outcome = RequestOutcome::transfer_failed;
   if (!waiting.again) result.prefill_start_ns = result.prefill_end_ns = now;
-  result.landed_ns = result.finished_ns = now;
+  result.landed_ns = result.joined_ns = result.finished_ns = now;
   end(result, waiting.rows);
 }
 
@@ -431,7 +431,8 @@ void Front::give_up(TimeNs now, std::uint32_t slot) {
   if (requests_[slot].over) return;
   RequestResult result = requests_[slot].result;
   result.outcome = RequestOutcome::transfer_failed;
-  result.prefill_start_ns = result.prefill_end_ns = result.landed_ns = result.finished_ns = now;
+  result.prefill_start_ns = result.prefill_end_ns = result.landed_ns = result.joined_ns =
+      result.finished_ns = now;
   finished(now, slot, result, {});
 }
 

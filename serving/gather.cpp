@@ -41,6 +41,9 @@ void add(ReplayCounters& sum, const ReplayCounters& more) {
   sum.input_tokens += more.input_tokens;
   sum.source_runs += more.source_runs;
   sum.target_runs += more.target_runs;
+  sum.no_pages_coming_ns += more.no_pages_coming_ns;
+  sum.no_pages_seatless_ns += more.no_pages_seatless_ns;
+  sum.no_pages_decoding_ns += more.no_pages_decoding_ns;
   sum.registration_ns = std::max(sum.registration_ns, more.registration_ns);
 }
 

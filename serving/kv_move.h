@@ -35,6 +35,10 @@ struct KvMove {
   PageList source_pages;  // of all tokens
   PageList target_pages;
   TimeNs prefill_end_expected_ns = 0;
+  TimeNs prefill_end_ns = 0;   // 0: not yet
+  TimeNs target_known_ns = 0;  // the pages of the decode side
+  TimeNs handed_over_ns = 0;   // `handover` is known up to there, from prefill_end_ns on
+  Handover handover;
 
   std::vector<std::uint32_t> announced;        // so many units of each stream are readable
   std::vector<std::uint32_t> announced_units;  // which, in the order in which they became it

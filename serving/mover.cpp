@@ -64,17 +64,21 @@ void Mover::prepare() {
 void Mover::target_known(TimeNs now, std::uint32_t slot, const PageList& pages) {
   KvMove& move = moves_[slot];
   move.target_pages = pages;
+  move.target_known_ns = now;
   move.target_known = true;
   submit_units(now, slot);
 }
 
 void Mover::announce(TimeNs now, std::uint32_t slot, std::uint32_t stream, std::uint32_t units,
-                     bool all) {
+                     TimeNs prefill_end_ns) {
   KvMove& move = moves_[slot];
   if (move.announced.empty()) move.announced.resize(unit_streams(parts_.config));
   for (std::uint32_t& n = move.announced[stream]; n < units; ++n)
     move.announced_units.push_back(unit_of_stream(parts_.config, stream, n));
-  move.all_announced = move.all_announced || all;
+  if (prefill_end_ns != 0) {
+    move.prefill_end_ns = move.handed_over_ns = prefill_end_ns;
+    move.all_announced = true;
+  }
   submit_units(now, slot);
 }
 
@@ -160,6 +164,25 @@ void Mover::submit_lane(TimeNs now, std::uint32_t slot, std::uint32_t unit, std:
     way_lost(now, way);
 }
 
+/// Each transfer that ends after prefill is for now the last one, and what it waited for is what
+/// the request waited for.
+void Mover::trace_handover(KvMove& move, PairHandle pair, const TransferEnd& end) const {
+  const TimeNs from = move.prefill_end_ns;
+  const TimeNs submitted = std::max(end.submitted_ns, from);
+  const TimeNs known = std::clamp(move.target_known_ns, from, submitted);
+  move.handover = {};
+  move.handover.memory_ns = known - from;
+  move.handover.last_channel = parts_.runtime->last_channel(pair, end);
+  PathParts& parts = move.handover.transfer;
+  parts = parts_.runtime->critical_path(pair, end, submitted);
+  // The engine's own work belongs to posting; else the other side had to hear of it first, or it is
+  // the second time.
+  const TimeNs engine = std::min(submitted - known, parts_.config.engine_ns);
+  parts[PathPart::post] += engine;
+  parts[move.damaged != 0 ? PathPart::fault : PathPart::detect] += submitted - known - engine;
+  move.handed_over_ns = end.reported_ns;
+}
+
 TransferRow& Mover::row_of(KvMove& move, std::uint32_t chunk, std::uint8_t tier) const {
   // From the end: what ends now is nearly always of the latest prefill chunk.
   for (auto row = move.rows.rbegin(); row != move.rows.rend(); ++row)
@@ -192,14 +215,19 @@ void Mover::transfer_ended(TimeNs now, const TransferEnd& end) {
   if (end.outcome == TransferOutcome::delivered) {
     row.bytes += end.bytes;
     move.bytes += end.bytes;
+    if (move.prefill_end_ns != 0)
+      trace_handover(
+          move,
+          pairs_[way_of(move.prefill_instance, move.decode_instance) * parts_.lanes.size() + lane],
+          end);
   }
   if (end.reported_ns >= row.last_reported_ns) {
     row.last_reported_ns = end.reported_ns;
     if (end.outcome == TransferOutcome::delivered) {  // else it may have no times
-      row.wait_ns = end.posted_ns - end.submitted_ns;
-      row.post_ns = end.started_ns - end.posted_ns;
-      row.wire_ns = end.done_ns - end.started_ns;
-      row.detect_ns = end.reported_ns - end.done_ns;
+      row.wait_ns = end.path.wait_ns();
+      row.post_ns = end.path[PathPart::post];
+      row.wire_ns = end.path[PathPart::wire];
+      row.detect_ns = end.path[PathPart::detect];
     }
   }
   if (end.outcome != TransferOutcome::delivered) {

@@ -43,9 +43,10 @@ class Mover {
     return slot < moves_.size() && moves_[slot].attempt == attempt;
   }
   void target_known(TimeNs now, std::uint32_t slot, const PageList& pages);
-  /// So many units of one of its streams are readable; `all` of it is when prefill has ended.
+  /// So many units of one of its streams are readable; all of it is once prefill has ended (else
+  /// 0).
   void announce(TimeNs now, std::uint32_t slot, std::uint32_t stream, std::uint32_t units,
-                bool all);
+                TimeNs prefill_end_ns);
   /// The other side is gone: no more is moved. `all`: nor announced.
   void peer_lost(TimeNs now, std::uint32_t slot, bool all);
   /// It is to be moved between others: what is under way is cancelled, and no more submitted. It
@@ -91,6 +92,7 @@ class Mover {
   void submit_units(TimeNs now, std::uint32_t slot);
   void submit_unit(TimeNs now, std::uint32_t slot, std::uint32_t unit);
   void submit_lane(TimeNs now, std::uint32_t slot, std::uint32_t unit, std::uint32_t lane);
+  void trace_handover(KvMove& move, PairHandle pair, const TransferEnd& end) const;
   TransferRow& row_of(KvMove& move, std::uint32_t chunk, std::uint8_t tier) const;
   void settle_checks(TimeNs now);
   void maybe_done(TimeNs now, std::uint32_t slot);

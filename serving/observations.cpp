@@ -10,6 +10,7 @@ namespace {
 constexpr std::size_t flush_bytes = 1 << 16;
 constexpr char chunk_record = 'c';
 constexpr char transfer_record = 't';
+constexpr char step_record = 's';
 
 // A record: its length in one byte, its kind, and numbers of seven bits a byte, lowest first.
 
@@ -62,9 +63,10 @@ void end_record(std::string& out, std::size_t begin) {
 
 struct Observation {
   TimeNs at_ns = 0;
-  bool is_chunk = false;
+  char kind = chunk_record;
   Completion chunk;
   TransferEnd transfer;
+  DecodeStep step;
 };
 
 bool read_chunk(Numbers& in, Observation& out, std::size_t channels) {
@@ -100,8 +102,19 @@ bool read_transfer(Numbers& in, Observation& out) {
   end.posted_ns = in.difference(end.submitted_ns);
   end.started_ns = in.difference(end.posted_ns);
   end.done_ns = in.difference(end.started_ns);
+  for (TimeNs& part : end.path.ns) part = in.difference(0);
   out.at_ns = end.reported_ns;
   return in.whole() && outcome < transfer_outcome_count && gather < gather_count;
+}
+
+bool read_step(Numbers& in, Observation& out) {
+  DecodeStep& step = out.step;
+  step.instance = static_cast<std::uint32_t>(in.number());
+  step.sequences = static_cast<std::uint32_t>(in.number());
+  step.ended_ns = in.difference(0);
+  step.began_ns = in.difference(step.ended_ns);
+  out.at_ns = step.ended_ns;
+  return in.whole() && step.began_ns >= 0 && step.began_ns <= step.ended_ns;
 }
 
 /// The records of one process, read as they are needed.
@@ -121,9 +134,17 @@ class Stream {
     const std::string_view record = std::string_view(held_).substr(at_ + 1, length);
     at_ += 1 + length;
     Numbers in(record.substr(1));
-    head_.is_chunk = record[0] == chunk_record;
-    if (head_.is_chunk) return read_chunk(in, head_, channels_) || fail();
-    return (record[0] == transfer_record && read_transfer(in, head_)) || fail();
+    head_.kind = record[0];
+    switch (head_.kind) {
+      case chunk_record:
+        return read_chunk(in, head_, channels_) || fail();
+      case transfer_record:
+        return read_transfer(in, head_) || fail();
+      case step_record:
+        return read_step(in, head_) || fail();
+      default:
+        return fail();
+    }
   }
 
  private:
@@ -179,6 +200,7 @@ void ObservationWriter::transfer_done(const TransferEnd& end) {
   put_difference(buffer_, end.posted_ns, end.submitted_ns);
   put_difference(buffer_, end.started_ns, end.posted_ns);
   put_difference(buffer_, end.done_ns, end.started_ns);
+  for (const TimeNs part : end.path.ns) put_difference(buffer_, part, 0);
   end_record(buffer_, begin);
   if (buffer_.size() >= flush_bytes) flush();
 }
@@ -197,10 +219,35 @@ void ObservationWriter::chunks_ended(std::span<const Completion> completions) {
   if (buffer_.size() >= flush_bytes) flush();
 }
 
+void ObservationWriter::decode_step(const DecodeStep& step) {
+  const std::size_t begin = begin_record(buffer_, step_record);
+  put(buffer_, step.instance);
+  put(buffer_, step.sequences);
+  put_difference(buffer_, step.ended_ns, 0);
+  put_difference(buffer_, step.began_ns, step.ended_ns);
+  end_record(buffer_, begin);
+  if (buffer_.size() >= flush_bytes) flush();
+}
+
 void ObservationWriter::flush() {
   spool_.write(buffer_);
   buffer_.clear();
 }
+
+namespace {
+
+void tell(const Observation& observation, ReplayObserver& observer) {
+  switch (observation.kind) {
+    case chunk_record:
+      return observer.chunks_ended({&observation.chunk, 1});
+    case transfer_record:
+      return observer.transfer_done(observation.transfer);
+    default:
+      return observer.decode_step(observation.step);
+  }
+}
+
+}  // namespace
 
 std::vector<std::size_t> merge_observations(const std::vector<ObservationSource>& sources,
                                             std::size_t channels, ReplayObserver& observer) {
@@ -216,10 +263,7 @@ std::vector<std::size_t> merge_observations(const std::vector<ObservationSource>
     const std::size_t number = heads.top().second;
     heads.pop();
     Stream& stream = streams[number];
-    if (stream.head().is_chunk)
-      observer.chunks_ended({&stream.head().chunk, 1});
-    else
-      observer.transfer_done(stream.head().transfer);
+    tell(stream.head(), observer);
     if (stream.next()) heads.push({stream.head().at_ns, number});
   }
   std::vector<std::size_t> failed;

@@ -21,6 +21,7 @@ struct PrefillSide::Request {
   std::vector<std::uint32_t> chunk_ends;
   TimeNs prefill_end_expected_ns = 0;
   std::vector<std::uint32_t> readable_units;  // computed, by stream of units
+  TimeNs no_pages_before_ns = 0;              // of its instance, when it came
   bool prefilled = false;
   bool peer_lost = false;
 };
@@ -67,8 +68,14 @@ struct PrefillSide::State {
   PrefixCache cache;
   std::deque<std::uint32_t> queue;  // slots
   std::vector<Stage> stages;
-  std::uint32_t newest = no_id;  // slot of the request whose prefill has begun last
-  bool fill_due = false;         // of its pages
+  std::uint32_t newest = no_id;         // slot of the request whose prefill has begun last
+  bool fill_due = false;                // of its pages
+  TimeNs no_pages_since_ns = never_ns;  // nothing is computed: the next request finds no pages
+  TimeNs no_pages_ns = 0;               // that long in all, before that
+
+  TimeNs no_pages_until_ns(TimeNs at) const {
+    return no_pages_ns + std::max<TimeNs>(0, at - no_pages_since_ns);
+  }
 };
 
 PrefillSide::PrefillSide(ReplayParts& parts, Front* front) : parts_(parts), front_(front) {
@@ -90,6 +97,7 @@ void PrefillSide::assign(TimeNs at, TimeNs now, std::uint32_t slot, const Reques
   request.open = true;
   request.prefix_blocks.swap(prefix_blocks);
   State& state = *states_[result.prefill_instance];
+  request.no_pages_before_ns = state.no_pages_until_ns(at);
   state.queue.push_back(slot);
   start_prefill(at, now, result.prefill_instance);
 }
@@ -148,9 +156,15 @@ void PrefillSide::start_prefill(TimeNs at, TimeNs now, std::uint32_t index) {
     // A prompt that is cached to its end has its last block twice, since its last token is
     // computed. Where there is no room for that, the block is computed again.
     const std::uint32_t fewer = hits == 0 ? 0 : (result.input_tokens - 1) / block_tokens;
-    if (fewer >= hits || !take_source_pages(state, request, fewer)) return;
+    if (fewer >= hits || !take_source_pages(state, request, fewer)) {
+      state.no_pages_since_ns = std::min(state.no_pages_since_ns, at);
+      return;
+    }
   }
   state.queue.pop_front();
+  state.no_pages_ns = state.no_pages_until_ns(at);
+  state.no_pages_since_ns = never_ns;
+  result.prefill_memory_ns = state.no_pages_ns - request.no_pages_before_ns;
   state.newest = slot;
   result.prefill_start_ns = at;
   parts_.counters.cached_tokens += result.cached_tokens;
@@ -314,7 +328,7 @@ void PrefillSide::readable(TimeNs now, std::uint32_t slot, std::uint32_t stream,
   Request& request = requests_[slot];
   const std::uint32_t all = request.readable_units[stream] += units;
   if (mover_ != nullptr) {
-    mover_->announce(now, slot, stream, all, request.prefilled);
+    mover_->announce(now, slot, stream, all, request.prefilled ? request.result.prefill_end_ns : 0);
     return;
   }
   if (request.peer_lost) {
@@ -349,7 +363,8 @@ void PrefillSide::moved(TimeNs now, std::uint32_t slot, KvMove move) {
   const RequestResult& result = requests_[slot].result;
   if (!requests_[slot].peer_lost) {
     BodyWriter body;
-    body.add(move.failed, result.prefill_end_ns, move.bytes);
+    body.add(move.failed, result.prefill_end_ns, move.bytes, move.handed_over_ns);
+    write_handover(body, move.handover);
     write_rows(body, move.rows);
     send(parts_, parts_.prefill_node(result), parts_.decode_node(result), ReplayMessage::landed,
          slot, result.attempt(), body.take());

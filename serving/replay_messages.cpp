@@ -7,15 +7,17 @@ namespace kvhaul {
 
 void write_request(BodyWriter& body, const RequestResult& r) {
   body.add(r.request, r.line, r.outcome, r.input_tokens, r.output_tokens, r.cached_tokens,
-           r.prefill_instance, r.decode_instance, r.retries, r.arrival_ns, r.prefill_start_ns,
-           r.prefill_end_ns, r.landed_ns, r.finished_ns, r.bytes);
+           r.prefill_instance, r.decode_instance, r.retries, r.arrival_ns, r.prefill_memory_ns,
+           r.prefill_start_ns, r.prefill_end_ns, r.landed_ns, r.joined_ns, r.finished_ns, r.bytes);
+  write_handover(body, r.handover);
 }
 
 RequestResult read_request(BodyReader& body) {
   RequestResult r;
   body.take(r.request, r.line, r.outcome, r.input_tokens, r.output_tokens, r.cached_tokens,
-            r.prefill_instance, r.decode_instance, r.retries, r.arrival_ns, r.prefill_start_ns,
-            r.prefill_end_ns, r.landed_ns, r.finished_ns, r.bytes);
+            r.prefill_instance, r.decode_instance, r.retries, r.arrival_ns, r.prefill_memory_ns,
+            r.prefill_start_ns, r.prefill_end_ns, r.landed_ns, r.joined_ns, r.finished_ns, r.bytes);
+  r.handover = read_handover(body);
   return r;
 }
 
@@ -23,8 +25,33 @@ RequestResult in_order(RequestResult r) {
   r.prefill_start_ns = std::max(r.prefill_start_ns, r.arrival_ns);
   r.prefill_end_ns = std::max(r.prefill_end_ns, r.prefill_start_ns);
   r.landed_ns = std::max(r.landed_ns, r.prefill_end_ns);
-  r.finished_ns = std::max(r.finished_ns, r.landed_ns);
+  r.joined_ns = std::max(r.joined_ns, r.landed_ns);
+  r.finished_ns = std::max(r.finished_ns, r.joined_ns);
+  // What is missing is the notice of one clock's moment at the other one; what is too much is taken
+  // from there first.
+  Handover& h = r.handover;
+  TimeNs wrong = r.joined_ns - r.prefill_end_ns - h.sum();
+  for (TimeNs* part :
+       {&h.transfer[PathPart::detect], &h.memory_ns, &h.transfer[PathPart::wire],
+        &h.transfer[PathPart::post], &h.transfer[PathPart::window], &h.transfer[PathPart::credit],
+        &h.transfer[PathPart::order], &h.transfer[PathPart::fault], &h.step_ns, &h.seat_ns}) {
+    const TimeNs change = std::max(wrong, -*part);
+    *part += change;
+    wrong -= change;
+  }
   return r;
+}
+
+void write_handover(BodyWriter& body, const Handover& handover) {
+  body.add(handover.memory_ns, handover.step_ns, handover.seat_ns, handover.last_channel);
+  for (const TimeNs part : handover.transfer.ns) body.add(part);
+}
+
+Handover read_handover(BodyReader& body) {
+  Handover handover;
+  body.take(handover.memory_ns, handover.step_ns, handover.seat_ns, handover.last_channel);
+  for (TimeNs& part : handover.transfer.ns) body.take(part);
+  return handover;
 }
 
 void write_rows(BodyWriter& body, const std::vector<TransferRow>& rows) {

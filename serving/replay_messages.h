@@ -103,8 +103,11 @@ class BodyReader {
 void write_request(BodyWriter& body, const RequestResult& request);
 RequestResult read_request(BodyReader& body);
 /// With its times in the order in which they came. Each is by the clock of the process that saw it,
-/// and on a busy machine clocks of processes agree within tens of milliseconds only.
+/// and on a busy machine clocks of processes agree within tens of milliseconds only. The parts of
+/// the hand-over give way as much, so that they still add up.
 RequestResult in_order(RequestResult result);
+void write_handover(BodyWriter& body, const Handover& handover);
+Handover read_handover(BodyReader& body);
 void write_rows(BodyWriter& body, const std::vector<TransferRow>& rows);
 std::vector<TransferRow> read_rows(BodyReader& body);
 

@@ -104,12 +104,17 @@ template <class Row>
 class SlotTable {
  public:
   Row& operator[](std::uint32_t slot) {
-    while (slot >= rows_.size()) rows_.emplace_back();
+    if (slot >= rows_.size()) [[unlikely]]
+      grow(slot);
     return rows_[slot];
   }
   std::uint32_t size() const { return static_cast<std::uint32_t>(rows_.size()); }
 
  private:
+  void grow(std::uint32_t slot) {
+    while (slot >= rows_.size()) rows_.emplace_back();
+  }
+
   std::deque<Row> rows_;
 };
 

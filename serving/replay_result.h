@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/backend.h"
+#include "core/critical_path.h"
 #include "core/transfer.h"
 #include "core/units.h"
 
@@ -20,6 +21,19 @@ enum class RequestOutcome : std::uint8_t {
 };
 std::string_view request_outcome_name(RequestOutcome outcome);
 
+/// What a request waited for from the end of its prefill to its first decode step: all of that
+/// time, each moment once.
+struct Handover {
+  TimeNs memory_ns = 0;  // for pages of the decode side
+  PathParts transfer{};  // of the last transfer to end; with what the sides tell each other
+  TimeNs step_ns = 0;    // for the decode step that ran when all had landed
+  TimeNs seat_ns = 0;    // then, for a place in the batch
+  ChannelId last_channel = no_id;  // by which its last chunk came; no_id: before prefill ended
+
+  TimeNs sum() const { return memory_ns + transfer.sum() + step_ns + seat_ns; }
+  friend bool operator==(const Handover&, const Handover&) = default;
+};
+
 struct RequestResult {
   std::uint64_t request = 0;  // number in the trace, from 0
   std::uint64_t line = 0;
@@ -28,11 +42,14 @@ struct RequestResult {
   std::uint32_t prefill_instance = 0, decode_instance = 0;
   std::uint32_t retries = 0;  // so many times it was prefilled again; what follows is of the last
   TimeNs arrival_ns = 0;
+  TimeNs prefill_memory_ns = 0;  // before it: nothing was computed, for want of pages
   TimeNs prefill_start_ns = 0;
   TimeNs prefill_end_ns = 0;
   TimeNs landed_ns = 0;  // all KV is at the decode side, and it knows
+  TimeNs joined_ns = 0;  // its first decode step begins; landed_ns where it has none
   TimeNs finished_ns = 0;
-  Bytes bytes = 0;  // moved for it, re-sent ones not counted
+  Handover handover{};  // from prefill_end_ns to joined_ns; of completed requests
+  Bytes bytes = 0;      // moved for it, re-sent ones not counted
 
   /// Names one attempt, in what the parts of a replay say to each other.
   std::uint64_t attempt() const { return request | std::uint64_t{retries} << 48; }
@@ -57,6 +74,12 @@ struct TransferRow {
   TimeNs wait_ns = 0, post_ns = 0, wire_ns = 0, detect_ns = 0;
 };
 
+struct DecodeStep {
+  std::uint32_t instance = 0;
+  std::uint32_t sequences = 0;
+  TimeNs began_ns = 0, ended_ns = 0;
+};
+
 /// Is told what came of everything; writes the files of a run.
 class ReplayObserver {
  public:
@@ -64,6 +87,8 @@ class ReplayObserver {
   virtual void request_done(const RequestResult& result, const std::vector<TransferRow>& rows) = 0;
   virtual void transfer_done(const TransferEnd& end) = 0;
   virtual void chunks_ended(std::span<const Completion> completions) = 0;
+  /// A decode step gave so many sequences a token each.
+  virtual void decode_step(const DecodeStep& /*step*/) {}
   /// Called now and then with the number of requests that are done.
   virtual void progress(TimeNs now, std::uint64_t requests_done) = 0;
 };
@@ -81,6 +106,9 @@ struct ReplayCounters {
   std::uint64_t cached_tokens = 0;
   std::uint64_t input_tokens = 0;
   std::uint64_t source_runs = 0, target_runs = 0;  // page runs of all requests
+  /// How long decode instances had no pages for a request, all together, by what those that had
+  /// pages did meanwhile: they were not there yet, waited for a place in the batch, or decoded.
+  TimeNs no_pages_coming_ns = 0, no_pages_seatless_ns = 0, no_pages_decoding_ns = 0;
   /// Before the run: of the node that takes longest to register its KV memory with its NICs, at the
   /// scenario's rate.
   TimeNs registration_ns = 0;

@@ -65,15 +65,18 @@ function differences(data) {
     columns.push({name: run.name, of: f => shown(f)(f.values[i])});
     if (i > 0) columns.push({name: `${run.name} to A`, of: f => signed(f.relative[i])});
   });
-  const rows = data.figures.map(figure => ({...figure, mark: figure.part ? 'part' : null}));
+  const rows = data.figures.map(figure => ({...figure, mark: figure.subpart ? 'subpart' : figure.part ? 'part' : null}));
   return table(columns, rows, 'Differences');
 }
 
 function parts_chart(data) {
-  const rows = data.runs.map(run => ({name: run.name, ...Object.fromEntries(
-    ['queue', 'prefill', 'exposed_transfer'].map(key => [key, run.data.summary[key + '_ms'].mean]))}));
+  const rows = data.runs.map(run => {
+    const mean = key => run.data.summary[key + '_ms'].mean;
+    return {name: run.name, queue: mean('queue'), prefill: mean('prefill'),
+      exposed: mean('exposed_transfer'), decode: mean('handover') - mean('exposed_transfer')};
+  });
   const parts = [['queue', 'queue', 'queue'], ['prefill', 'prefill', 'prefill'],
-    ['exposed transfer', 'exposed_transfer', 'exposed']];
+    ['exposed transfer', 'exposed', 'exposed'], ['waiting for decode', 'decode', 'decode']];
   const total = row => parts.reduce((sum, [, key]) => sum + row[key], 0);
   return chart({
     id: 'parts', title: 'Mean time to first token, and its parts', height: 70 + 44 * rows.length,
@@ -175,7 +178,8 @@ function compare_page(data, main) {
 
   main.append(
     section('differences', 'Differences', note('Relative to A; = for the same number.'),
-      differences(data), ...data.runs.slice(1).map(run => el('p', {}, run.why))),
+      differences(data), ...data.runs.slice(1).map(run => el('p', {}, run.why)),
+      ...data.runs.map(run => el('p', {}, `${run.name}: ${run.data.summary.limit_sentence}.`))),
     section('latency', 'Time to first token', parts_chart(data), line_chart({
       id: 'ttft', title: 'Time to first token by percentile',
       series: series(d => (d.ttft.quantiles_ms || []).map((value, p) => [p, value])), log,

@@ -7,21 +7,20 @@ function tiles(items) {
       el('dd', {}, value, more ? el('small', {}, more) : null))));
 }
 
-const split = [['queue', 'queue_ms'], ['prefill', 'prefill_ms'],
-  ['exposed transfer', 'exposed_ms', 'exposed']];
+const split = [['queue', 'queue_ms', 'queue'], ['prefill', 'prefill_ms', 'prefill'],
+  ['exposed transfer', 'exposed_ms', 'exposed'], ['waiting for decode', 'decode_ms', 'decode']];
 const share_text = value => 'p' + number(100 * value);
 
 // Requests by the percentile of their time to first token; each bar is the mean of its requests.
 function ttft_chart(data) {
   const bands = data.ttft.bands;
   const name = band => number(100 * band.from) + '–' + number(100 * band.to);
-  const total = band => band.queue_ms + band.prefill_ms + band.exposed_ms;
+  const total = band => split.reduce((sum, [, key]) => sum + band[key], 0);
   return chart({
     id: 'ttft', title: 'Time to first token by percentile', hide_title: true, height: 330,
     note: 'Requests in the order of their time to first token, taken together from one percentile ' +
-      'to the next; a bar is the mean of its requests, split into its three parts.',
-    keys: [{name: 'queue', colour: 'queue'}, {name: 'prefill', colour: 'prefill'},
-      {name: 'exposed transfer', colour: 'exposed'}],
+      'to the next; a bar is the mean of its requests, split into its parts.',
+    keys: split.map(([name, , colour]) => ({name, colour})),
     draw(svg, width, height) {
       const left = 52, right = width - 8, top = 24, bottom = height - 48;
       const x = d3.scaleBand().domain(bands.map(name)).range([left, right]).padding(0.22);
@@ -37,7 +36,7 @@ function ttft_chart(data) {
           svg.append('rect').datum({band: name(band), part: label, value}).attr('class', 'mark')
             .attr('x', x(name(band))).attr('width', x.bandwidth())
             .attr('y', y(from + value)).attr('height', y(from) - y(from + value))
-            .style('fill', `var(--${colour || label})`);
+            .style('fill', `var(--${colour})`);
           from += value;
         });
         points.push({x: x(name(band)) + x.bandwidth() / 2, y: y(from), row: 0,
@@ -76,7 +75,7 @@ function figure_tiles(data) {
 function times_table(data) {
   const listed = data.figures.filter(figure => figure.listed);
   const rows = listed.map((figure, i) => ({...figure, group: at_key(data.summary, figure.key),
-    mark: figure.part ? 'part' : listed[i + 1] && listed[i + 1].part ? 'strong' : null}))
+    mark: figure.subpart ? 'subpart' : figure.part ? 'part' : listed[i + 1] && listed[i + 1].part ? 'strong' : null}))
     .filter(row => row.group);  // an older kvhaul did not know all of them
   return table([{name: '', text: true, of: row => row.title},
     ...['mean', 'p50', 'p90', 'p99', 'max'].map(key =>

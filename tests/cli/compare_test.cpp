@@ -219,8 +219,11 @@ TEST_F(CompareCommand, DamagedFilesAreOneLineThatNamesThem) {
   const struct {
     const char *file, *pattern, *instead, *error;
   } damages[] = {
-      {"summary.json", "\"schema\": 1", "\"schema\": 2", "expected schema 1, found 2"},
-      {"summary.json", "\"schema\": 1,", "", "expected schema 1, found none"},
+      {"summary.json", "\"schema\": 2", "\"schema\": 1",
+       "expected schema 2, found 1; make the run again"},
+      {"summary.json", "\"schema\": 2,", "", "expected schema 2, found none"},
+      {"summary.json", "\"limit_sentence\"", "\"limit\"", "expected a text 'limit_sentence'"},
+      {"summary.json", "\"share\": [0-9.]+", "\"share\": null", "in every item of 'limits'"},
       {"summary.json", "\"duration_s\"", "\"duration\"", "expected a number 'duration_s'"},
       {"summary.json", "\"policy\": \"[a-z_]*\"", "\"policy\": 7", "expected a text 'run.policy'"},
       {"summary.json", "\"duration_s\": [0-9.]+", "\"duration_s\": 1e999", "double can hold"},

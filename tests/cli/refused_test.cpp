@@ -292,7 +292,7 @@ TEST_F(Refused, ARunInWhichNothingFits) {
       ran.err.starts_with("kvhaul: no request was completed: 2 are too large for the KV "
                           "memory of an instance"))
       << ran.err;
-  EXPECT_NE(ran.out.find("time to first token     -"), std::string::npos) << ran.out;
+  EXPECT_NE(ran.out.find("time to first token      -"), std::string::npos) << ran.out;
   const auto summary = nlohmann::json::parse(text("none/summary.json"));
   for (const char* group :
        {"ttft_ms", "queue_ms", "prefill_ms", "exposed_transfer_ms", "itl_ms", "e2e_ms"})

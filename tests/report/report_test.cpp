@@ -67,7 +67,7 @@ TEST_F(Report, TheSentenceIsThereWithoutScripts) {
   const auto data = read_report_data(path_.string());
   ASSERT_TRUE(data);
   const std::string sentence = report::run_sentence(*data);
-  EXPECT_TRUE(sentence.starts_with("KV transfer adds ")) << sentence;
+  EXPECT_TRUE(sentence.starts_with("Limited by prefill and its queue: ")) << sentence;
   EXPECT_NE(file_text(file("report.html")).find(report::html_text(sentence) + "</p>"),
             std::string::npos);
 }

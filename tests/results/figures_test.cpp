@@ -75,7 +75,7 @@ TEST(Figures, OfNothingAreNullAndNotZero) {
 
 TEST(Figures, WhatAReaderMissesIsNamed) {
   for (const Figure& figure : figures()) {
-    const bool may_lack = figure.is(Figure::later) || figure.is(Figure::with_slo);
+    const bool may_lack = figure.is(Figure::with_slo);
     for (const std::string& key : keys_of(figure)) {
       Json json = empty_summary();
       json[place(key)] = "much";
@@ -92,16 +92,13 @@ TEST(Figures, WhatAReaderMissesIsNamed) {
   }
 }
 
-/// One of the first runs of this schema: without registration_s, retries, rows and more.
-TEST(Figures, RunsOfAnOlderKvhaulAreRead) {
-  const auto text =
-      test::file_text((test::source_dir() / "tests/fuzz/corpus/run_summary/whole.json").string());
-  ASSERT_FALSE(Json::parse(text).contains("registration_s"));
-  const auto run = parse_summary(text, "run");
-  ASSERT_TRUE(run) << run.error().message;
-  EXPECT_EQ(run->maybe_number("registration_s"), std::nullopt);
-  EXPECT_EQ(run->number("requests.completed"), 200);
-  EXPECT_EQ(run->links.at(0).busy_share, std::nullopt);
+TEST(Figures, RunsOfAnOlderKvhaulAreRefused) {
+  Json json = empty_summary();
+  json["schema"] = 1;
+  EXPECT_EQ(error_of(json),
+            "run/summary.json: expected schema 2, found 1; make the run again");
+  json["schema"] = 3;
+  EXPECT_EQ(error_of(json), "run/summary.json: expected schema 2, found 3");
 }
 
 /// Of 50 requests in 10 s 40 were completed and 30 of them in time: 3 a second. Who lost its KV is

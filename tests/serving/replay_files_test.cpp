@@ -78,12 +78,25 @@ TEST_F(ReplayFiles, TimeToFirstTokenIsTheSumOfItsParts) {
     const auto field = [&](const char* name) { return rows[i].at(column.at(name)); };
     if (field("outcome") != "completed") continue;
     ++completed;
-    const TimeNs queue = ns(field("queue_ms")), prefill = ns(field("prefill_ms")),
-                 exposed = ns(field("exposed_transfer_ms"));
-    EXPECT_GE(queue, 0);
-    EXPECT_GT(prefill, 0);
-    EXPECT_GT(exposed, 0);
-    EXPECT_EQ(queue + prefill + exposed, ns(field("ttft_ms"))) << "row " << i;
+    const auto sum = [&](std::initializer_list<const char*> parts) {
+      TimeNs all = 0;
+      for (const char* part : parts) {
+        EXPECT_GE(ns(field(part)), 0) << part << ", row " << i;
+        all += ns(field(part));
+      }
+      return all;
+    };
+    EXPECT_GT(ns(field("prefill_ms")), 0);
+    EXPECT_GT(ns(field("exposed_transfer_ms")), 0);
+    EXPECT_EQ(sum({"queue_ms", "prefill_ms", "handover_ms"}), ns(field("ttft_ms"))) << "row " << i;
+    EXPECT_EQ(sum({"memory_ms", "exposed_transfer_ms", "step_ms", "seat_ms"}),
+              ns(field("handover_ms")))
+        << "row " << i;
+    EXPECT_EQ(
+        sum({"post_ms", "wire_ms", "detect_ms", "window_ms", "credit_ms", "order_ms", "fault_ms"}),
+        ns(field("exposed_transfer_ms")))
+        << "row " << i;
+    EXPECT_LE(ns(field("prefill_memory_ms")), ns(field("queue_ms")));
     EXPECT_LE(ns(field("ttft_ms")), ns(field("e2e_ms")));
   }
   EXPECT_EQ(completed, result->summary.requests.completed);

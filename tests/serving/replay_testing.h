@@ -76,9 +76,22 @@ struct Replayed final : ReplayObserver {
 
   void request_done(const RequestResult& result, const std::vector<TransferRow>& more) override {
     requests.push_back(result);
+    if (result.outcome == RequestOutcome::completed) {
+      EXPECT_EQ(result.handover.sum(), result.joined_ns - result.prefill_end_ns);
+      for (const TimeNs part : {result.handover.memory_ns, result.handover.step_ns,
+                                result.handover.seat_ns, result.prefill_memory_ns})
+        EXPECT_GE(part, 0);
+      EXPECT_LE(result.prefill_memory_ns, result.prefill_start_ns - result.arrival_ns);
+      EXPECT_GE(std::ranges::min(result.handover.transfer.ns), 0);
+    }
     rows.insert(rows.end(), more.begin(), more.end());
   }
-  void transfer_done(const TransferEnd& end) override { ends.push_back(end); }
+  void transfer_done(const TransferEnd& end) override {
+    ends.push_back(end);
+    if (end.outcome != TransferOutcome::delivered) return;
+    EXPECT_EQ(end.path.sum(), end.reported_ns - end.submitted_ns);
+    EXPECT_GE(std::ranges::min(end.path.ns), 0);
+  }
   void chunks_ended(std::span<const Completion> ended) override {
     chunks.insert(chunks.end(), ended.begin(), ended.end());
   }

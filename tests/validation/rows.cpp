@@ -74,13 +74,20 @@ void add_mooncake_vllm(std::vector<Row>& rows) {
   if (!result) throw std::runtime_error(result.error().message);
   std::map<int, double> exposed_ms;
   std::ifstream csv(folder / "run" / "requests.csv");
+  const auto cells_of = [](const std::string& line) {
+    std::istringstream in(line);
+    std::vector<std::string> cells;
+    for (std::string cell; std::getline(in, cell, ',');) cells.push_back(cell);
+    return cells;
+  };
   std::string line;
   std::getline(csv, line);
+  std::map<std::string, std::size_t> column;
+  for (const std::string& name : cells_of(line)) column.emplace(name, column.size());
   while (std::getline(csv, line)) {
-    std::istringstream cells(line);
-    std::vector<std::string> row;
-    for (std::string cell; std::getline(cells, cell, ',');) row.push_back(cell);
-    exposed_ms[std::stoi(row.at(4))] = std::stod(row.at(11));
+    const std::vector<std::string> row = cells_of(line);
+    exposed_ms[std::stoi(row.at(column.at("input_tokens")))] =
+        std::stod(row.at(column.at("exposed_transfer_ms")));
   }
   fs::remove_all(folder);
   const double token_bytes = static_cast<double>(find_model("qwen3-8b")->token_bytes());
