@@ -27,6 +27,7 @@ std::span<const Command> commands() {
        run_replay},
       {"compare", "where runs differ and why: figures side by side, and transfer by transfer",
        run_compare},
+      {"explain", "what single requests of a run waited for, and what held them", run_explain},
       {"sweep", "a grid over scenario values and options: many replays and their table", run_sweep},
       {"report", "write the report of a run directory anew", run_report},
       {"route", "all routes between two places, hop by hop, and why one is chosen", run_route},

@@ -121,6 +121,7 @@ CommandResult run_sweep(const Arguments& arguments);
 CommandResult run_topo(const Arguments& arguments);
 CommandResult run_trace(const Arguments& arguments);
 CommandResult run_verify(const Arguments& arguments);
+CommandResult run_explain(const Arguments& arguments);
 CommandResult run_list(const Arguments& arguments);
 CommandResult run_hold(const Arguments& arguments);
 
