@@ -7,11 +7,6 @@
 namespace kvhaul {
 namespace {
 
-constexpr std::uint32_t slot_of(std::uint64_t id) { return static_cast<std::uint32_t>(id); }
-constexpr std::uint32_t generation_of(std::uint64_t id) {
-  return static_cast<std::uint32_t>(id >> 32);
-}
-
 PathPart part_of(HeldBackBy reason) {
   switch (reason) {
     case HeldBackBy::credit:

@@ -33,14 +33,6 @@ static_assert(gather_count <= 4);
 // end: delivered with one chunk per transfer, first attempt, preferred road
 constexpr std::uint8_t plain_end = 0x10;
 
-constexpr std::uint32_t slot_of(std::uint64_t id) { return static_cast<std::uint32_t>(id); }
-constexpr std::uint32_t generation_of(std::uint64_t id) {
-  return static_cast<std::uint32_t>(id >> 32);
-}
-constexpr std::uint64_t make_id(std::uint32_t slot, std::uint32_t generation) {
-  return (static_cast<std::uint64_t>(generation) << 32) | slot;
-}
-
 /// Slots are handed out densely, so a table indexed by them grows by one at a time; a slot far
 /// beyond its end cannot come from a scheduler and is simply not remembered.
 template <class T>

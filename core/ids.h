@@ -19,4 +19,13 @@ using ChunkId = std::uint64_t;
 
 inline constexpr std::uint32_t no_id = 0xffffffffu;
 
+/// What a ChunkId or a TransferId is made of: a slot that is used again, and how often it was.
+constexpr std::uint64_t make_id(std::uint32_t slot, std::uint32_t generation) {
+  return (static_cast<std::uint64_t>(generation) << 32) | slot;
+}
+constexpr std::uint32_t slot_of(std::uint64_t id) { return static_cast<std::uint32_t>(id); }
+constexpr std::uint32_t generation_of(std::uint64_t id) {
+  return static_cast<std::uint32_t>(id >> 32);
+}
+
 }  // namespace kvhaul

@@ -9,14 +9,6 @@
 namespace kvhaul {
 namespace {
 
-constexpr std::uint64_t make_id(std::uint32_t slot, std::uint32_t generation) {
-  return (static_cast<std::uint64_t>(generation) << 32) | slot;
-}
-constexpr std::uint32_t slot_of(std::uint64_t id) { return static_cast<std::uint32_t>(id); }
-constexpr std::uint32_t generation_of(std::uint64_t id) {
-  return static_cast<std::uint32_t>(id >> 32);
-}
-
 /// A channel has a history once so many chunks have landed on it.
 constexpr std::uint16_t history_chunks = 16;
 constexpr TimeNs slack_half_life_ns = 1 * s_ns;
