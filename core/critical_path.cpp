@@ -25,7 +25,7 @@ PathPart part_of(HeldBackBy reason) {
 
 }  // namespace
 
-CriticalPath::CriticalPath(const SchedulerSetup& setup) : ring_(1024) {
+CriticalPath::CriticalPath(const SchedulerSetup& setup) : ring_(64) {
   last_of_pair_.assign(setup.pairs.size(), 0);
   if (setup.channels.empty()) return;
   const auto by_id = [](const SetupChannel& a, const SetupChannel& b) { return a.id < b.id; };
@@ -184,9 +184,7 @@ PathParts CriticalPath::parts(std::uint64_t last_flight, TimeNs since_ns) const 
   return parts;
 }
 
-void CriticalPath::forget() {
-  if (next_ < forget_at_) [[likely]]
-    return;
+void CriticalPath::forget_old() {
   const auto has_ended = [&](TransferId id) {
     return slot_of(id) < ended_.size() && ended_[slot_of(id)] >= generation_of(id);
   };
@@ -197,7 +195,6 @@ void CriticalPath::forget() {
     oldest_ = 0;
   }
   while (first_ != next_ && flight(first_).reported_ns < oldest) ++first_;
-  forget_at_ = next_ + std::max<std::uint64_t>(1024, (next_ - first_) / 2);
 }
 
 void CriticalPath::grow() {

@@ -48,7 +48,11 @@ class CriticalPath {
   ChannelId channel(std::uint64_t last_flight) const { return flight(last_flight).channel; }
 
   /// Of what no open transfer can have waited for.
-  void forget();
+  void forget() {
+    // The ring stays small: what is written next is in the processor's cache.
+    if (2 * (next_ - first_) >= ring_.size()) [[unlikely]]
+      forget_old();
+  }
 
  private:
   /// A moment that others follow from, and where it follows from itself.
@@ -82,6 +86,7 @@ class CriticalPath {
   bool known(std::uint64_t moment) const { return moment / 4 >= first_; }
   /// Sets all of it.
   void follow(Moment& moment, TimeNs at_ns, PathPart part, std::uint64_t cause) const;
+  void forget_old();
   void grow();
 
   struct Channel {
@@ -97,7 +102,6 @@ class CriticalPath {
   std::vector<std::uint64_t> of_slot_;  // by slot of the chunk
   std::vector<Flight> ring_;            // first_ to next_ - 1; a power of two
   std::uint64_t first_ = 1, next_ = 1;
-  std::uint64_t forget_at_ = 1024;
 
   TimeNs now_ = 0;
   std::uint64_t cause_ = 0;  // flight that the event ended

@@ -12,7 +12,7 @@
 // are through with the request.
 #pragma once
 
-#include <deque>
+#include <memory>
 #include <queue>
 #include <vector>
 
@@ -99,23 +99,23 @@ inline std::uint32_t target_pages_of(const ReplayConfig& config, const RequestRe
                    config.decode.page_tokens);
 }
 
-/// Rows by slot, which grow as slots are given out.
+/// Rows by slot, which grow as slots are given out, and stay where they are.
 template <class Row>
 class SlotTable {
  public:
   Row& operator[](std::uint32_t slot) {
     if (slot >= rows_.size()) [[unlikely]]
       grow(slot);
-    return rows_[slot];
+    return *rows_[slot];
   }
   std::uint32_t size() const { return static_cast<std::uint32_t>(rows_.size()); }
 
  private:
   void grow(std::uint32_t slot) {
-    while (slot >= rows_.size()) rows_.emplace_back();
+    while (slot >= rows_.size()) rows_.push_back(std::make_unique<Row>());
   }
 
-  std::deque<Row> rows_;
+  std::vector<std::unique_ptr<Row>> rows_;
 };
 
 }  // namespace kvhaul
