@@ -103,10 +103,6 @@ Result<ScenarioSize> size_of(const Scenario& scenario) {
   return size;
 }
 
-std::string counted(std::size_t count, const std::string& what) {
-  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
-}
-
 std::string side_text(const RoleConfig& role) {
   std::string text = counted(role.instances.size(), "instance") + " of ";
   text += counted(role.tp * role.pp, "GPU");

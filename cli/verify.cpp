@@ -5,6 +5,7 @@
 #include "cli/json_text.h"
 #include "cli/terminal.h"
 #include "core/event_log.h"
+#include "core/unit_text.h"
 
 namespace kvhaul::cli {
 namespace po = boost::program_options;
@@ -45,9 +46,6 @@ CommandResult run_verify(const Arguments& arguments) {
     return 1;
   }
   if (options.flag("json")) return 0;
-  const auto counted = [](std::uint64_t count, const std::string& what) {
-    return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
-  };
   std::cout << "identical: " << report->decisions << " decisions on " << report->events
             << " events (" << report->transfers << " transfers, " << report->chunks << " chunks), "
             << counted(report->schedulers, "scheduler") << " in " << counted(report->logs, "log")

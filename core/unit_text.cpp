@@ -145,6 +145,10 @@ std::string rate_text(double bytes_per_s) {
   return number_text(value) + " " + names[unit];
 }
 
+std::string counted(std::uint64_t count, const std::string& what) {
+  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
+}
+
 std::string duration_text(TimeNs time_ns) {
   if (time_ns == never_ns) return "never";
   const std::string sign = time_ns < 0 ? "-" : "";

@@ -27,6 +27,8 @@ Result<double> parse_flops(std::string_view text);
 std::string bytes_text(Bytes bytes);        // "4 MiB", "591 KiB", "47.1 TiB"
 std::string rate_text(double bytes_per_s);  // "55.3 GB/s"
 std::string duration_text(TimeNs time_ns);  // "3.1 us", "12.4 ms", "2 min 5 s", "1 h 2 min"
+/// "1 chunk", "2 chunks".
+std::string counted(std::uint64_t count, const std::string& what);
 /// Seven significant digits at most, no exponent for the numbers people print; locale-free.
 std::string number_text(double value, int significant_digits = 3);
 
