@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <iostream>
 #include <limits>
+#include <tuple>
 
 #include "cli/command.h"
 #include "cli/json_text.h"
@@ -25,17 +26,10 @@ struct Request {
   TimeNs finished_ns() const { return row.arrival_ns + row.e2e_ns; }
 };
 
-struct Fault {
-  std::string text;
-  TimeNs from_ns = 0, until_ns = never_ns;
-};
-
 struct Run {
-  std::string directory;
+  RunInputs from;
   std::vector<Request> requests;
-  std::vector<Fault> faults;
-  double median_ttft_ns = 0;
-  std::string sentence;
+  std::vector<report::RunContext::Fault> faults;  // of from.script, in words
 };
 
 /// A part of the time to first token, with what is known of it.
@@ -47,10 +41,6 @@ struct Part {
 };
 
 std::string s_text(TimeNs time) { return number_text(static_cast<double>(time) / 1e9, 6) + " s"; }
-
-std::string counted(std::size_t count, const std::string& what) {
-  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
-}
 
 /// Who was in prefill on its instance while it waited.
 std::string queue_text(const Run& run, const Request& of) {
@@ -78,18 +68,39 @@ std::size_t decoding(const Run& run, const Request& of, TimeNs from, TimeNs to) 
   }));
 }
 
-/// Faults of that time; of a link only those that can have met it.
+/// Whether a fault was in force at some time between the two.
+bool was_active(const faults::Fault& fault, TimeNs from, TimeNs to) {
+  if (fault.active(from)) return true;
+  TimeNs begins = fault.from_ns;  // the first time that is not before `from`
+  if (fault.every_ns != never_ns && from > begins)
+    begins += (from - begins + fault.every_ns - 1) / fault.every_ns * fault.every_ns;
+  return begins >= from && begins < to;
+}
+
+/// Faults of that time which its last chunk can have met: on a way between its two instances over
+/// that link.
 std::string faults_text(const Run& run, const Request& of, TimeNs from, TimeNs to) {
+  const auto& [cluster, serving, plan] =
+      std::tie(run.from.scenario.cluster, run.from.scenario.serving, run.from.plan);
+  const auto serves = [](const RoleConfig& role, std::uint64_t instance, PlaceId place) {
+    return instance < role.instances.size() &&
+           std::ranges::count(role.instances[instance], place) != 0;
+  };
+  const auto is_its_way = [&](const Route& route) {
+    const std::string link = route.bottleneck == no_id ? "" : cluster.links[route.bottleneck].name;
+    return link == of.last_link && serves(serving.prefill, of.row.prefill_instance, route.source) &&
+           serves(serving.decode, of.row.decode_instance, route.target);
+  };
   std::string out;
-  for (const Fault& fault : run.faults) {
-    if (fault.from_ns >= to || fault.until_ns <= from) continue;
-    const std::string where = fault.text.substr(0, fault.text.find(':'));
-    const std::string node = of.last_link.substr(0, of.last_link.find('/'));
-    const bool met = where == "everywhere" || of.last_link.starts_with(where) ||
-                     where.starts_with(of.last_link) || where == node;
-    if (met)
-      out += "; fault: " + fault.text + ", " + s_text(fault.from_ns) + " to " +
-             (fault.until_ns == never_ns ? "the end" : s_text(fault.until_ns));
+  for (std::size_t i = 0; i < run.faults.size(); ++i) {
+    const faults::Fault& fault = run.from.script.faults[i];
+    if (!was_active(fault, from, to) ||
+        std::ranges::none_of(plan.requests, [&](const ChannelRequest& request) {
+          return is_its_way(request.route) && fault.touches(cluster, request.route);
+        }))
+      continue;
+    out += "; fault: " + run.faults[i].text + ", " + s_text(fault.from_ns) + " to " +
+           (fault.until_ns == never_ns ? "the end" : s_text(fault.until_ns));
   }
   return out;
 }
@@ -132,6 +143,10 @@ std::string share_text(TimeNs part, TimeNs whole) {
   return share < 0.1 ? "<0.1%" : number_text(share, share < 10 ? 2 : 3) + "%";
 }
 
+TimeNs median_ttft_ns(const Run& run) {
+  return static_cast<TimeNs>(run.from.run.maybe_number("ttft_ms.p50").value_or(0) * 1e6);
+}
+
 std::string story(const Run& run, const Request& of) {
   const RequestRecord& r = of.row;
   const TimeNs ttft = r.ttft_ns();
@@ -141,7 +156,7 @@ std::string story(const Run& run, const Request& of) {
   std::vector<Part> parts = parts_of(run, of);
   const auto largest = std::ranges::max_element(parts, {}, &Part::time_ns);
   out += wrapped("time to first token " + duration_text(ttft) + ", median of the run " +
-                     duration_text(static_cast<TimeNs>(run.median_ttft_ns)) +
+                     duration_text(median_ttft_ns(run)) +
                      (largest == parts.end() ? ""
                                              : "; most of it: " + std::string(largest->name) +
                                                    ", " + share_text(largest->time_ns, ttft)) +
@@ -182,20 +197,11 @@ Json story_json(const Run& run, const Request& of) {
 }
 
 Result<Run> read_run(const std::string& directory) {
-  Run run;
-  run.directory = directory;
-  auto data = read_report_data(directory);
-  if (!data) return data.error();
-  for (const auto& fault : (*data)["faults"])
-    run.faults.push_back(
-        {fault["text"].get<std::string>(), static_cast<TimeNs>(fault["from_s"].get<double>() * 1e9),
-         fault["until_s"].is_null() ? never_ns
-                                    : static_cast<TimeNs>(fault["until_s"].get<double>() * 1e9)});
-  const auto files = read_run_directory(directory);
-  if (!files) return files.error();
-  run.median_ttft_ns = files->maybe_number("ttft_ms.p50").value_or(0) * 1e6;
-  run.sentence = files->text("limit_sentence");
-  const auto read = read_request_rows(*files, [&](const RequestRecord& row) {
+  auto from = read_run_inputs(directory);
+  if (!from) return from.error();
+  Run run{std::move(*from), {}, {}};
+  run.faults = described_faults(run.from.script);
+  const auto read = read_request_rows(run.from.run, [&](const RequestRecord& row) {
     if (row.completed) run.requests.push_back({row, std::string(row.last_link)});
   });
   if (!read) return read.error();
@@ -282,13 +288,13 @@ CommandResult run_explain(const Arguments& arguments) {
   if (options.flag("json")) {
     Json json = {{"schema", 1},
                  {"run", directory},
-                 {"limit_sentence", run->sentence},
+                 {"limit_sentence", run->from.run.text("limit_sentence")},
                  {"requests", Json::array()}};
     for (const Request* request : *requests) json["requests"].push_back(story_json(*run, *request));
     std::cout << json_text(json);
     return 0;
   }
-  std::cout << wrapped(printable(run->sentence) + ".", 0);
+  std::cout << wrapped(printable(run->from.run.text("limit_sentence")) + ".", 0);
   for (const Request* request : *requests) std::cout << "\n" << story(*run, *request);
   return 0;
 }

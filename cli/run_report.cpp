@@ -63,12 +63,6 @@ std::string fault_text(const Fault& fault) {
   return (fault.where.empty() ? "everywhere" : fault.where) + ": " + what;
 }
 
-/// What run.yaml says that a report needs.
-struct RunFile {
-  Arguments command;  // without the program
-  std::string directory, scenario_file, scenario, faults;
-};
-
 Result<RunFile> parse_run_file(const std::string& text, const std::string& file) {
   try {
     const YAML::Node root = YAML::Load(text);
@@ -128,7 +122,7 @@ Result<void> write_run_report(const std::string& directory, const report::RunCon
                             {report::run_title(*data), report::run_sentence(*data)}, *data);
 }
 
-Result<nlohmann::ordered_json> read_report_data(const std::string& directory) {
+Result<RunInputs> read_run_inputs(const std::string& directory) {
   auto run = read_run_directory(directory);
   if (!run) return run.error();
   const std::string file = directory + "/run.yaml";
@@ -139,29 +133,34 @@ Result<nlohmann::ordered_json> read_report_data(const std::string& directory) {
   if (!input) return input.error();
   auto text = read_all(*input, run_file_bytes_max);
   if (!text) return text.error();
-  auto found = parse_run_file(*text, file);
-  if (!found) return found.error();
-  RunFile& file_says = *found;
+  auto says = parse_run_file(*text, file);
+  if (!says) return says.error();
 
   // What a scenario names lies beside it, wherever the program is started now.
-  auto scenario = parse_scenario(
-      file_says.scenario, (fs::path(file_says.directory) / file_says.scenario_file).string());
+  auto scenario =
+      parse_scenario(says->scenario, (fs::path(says->directory) / says->scenario_file).string());
   if (!scenario) return Error::bad_input(file + ": its scenario: " + scenario.error().message);
   scenario->serving.pull = scenario->routes.pull = run->text("run.direction") == "pull";
-  const auto plan =
-      plan_channels(scenario->cluster, place_pairs(scenario->serving), scenario->routes);
+  auto plan = plan_channels(scenario->cluster, place_pairs(scenario->serving), scenario->routes);
   if (!plan) return Error::bad_input(file + ": its scenario: " + plan.error().message);
-  report::RunContext context{scenario->cluster, scenario->serving, *plan, {}, {}, {}, {}, {}};
-  if (!file_says.faults.empty()) {
-    auto script = parse_fault_file(file_says.faults, file + ": its faults", scenario->cluster);
+  RunInputs inputs{std::move(*run), std::move(*says), std::move(*scenario), std::move(*plan), {}};
+  if (!inputs.file.faults.empty()) {
+    auto script =
+        parse_fault_file(inputs.file.faults, file + ": its faults", inputs.scenario.cluster);
     if (!script) return script.error();
-    context.faults = described_faults(*script);
+    inputs.script = std::move(*script);
   }
-  context.command = command_text(file_says.command);
-  context.scenario_file = file_says.scenario_file;
-  context.scenario_text = file_says.scenario;
-  context.fault_text = file_says.faults;
-  return report::run_data(*run, context);
+  return inputs;
+}
+
+Result<nlohmann::ordered_json> read_report_data(const std::string& directory) {
+  const auto inputs = read_run_inputs(directory);
+  if (!inputs) return inputs.error();
+  const RunFile& file = inputs->file;
+  return report::run_data(inputs->run,
+                          {inputs->scenario.cluster, inputs->scenario.serving, inputs->plan,
+                           described_faults(inputs->script), command_text(file.command),
+                           file.scenario_file, file.scenario, file.faults});
 }
 
 }  // namespace kvhaul::cli

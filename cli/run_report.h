@@ -11,6 +11,8 @@
 #include "cli/command.h"
 #include "core/result.h"
 #include "report/run_data.h"
+#include "results/run_directory.h"
+#include "scenarios/scenario.h"
 
 namespace kvhaul::cli {
 
@@ -23,6 +25,23 @@ std::vector<report::RunContext::Fault> described_faults(const faults::FaultScrip
 
 /// Writes report.html from the files of a run that has come to its end.
 Result<void> write_run_report(const std::string& directory, const report::RunContext& context);
+
+/// What run.yaml of a run says.
+struct RunFile {
+  Arguments command;  // without the program
+  std::string directory, scenario_file, scenario, faults;
+};
+
+/// What a run was made from, out of its directory alone.
+struct RunInputs {
+  RunDirectory run;
+  RunFile file;
+  Scenario scenario;
+  ChannelPlan plan;
+  faults::FaultScript script;  // empty where it had none
+};
+/// Errors are bad_input and name the file.
+Result<RunInputs> read_run_inputs(const std::string& directory);
 
 /// The data of a report from a run directory alone: scenario, faults and command are in its
 /// run.yaml. Errors are bad_input and name the file.

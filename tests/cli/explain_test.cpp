@@ -62,6 +62,23 @@ TEST_F(ExplainCommand, ASlowNicIsNamedWithItsFault) {
   }
 }
 
+/// The narrowest link is the sender's; what is slow is the receiver's, every ten seconds. The other
+/// two are on no way of these requests, and over.
+TEST_F(ExplainCommand, AFaultIsNamedWhereverOnTheWayItIs) {
+  write("slow.yaml",
+        "faults:\n"
+        "  - {kind: degrade, where: node1/nic0, factor: 0.1, from: 2 s, until: 4 s, every: 10 s}\n"
+        "  - {kind: degrade, where: node1/nic1, factor: 0.9, from: 0 s, until: 100 s}\n"
+        "  - {kind: delay, where: node1/nic0, by: 1 us, from: 0 s, until: 1 s}\n");
+  make_run({"--set", "routes.rails=1", "--streaming", "request", "--faults", "slow.yaml"});
+  const Json json = explained({"--worst", "1", "--by", "handover"});
+  const std::string told = json.dump();
+  EXPECT_EQ(json["requests"][0]["last_link"], "node0/nic0/tx");
+  EXPECT_NE(told.find("fault: node1/nic0: 10% of its rate"), std::string::npos) << told;
+  EXPECT_EQ(told.find("nic1"), std::string::npos) << told;
+  EXPECT_EQ(told.find("late"), std::string::npos) << told;
+}
+
 TEST_F(ExplainCommand, AQueueIsTheQueueAndNoLinksFault) {
   write("slow.yaml",
         "faults:\n  - {kind: degrade, where: node0/nic0, factor: 0.1, from: 0 s, until: 60 s}\n");
