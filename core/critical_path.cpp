@@ -5,25 +5,6 @@
 #include <utility>
 
 namespace kvhaul {
-namespace {
-
-PathPart part_of(HeldBackBy reason) {
-  switch (reason) {
-    case HeldBackBy::credit:
-      return PathPart::credit;
-    case HeldBackBy::order:
-      return PathPart::order;
-    case HeldBackBy::no_channel:
-      return PathPart::fault;
-    case HeldBackBy::nothing:
-    case HeldBackBy::channel_window:
-    case HeldBackBy::link_window:
-      break;
-  }
-  return PathPart::window;
-}
-
-}  // namespace
 
 CriticalPath::CriticalPath(const SchedulerSetup& setup) : ring_(64) {
   last_of_pair_.assign(setup.pairs.size(), 0);
@@ -76,17 +57,16 @@ void CriticalPath::completed(TimeNs now, const Completion& completion) {
   const TimeNs ready_ns =
       of.ready_known ? std::clamp(completion.ready_ns, given, started) : started;
   const TimeNs left_ns = of.done_ns - std::min(channel.fixed_ns, of.done_ns - started);
-  const auto between = [](TimeNs from, std::uint64_t flight_before, TimeNs moment, TimeNs to) {
-    return flight_before != 0 && from <= moment && moment <= to;
+  const auto between = [](TimeNs from, TimeNs moment, TimeNs to) {
+    return from <= moment && moment <= to;
   };
   const std::uint64_t before = of.posted_before >= first_ ? of.posted_before : 0;
   const bool queued = before != 0 && of.ready_known && flight(before).ready_known &&
-                      between(given, before, flight(before).moments[ready].at_ns, ready_ns);
+                      between(given, flight(before).moments[ready].at_ns, ready_ns);
   follow(of.moments[ready], ready_ns, PathPart::post,
          queued ? 4 * before + ready : 4 * number + decided);
   const std::uint64_t ahead = channel.last >= first_ ? channel.last : 0;
-  const bool behind =
-      ahead != 0 && between(ready_ns, ahead, flight(ahead).moments[left].at_ns, left_ns);
+  const bool behind = ahead != 0 && between(ready_ns, flight(ahead).moments[left].at_ns, left_ns);
   follow(of.moments[left], left_ns, PathPart::wire, behind ? 4 * ahead + left : 4 * number + ready);
   channel.last = number;
 }
@@ -107,7 +87,7 @@ void CriticalPath::posted(const PostAction& action) {
   of.posted_before = last_of_poster_[channel.poster];
   of.ready_known = false;
   of.reported_ns = never_ns;
-  PathPart part = submission_ ? PathPart::order : part_of(action.held_back_by);
+  PathPart part = submission_ ? PathPart::order : action.held_back_by;
   std::uint64_t cause = 0;
   if (cause_ != 0 && flight(cause_).failed) {
     // Of a lost attempt nothing is known but that it was waited for.

@@ -12,7 +12,7 @@
 // (transfer.h).
 //
 // One of a scheduler, fed by the runtime from its events and actions; it decides nothing.
-// Threading: none. Nothing blocks. Memory: 320 bytes for every chunk posted since the oldest open
+// Threading: none. Nothing blocks. Memory: 312 bytes for every chunk posted since the oldest open
 // transfer was submitted; allocates only when that outgrows all it has held so far. Looking back
 // over n chunks takes O(log n) steps.
 #pragma once
@@ -76,6 +76,7 @@ class CriticalPath {
     bool ready_known = false;
     bool failed = false;
   };
+  static_assert(sizeof(Flight) == 312);
 
   // Moments have numbers: 4 x flight + step.
   Flight& flight(std::uint64_t number) { return ring_[number & (ring_.size() - 1)]; }

@@ -20,26 +20,6 @@ std::string_view transfer_outcome_name(TransferOutcome outcome) {
   return "?";
 }
 
-std::string_view path_part_name(PathPart part) {
-  switch (part) {
-    case PathPart::post:
-      return "post";
-    case PathPart::wire:
-      return "wire";
-    case PathPart::detect:
-      return "detect";
-    case PathPart::window:
-      return "window";
-    case PathPart::credit:
-      return "credit";
-    case PathPart::order:
-      return "order";
-    case PathPart::fault:
-      return "fault";
-  }
-  return "?";
-}
-
 TimeNs PathParts::sum() const { return std::accumulate(ns.begin(), ns.end(), TimeNs{0}); }
 
 std::string_view outcome_name(Outcome outcome) {

@@ -21,9 +21,8 @@ Runtime::Runtime(Backend& backend, std::vector<SchedulerSetup> setups, EventLogW
     paths_.emplace_back(setup);
     schedulers_.emplace_back(std::move(setup));
   }
-  seen_.assign(schedulers_.size(), {});
   timers_ns_.assign(schedulers_.size(), never_ns);
-  logged_.assign(schedulers_.size(), {});
+  marks_.assign(schedulers_.size(), {});
 }
 
 std::optional<PairHandle> Runtime::find_pair(PlaceId source, PlaceId target) const {
@@ -40,16 +39,18 @@ std::uint32_t Runtime::scheduler_of_node(NodeId node) const {
 
 void Runtime::after_event(std::uint32_t s) {
   Actions& actions = schedulers_[s].actions();
-  if (log_ != nullptr) log_->decisions(actions, logged_[s]);
-  Seen& seen = seen_[s];
-  for (; seen.posts < actions.posts.size(); ++seen.posts)
-    paths_[s].posted(actions.posts[seen.posts]);
-  for (; seen.ends < actions.ends.size(); ++seen.ends) {
-    TransferEnd& end = actions.ends[seen.ends];
+  DecisionMark mark = marks_[s];
+  if (log_ != nullptr) log_->decisions(actions, marks_[s]);
+  for (; mark.posts < actions.posts.size(); ++mark.posts)
+    paths_[s].posted(actions.posts[mark.posts]);
+  for (; mark.ends < actions.ends.size(); ++mark.ends) {
+    TransferEnd& end = actions.ends[mark.ends];
     end.last_flight = paths_[s].ended(end.id);
     if (end.outcome == TransferOutcome::delivered)
       end.path = paths_[s].parts(end.last_flight, end.submitted_ns);
   }
+  marks_[s].posts = mark.posts;
+  marks_[s].ends = mark.ends;
   if (actions.timer_ns == never_ns) [[likely]]
     return;
   timers_ns_[s] = actions.timer_ns;
@@ -134,7 +135,7 @@ void Runtime::deliver_ends(TimeNs now, RuntimeClient& client) {
       if (actions.ends.empty()) continue;
       again = true;
       ends_.swap(actions.ends);
-      logged_[s].ends = seen_[s].ends = 0;
+      marks_[s].ends = 0;
       for (const TransferEnd& end : ends_) client.transfer_ended(now, end);
       ends_.clear();
     }
@@ -179,8 +180,7 @@ void Runtime::carry_out() {
       backend_.cancel(cancel.channel, cancel.chunk);
     for (const ControlMessage& message : actions.messages) backend_.send(message);
     actions.clear();
-    logged_[s] = {};
-    seen_[s] = {};
+    marks_[s] = {};
     paths_[s].forget();
   }
 }

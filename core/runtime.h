@@ -96,11 +96,7 @@ class Runtime {
   std::vector<Scheduler> schedulers_;
   std::vector<TimeNs> timers_ns_;    // by scheduler
   std::vector<CriticalPath> paths_;  // the same
-  struct Seen {
-    std::size_t posts = 0, ends = 0;
-  };
-  std::vector<Seen> seen_;            // by scheduler; how far its path has got in its actions
-  std::vector<DecisionMark> logged_;  // the same for the log
+  std::vector<DecisionMark> marks_;  // by scheduler; how far its actions are traced and logged
   std::vector<std::uint32_t> scheduler_of_channel_;  // by ChannelId
   BackendEvents events_;
   std::vector<Completion> withdrawn_;     // of posts that were cancelled before they were made

@@ -385,7 +385,7 @@ Scheduler::Step Scheduler::post_next(Policy& policy, TimeNs now, std::uint32_t p
         std::all_of(account.pairs.begin(), account.pairs.end(),
                     [&](std::uint32_t other) { return pairs_[other].queue.empty(); }))
       account.credit.drained(actions_.messages);
-    pair.held_back_by = HeldBackBy::nothing;
+    pair.held_back_by = PathPart::window;
     return Step::empty;
   }
   Transfer& transfer = transfers_[slot];
@@ -398,11 +398,11 @@ Scheduler::Step Scheduler::post_next(Policy& policy, TimeNs now, std::uint32_t p
                      (channels_[c].gathers >> static_cast<unsigned>(transfer.gather) & 1) != 0;
     return can ? transfer.gather : Gather::each;
   };
-  const auto held_back = [&](HeldBackBy reason) {
+  const auto held_back = [&](PathPart reason) {
     pair.held_back_by = reason;
     return Step::blocked;
   };
-  if (pair.candidates.empty()) return held_back(HeldBackBy::no_channel);
+  if (pair.candidates.empty()) return held_back(PathPart::fault);
   const std::uint32_t first = pair.candidates[0];
   const ChannelTable::Charge first_charge =
       table_.charge(first, range.bytes, range.piece_count, gather_on(first));
@@ -414,21 +414,21 @@ Scheduler::Step Scheduler::post_next(Policy& policy, TimeNs now, std::uint32_t p
     account.credit.hold_back(actions_.messages);
     pair.parked_on_credit = true;
     ++account.parked;
-    return held_back(HeldBackBy::credit);
+    return held_back(PathPart::credit);
   }
   const Gather gather = gather_on(channel);
   const ChannelTable::Charge charge =
       table_.charge(channel, range.bytes, range.piece_count, gather);
   const TimeNs service = table_.service_ns(channel, charge);
-  if (!table_.channel_has_room(channel, service)) return held_back(HeldBackBy::channel_window);
+  if (!table_.channel_has_room(channel, service)) return held_back(PathPart::window);
   if (const std::uint32_t full = table_.full_link(channel, charge.bytes); full != no_id) {
     park(p, full);
-    return held_back(HeldBackBy::link_window);
+    return held_back(PathPart::window);
   }
   if (parked_pairs_ != 0) [[unlikely]]
     if (const std::uint32_t wanted = link_wanted_sooner(now, p, channel); wanted != no_id) {
       park(p, wanted);
-      return held_back(HeldBackBy::order);
+      return held_back(PathPart::order);
     }
 
   std::uint32_t chunk_slot = again;

@@ -41,21 +41,13 @@
 
 namespace kvhaul {
 
-/// What a chunk that was not posted at once waited for, when its turn was tried last. For whoever
-/// explains a run; nothing is decided by it, and it is in no log.
-enum class HeldBackBy : std::uint8_t {
-  nothing,
-  channel_window,
-  link_window,
-  credit,
-  order,       // room was there, and kept for a more urgent transfer of another pair
-  no_channel,  // none of its pair was believed to work
-};
-
 struct PostAction {
   ChannelId channel = 0;
   ChunkPost post;
-  HeldBackBy held_back_by = HeldBackBy::nothing;
+  /// What it waited for if it was not posted at once: window, credit, order, or fault where no
+  /// channel was believed to work. For whoever explains a run; it decides nothing, and is in no
+  /// log.
+  PathPart held_back_by = PathPart::window;
 };
 
 struct CancelAction {
@@ -238,8 +230,8 @@ class Scheduler {
     std::uint32_t account = 0;
     std::uint32_t parked_link = no_id;  // held back by this link's window
     bool parked_on_credit = false;
-    bool blocked = false;                           // the head found no room when it was last tried
-    HeldBackBy held_back_by = HeldBackBy::nothing;  // since the queue was empty
+    bool blocked = false;                      // the head found no room when it was last tried
+    PathPart held_back_by = PathPart::window;  // why, since the queue was empty
     /// When it lost its last usable channel. Until something of it lands, not until one is usable
     /// again: channels that come and go and lose everything are no way either.
     TimeNs hopeless_since_ns = never_ns;

@@ -26,7 +26,7 @@ SchedulerSetup setup() {
   return setup;
 }
 
-PostAction post(ChunkId chunk, HeldBackBy held_back_by = HeldBackBy::nothing, Bytes bytes = 1) {
+PostAction post(ChunkId chunk, PathPart held_back_by = PathPart::window, Bytes bytes = 1) {
   PostAction action;
   action.channel = 4;
   action.post.chunk = chunk;
@@ -72,29 +72,24 @@ TEST(CriticalPath, PostingLastsToTheStartWhereItIsNotKnownApart) {
 
 /// The second chunk waits for the first one: its posting, its time on the wire, and from there on
 /// for the window, which a larger one would have spared it.
-class Held : public ::testing::TestWithParam<std::pair<HeldBackBy, PathPart>> {};
+class Held : public ::testing::TestWithParam<PathPart> {};
 
 TEST_P(Held, ByWhatTheSchedulerSays) {
-  const auto [reason, part] = GetParam();
   CriticalPath path(setup());
   path.submitted(100, 1);
   path.posted(post(7));
   path.submitted(110, 2);
   path.completed(152, landed(7, 120, 130, 150));
-  path.posted(post(8, reason));
+  path.posted(post(8, GetParam()));
   path.ended(1);
   path.completed(180, landed(8, 160, 170, 180));
   PathParts expected = parts({{PP::post, 10 + 8}, {PP::wire, 27 + 20}});
-  expected[part] += fixed_ns + 2;
+  expected[GetParam()] += fixed_ns + 2;
   EXPECT_EQ(path.parts(path.ended(2), 110), expected);
 }
 
 INSTANTIATE_TEST_SUITE_P(Reasons, Held,
-                         ::testing::Values(std::pair(HeldBackBy::channel_window, PP::window),
-                                           std::pair(HeldBackBy::link_window, PP::window),
-                                           std::pair(HeldBackBy::credit, PP::credit),
-                                           std::pair(HeldBackBy::order, PP::order),
-                                           std::pair(HeldBackBy::no_channel, PP::fault)));
+                         ::testing::Values(PP::window, PP::credit, PP::order, PP::fault));
 
 /// Until a message grants it; before, for what the chunk posted before it waited for.
 TEST(CriticalPath, CreditThatIsGranted) {
@@ -103,7 +98,7 @@ TEST(CriticalPath, CreditThatIsGranted) {
   path.posted(post(7));
   path.submitted(105, 2);
   path.happened(140);
-  path.posted(post(8, HeldBackBy::credit));
+  path.posted(post(8, PP::credit));
   path.completed(150, landed(7, 101, 101, 135));
   path.ended(1);
   path.completed(160, landed(8, 140, 145, 160));
@@ -128,7 +123,7 @@ TEST(CriticalPath, WhatCameLaterWentFirst) {
   path.submitted(120, 2);
   path.posted(post(7));
   path.completed(150, landed(7, 130, 130, 150));
-  path.posted(post(8, HeldBackBy::link_window));
+  path.posted(post(8, PP::window));
   path.ended(2);
   path.completed(170, landed(8, 150, 150, 170));
   EXPECT_EQ(path.parts(path.ended(1), 105),
@@ -140,7 +135,7 @@ TEST(CriticalPath, ProbesAndUnknownChunksAreNothing) {
   path.submitted(100, 1);
   path.posted(post(7));
   path.happened(101);
-  path.posted(post(9, HeldBackBy::nothing, 0));
+  path.posted(post(9, PP::window, 0));
   path.completed(110, landed(9, 105, 105, 110));
   path.completed(111, landed(77, 105, 105, 110));
   path.completed(112, landed(2ull << 32 | 7, 105, 105, 110));
@@ -210,8 +205,7 @@ TEST(CriticalPath, AddsUpOverLongChains) {
     submitted.push_back(now);
   };
   const auto give = [&](std::size_t cause, PathPart held) {
-    const auto reason = held == PP::credit ? HeldBackBy::credit : HeldBackBy::channel_window;
-    path.posted(post(seen.size(), reason));
+    path.posted(post(seen.size(), held));
     Seen next;
     next.decided = now;
     next.cause = cause;
