@@ -157,7 +157,7 @@ void Mover::submit_lane(TimeNs now, std::uint32_t slot, std::uint32_t unit, std:
   ++move.pending_transfers;
   ++open_transfers_;
   const std::size_t way = way_of(move.prefill_instance, move.decode_instance);
-  const PairHandle pair = pairs_[way * parts_.lanes.size() + number];
+  const PairHandle pair = pair_of(way, number);
   const TransferHandle submitted = parts_.runtime->submit(now, pair, transfer);
   if (parts_.config.failover.retries != 0) move.transfers.push_back(submitted);
   if (!parts_.runtime->is_usable(pair)) [[unlikely]]
@@ -202,8 +202,9 @@ void Mover::transfer_ended(TimeNs now, const TransferEnd& end) {
   const auto lane = static_cast<std::uint32_t>(end.tag) & 0xffffu;
   KvMove& move = moves_[slot];
   --open_transfers_;
-  if (ways_[way_of(move.prefill_instance, move.decode_instance)].lost) [[unlikely]]
-    look_at_way(now, way_of(move.prefill_instance, move.decode_instance));
+  const std::size_t way = way_of(move.prefill_instance, move.decode_instance);
+  if (ways_[way].lost) [[unlikely]]
+    look_at_way(now, way);
   TransferRow& row = row_of(move, span_of(parts_.config, move, unit).chunk, end.fallback_tier);
   ++row.transfers;
   row.chunks += end.chunks;
@@ -215,11 +216,7 @@ void Mover::transfer_ended(TimeNs now, const TransferEnd& end) {
   if (end.outcome == TransferOutcome::delivered) {
     row.bytes += end.bytes;
     move.bytes += end.bytes;
-    if (move.prefill_end_ns != 0)
-      trace_handover(
-          move,
-          pairs_[way_of(move.prefill_instance, move.decode_instance) * parts_.lanes.size() + lane],
-          end);
+    if (move.prefill_end_ns != 0) trace_handover(move, pair_of(way, lane), end);
   }
   if (end.reported_ns >= row.last_reported_ns) {
     row.last_reported_ns = end.reported_ns;

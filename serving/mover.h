@@ -81,6 +81,9 @@ class Mover {
   std::size_t way_of(std::uint32_t prefill, std::uint32_t decode) const {
     return std::size_t{prefill} * parts_.decode.size() + decode;
   }
+  PairHandle pair_of(std::size_t way, std::uint32_t lane) const {
+    return pairs_[way * parts_.lanes.size() + lane];
+  }
   bool is_usable(std::size_t way) const;
   bool posts(std::size_t way) const;
   void way_lost(TimeNs now, std::size_t way);

@@ -23,6 +23,7 @@ RequestResult read_request(BodyReader& body) {
 
 RequestResult in_order(RequestResult r) {
   r.prefill_start_ns = std::max(r.prefill_start_ns, r.arrival_ns);
+  r.prefill_memory_ns = std::min(r.prefill_memory_ns, r.prefill_start_ns - r.arrival_ns);
   r.prefill_end_ns = std::max(r.prefill_end_ns, r.prefill_start_ns);
   r.landed_ns = std::max(r.landed_ns, r.prefill_end_ns);
   r.joined_ns = std::max(r.joined_ns, r.landed_ns);
