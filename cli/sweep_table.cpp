@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cli/sweep_curves.h"
 #include "cli/terminal.h"
 #include "core/unit_text.h"
 #include "results/run_directory.h"
@@ -25,9 +26,9 @@ struct OwnColumn {
 constexpr OwnColumn own_columns[] = {
     {25, "limit", "limit", "", std::nullopt, false},
     {110, "busiest_link", "", "", std::nullopt, false},
-    {120, "utilisation", "", "Use of the busiest link", Unit::share, true},
+    {120, "utilisation", "link use", "Use of the busiest link", Unit::share, true},
     {130, "saturated_share", "", "Saturation of the busiest link", Unit::share, false},
-    {150, "failed", "", "Failed", Unit::count, false},
+    {150, "failed", "failed", "Failed", Unit::count, false},
 };
 
 /// As in the files: six significant digits.
@@ -84,6 +85,38 @@ std::string shown(std::size_t column, const SweepRow& row) {
   const double value = std::stod(text);
   return *columns[column].unit == Unit::share ? number_text(100 * value) + "%"
                                               : number_text(value, 4);
+}
+
+/// Columns of the terminal: what a sweep is made for, then what limits it, then the others.
+std::vector<std::size_t> by_weight() {
+  const auto columns = sweep_columns();
+  std::vector<std::size_t> sorted;
+  for (std::size_t c = 0; c < columns.size(); ++c)
+    if (!columns[c].heading.empty()) sorted.push_back(c);
+  std::ranges::stable_sort(sorted, {}, [&](std::size_t c) {
+    return is_aim(columns[c].name) ? 0 : columns[c].unit ? 2 : 1;
+  });
+  return sorted;
+}
+
+bool differs(const std::vector<SweepRow>& rows, std::size_t column) {
+  const SweepRow* first = nullptr;
+  for (const SweepRow& row : rows) {
+    if (row.figures.empty()) continue;
+    if (first == nullptr) first = &row;
+    const auto was = figure_of(*first, column), is = figure_of(row, column);
+    if (was && is ? !is_tie(*was, *is) : first->figures[column] != row.figures[column]) return true;
+  }
+  return false;
+}
+
+/// "SLO 100%"; nothing of what no row has, or has none of.
+std::string said_once(const std::vector<SweepRow>& rows, std::size_t column) {
+  const auto row = std::ranges::find_if(rows, [&](const SweepRow& r) {
+    return column < r.figures.size() && !r.figures[column].empty();
+  });
+  if (row == rows.end() || row->figures[column] == "0") return "";
+  return sweep_columns()[column].heading + " " + shown(column, *row);
 }
 
 std::string table_text(const std::vector<SweepKey>& keys, const std::vector<SweepPoint>& points,
@@ -206,7 +239,9 @@ std::string sweep_csv(const std::vector<SweepKey>& keys, const std::vector<Sweep
 
 Json sweep_json(const std::vector<SweepKey>& keys, const std::vector<SweepPoint>& points,
                 const std::vector<SweepRow>& rows) {
-  Json json = {{"keys", Json::array()}, {"points", Json::array()}};
+  Json json = {{"sentence", sweep_sentence(keys, points, rows)},
+               {"keys", Json::array()},
+               {"points", Json::array()}};
   for (const SweepKey& key : keys)
     json["keys"].push_back({{"path", key.path}, {"values", key.values}});
   for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -253,18 +288,28 @@ Result<std::vector<SweepRow>> sweep_rows_of(const Json& json) {
 
 std::string sweep_text(const std::vector<SweepKey>& keys, const std::vector<SweepPoint>& points,
                        const std::vector<SweepRow>& rows) {
-  // Shown while there is room, those in front first; names of links take the most of it.
+  // What does not differ is said once; of the others those in front have room first.
   std::vector<std::size_t> figures;
-  for (const bool text : {false, true})
-    for (std::size_t c = 0; c < sweep_columns().size(); ++c)
-      if (!sweep_columns()[c].heading.empty() && text == !sweep_columns()[c].unit)
-        figures.push_back(c);
-  std::string out = table_text(keys, points, rows, figures);
-  while (widest_line(out) > columns_max && figures.size() > 2) {
-    figures.pop_back();
-    out = table_text(keys, points, rows, figures);
+  std::vector<std::string> everywhere;
+  for (const std::size_t column : by_weight()) {
+    const bool always = figures.size() < 2;  // a table has something in it
+    if (always || differs(rows, column))
+      figures.push_back(column);
+    else if (const std::string text = said_once(rows, column); !text.empty())
+      everywhere.push_back(text);
   }
-  // What is the same everywhere is said once.
+  std::string table = table_text(keys, points, rows, figures);
+  while (widest_line(table) > columns_max && figures.size() > 2) {
+    figures.pop_back();
+    table = table_text(keys, points, rows, figures);
+  }
+  std::string out = wrapped(printable(sweep_sentence(keys, points, rows)), 0) + "\n" + table;
+  std::string same;
+  for (const std::string& text : everywhere) same += (same.empty() ? " " : ", ") + text;
+  out += "\n" + wrapped((same.empty() ? "" : "at every point (within 1%):" + same + "; ") +
+                            "times in ms, goodput in requests/s",
+                        0);
+  // So is an error of several points.
   std::vector<std::pair<std::string, std::string>> errors;  // what, and at which points
   for (std::size_t i = 0; i < rows.size(); ++i) {
     if (rows[i].error.empty()) continue;

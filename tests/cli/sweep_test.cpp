@@ -171,6 +171,44 @@ TEST_F(SweepCommand, NoTableIsWiderThanATerminal) {
   for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80u) << line;
 }
 
+/// What stands first on the terminal, in sweep.json and in the report.
+TEST_F(SweepCommand, EqualPointsAreCalledEqualBeforeAllElse) {
+  const Ran ran = run(sweep({"-o", "out", "--set", "scheduler.seed=1,2,3"}));
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  const std::string sentence =
+      "All 3 points are equal within 1% in TTFT, ITL, SLO, goodput and completed requests.";
+  EXPECT_TRUE(std::regex_replace(ran.out, std::regex("\n"), " ").starts_with(sentence)) << ran.out;
+  EXPECT_EQ(nlohmann::json::parse(text("out/sweep.json"))["sentence"], sentence);
+  EXPECT_NE(text("out/report.html").find("<p id=\"sentence\">" + sentence + "</p>"),
+            std::string::npos);
+  EXPECT_EQ(ran.out.find("lowest"), std::string::npos) << ran.out;
+}
+
+TEST_F(SweepCommand, PointsThatAreEquallyGoodAreAllNamed) {
+  const Ran ran = run({"sweep", "-t", source("traces/samples/chat-200.csv"), "-s", "dgx-h100-pair",
+                       "-o", "out", "--set", "cluster.node_types.dgx_h100.nics.count=1,2,4,8"});
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_NE(ran.out.find(", at count=2, 4 or 8 (3 points, equal within 1%);"), std::string::npos)
+      << ran.out;
+  // What they do not differ in has no column.
+  EXPECT_NE(ran.out.find("TTFT p50  TTFT p99  exposed p50  exposed p99"), std::string::npos)
+      << ran.out;
+  EXPECT_NE(ran.out.find("SLO 100%, goodput 4.787"), std::string::npos) << ran.out;
+}
+
+TEST_F(SweepCommand, TheTableHasWhatTheSloIsAboutAndNotWhatIsEqual) {
+  const Ran ran = run({"sweep", "-t", source("traces/samples/chat-200.csv"), "-s", "dgx-h100-pair",
+                       "-o", "out", "--set", "@speedup=1,8"});
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_TRUE(std::regex_search(ran.out, std::regex("\n#  speedup .* SLO  goodput"))) << ran.out;
+  const std::size_t note = ran.out.find("at every point (within 1%): ");
+  ASSERT_NE(note, std::string::npos) << ran.out;
+  EXPECT_NE(ran.out.find("exposed p50", note), std::string::npos) << ran.out;
+  EXPECT_EQ(ran.out.find("exposed p50"), ran.out.find("exposed p50", note)) << ran.out;
+  std::istringstream lines(ran.out);
+  for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80u) << line;
+}
+
 TEST_F(SweepCommand, UnknownKeysNameTheNearest) {
   EXPECT_EQ(refused_set("routes.pcie_staged.quues=1,2"),
             "kvhaul: --set routes.pcie_staged.quues=1: unknown key 'quues' in "

@@ -6,7 +6,7 @@
 
 #include "cli/replay_run.h"
 #include "cli/run_report.h"
-#include "cli/sweep_page.h"
+#include "cli/sweep_curves.h"
 #include "report/cluster_picture.h"
 #include "report/page.h"
 #include "scenarios/scenario.h"
@@ -159,14 +159,18 @@ TEST(ClusterPicture, HasEveryLinkOfItsNodes) {
   }
 }
 
-// Distances below the line from end to end, as shares of the height:
+// Distances below the line from end to end, as shares of the largest value:
 TEST(Knee, IsWhereACurveOfCostsBends) {
-  EXPECT_EQ(knee_of({12, 4, 2, 1}), 1u);               // (12 - 11/3 - 4) / 11 = 0.39, 0.24
-  EXPECT_EQ(knee_of({1, 1.1, 1.3, 9}), 2u);            // rises late: 0.32, 0.63
+  EXPECT_EQ(knee_of({12, 4, 2, 1}), 1u);               // (12 - 11/3 - 4) / 12 = 0.36, 0.22
+  EXPECT_EQ(knee_of({1, 1.1, 1.3, 9}), 2u);            // rises late: 0.29, 0.56
   EXPECT_EQ(knee_of({9, 8.9, 8.5, 1}), std::nullopt);  // above the line all the time
   EXPECT_EQ(knee_of({4, 3, 2, 1}), std::nullopt);
   EXPECT_EQ(knee_of({5, 5, 5}), std::nullopt);
+  EXPECT_EQ(knee_of({0, 0, 0}), std::nullopt);
   EXPECT_EQ(knee_of({9, 1}), std::nullopt);
+  // A curve that is all but flat has none, however it bends.
+  EXPECT_EQ(knee_of({51.2, 51.05, 51.05, 51.05}), std::nullopt);
+  EXPECT_EQ(knee_of({63.4, 55.4, 53, 52}), std::nullopt);  // 0.067
 }
 
 }  // namespace
