@@ -44,7 +44,8 @@ const at_key = (summary, key) => key.split('.').reduce(
   (found, name) => found === undefined || found === null ? undefined : found[name], summary);
 const short = title => title.replace(/^time to first token/i, 'TTFT');
 
-// A table: columns are {name, text: left-aligned, of: row => what stands there, bar: row => share}.
+// A table: columns are {name, text: left-aligned, of: row => what stands there, bar: row => share of
+// the whole cell}.
 function table(columns, rows, caption) {
   const head = el('tr', {}, ...columns.map(c => el('th', {scope: 'col', class: c.text ? 'text' : null},
     c.name)));
@@ -52,7 +53,8 @@ function table(columns, rows, caption) {
     const cell = el('td', {class: c.bar ? 'bar' : c.text ? 'text' : null}, String(c.of(row)));
     if (c.bar) {
       const line = el('i', {'aria-hidden': 'true'});
-      line.style.width = 100 * Math.max(0, Math.min(1, c.bar(row))) + '%';
+      const share = c.bar(row);
+      line.style.width = share > 0 ? `max(2px, calc(${Math.min(1, share)} * (100% - 1rem)))` : '0';
       cell.append(line);
     }
     return cell;
@@ -80,7 +82,8 @@ function legend(items) {
     const place = item.line ? {x1: 0, y1: 5, x2: 22, y2: 5, 'stroke-width': 2.5,
       'stroke-dasharray': item.dash || 'none'} : {x: 4, width: 14, height: 10};
     for (const [name, value] of Object.entries(place)) mark.setAttribute(name, value);
-    mark.style[item.line ? 'stroke' : 'fill'] = `var(--${item.colour})`;
+    mark.style[item.line ? 'stroke' : 'fill'] = item.paint || `var(--${item.colour})`;
+    if (item.paint && !item.line) mark.style.stroke = 'var(--edge)';
     if (item.faint) mark.style.opacity = item.faint;
     key.append(mark);
     li.append(key, item.name);
@@ -108,8 +111,101 @@ function chart({id, title, note: caption, keys, height, draw, columns, rows, hid
   const shown = el('details', {}, el('summary', {}, 'Table: ' + title));
   shown.append(table(columns, rows, title));
   if (!window.d3) shown.open = true;
+  else figure.append(save_buttons(figure, title, id));
   figure.append(shown);
   return figure;
+}
+
+// What a chart is saved as: one SVG with its title, its legend and every style written out, so that it
+// looks the same in any program.
+const saved_styles = ['fill', 'fill-opacity', 'stroke', 'stroke-opacity', 'stroke-width',
+  'stroke-dasharray', 'opacity', 'font-family', 'font-size', 'font-weight', 'text-anchor',
+  'paint-order'];
+// As #rrggbb: programs that draw SVG know no color-mix().
+const pixel = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+function plain_colour(colour) {
+  if (!/^(rgb|color|okl)/.test(colour)) return colour;
+  pixel.clearRect(0, 0, 1, 1);
+  pixel.fillStyle = colour;
+  pixel.fillRect(0, 0, 1, 1);
+  const [r, g, b, a] = pixel.getImageData(0, 0, 1, 1).data;
+  return a === 0 ? 'none' : '#' + [r, g, b].map(v => v.toString(16).padStart(2, '0')).join('');
+}
+function write_out_styles(from, to) {
+  const style = getComputedStyle(from);
+  if (style.display === 'none') return to.remove();
+  for (const name of saved_styles) {
+    const value = style.getPropertyValue(name);
+    if (value) to.setAttribute(name, name === 'fill' || name === 'stroke' ? plain_colour(value) : value);
+  }
+  for (const name of ['style', 'class', 'tabindex']) to.removeAttribute(name);
+  const children = [...to.children];
+  [...from.children].forEach((child, i) => write_out_styles(child, children[i]));
+}
+function saved_svg(figure, title) {
+  const drawn = figure.querySelector('.plot svg');
+  const {x, y, width, height} = drawn.viewBox.baseVal;
+  const svg_el = (tag, attributes, ...children) => {
+    const node = document.createElementNS(drawn.namespaceURI, tag);
+    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+    node.append(...children);
+    return node;
+  };
+  const style = getComputedStyle(document.body);
+  const text = {fill: plain_colour(style.color), 'font-family': style.fontFamily};
+  const head = [svg_el('text', {...text, x: 12, y: 24, 'font-size': 15, 'font-weight': 600}, title)];
+  let at = 12, bottom = 34;
+  const items = [...figure.querySelectorAll('.legend li')];
+  if (items.length > 0) bottom += 22;
+  items.forEach(item => {
+    const mark = item.querySelector('svg');
+    const room = (mark ? 28 : 0) + 7.2 * item.textContent.length + 16;
+    if (at > 12 && at + room > width) [at, bottom] = [12, bottom + 20];
+    if (mark) {
+      const copy = mark.cloneNode(true);
+      write_out_styles(mark, copy);
+      copy.setAttribute('x', at);
+      copy.setAttribute('y', bottom - 17);
+      head.push(copy);
+    }
+    head.push(svg_el('text', {...text, x: at + (mark ? 28 : 0), y: bottom - 8, 'font-size': 12},
+      item.textContent));
+    at += room;
+  });
+  const copy = drawn.cloneNode(true);
+  write_out_styles(drawn, copy);
+  for (const [name, value] of Object.entries({x: 6, y: bottom, width, height,
+    viewBox: `${x} ${y} ${width} ${height}`, overflow: 'visible'})) copy.setAttribute(name, value);
+  const size = {width: width + 12, height: bottom + height + 8};
+  const whole = svg_el('svg', {xmlns: drawn.namespaceURI, ...size,
+    viewBox: `0 0 ${size.width} ${size.height}`}, svg_el('rect', {...size,
+    fill: plain_colour(style.backgroundColor)}), ...head, copy);
+  return {text: new XMLSerializer().serializeToString(whole), ...size};
+}
+function download(blob, name) {
+  const link = el('a', {href: URL.createObjectURL(blob), download: name});
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+// Two buttons: nothing is fetched for them.
+function save_buttons(figure, title, id) {
+  const name = (document.title + '-' + id).replace(/^kvhaul: /, '').replace(/[^A-Za-z0-9.]+/g, '-');
+  const button = (kind, save) => {
+    const node = el('button', {type: 'button', 'aria-label': `Save ${title} as ${kind}`}, kind);
+    node.addEventListener('click', () => save(saved_svg(figure, title)));
+    return node;
+  };
+  return el('p', {class: 'save'}, 'Save as ',
+    button('SVG', svg => download(new Blob([svg.text], {type: 'image/svg+xml'}), name + '.svg')), ' ',
+    button('PNG', svg => {
+      const picture = new Image();
+      picture.onload = () => {
+        const canvas = el('canvas', {width: 2 * svg.width, height: 2 * svg.height});
+        canvas.getContext('2d').drawImage(picture, 0, 0, canvas.width, canvas.height);
+        canvas.toBlob(blob => download(blob, name + '.png'));
+      };
+      picture.src = 'data:image/svg+xml;charset=utf-8,' + encodeURIComponent(svg.text);
+    }));
 }
 
 function render(chart) {
@@ -208,6 +304,22 @@ function axes(svg, {x, y, left, right, top, bottom, x_format, y_format, x_title,
   if (x_title) svg.append('text').attr('x', right).attr('y', bottom + 40).attr('text-anchor', 'end')
     .text(x_title);
   return g;
+}
+// The y axis of curves: logarithmic where the values lie far apart, else from zero, unless all lie in
+// its upper half and differ by more than what is called equal. What is not from zero says so.
+function y_axis(values, {linear} = {}) {
+  const above = values.filter(v => v > 0);
+  const least = d3.min(values), most = d3.max(values);
+  if (!linear && above.length > 0 && most / d3.min(above) > 20 && least >= 0) {
+    const low = d3.min(above) / 1.2;
+    return {scale: d3.scaleLog().domain([low, most * 1.2]), log: true, foot: least > 0 ? null : low,
+      says: least > 0 ? 'logarithmic' : 'logarithmic, 0 at its foot'};
+  }
+  if (least > most / 2 && most - least > 0.01 * most) {
+    const scale = d3.scaleLinear().domain([least - 0.2 * (most - least), most]).nice(4);
+    return {scale, says: at => `from ${at(scale.domain()[0])}, not from 0`};
+  }
+  return {scale: d3.scaleLinear().domain([Math.min(0, least || 0), most || 1]).nice()};
 }
 // Decades and, where there are few, 2 and 5 times those.
 function log_ticks(scale, most) {

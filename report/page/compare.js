@@ -5,10 +5,11 @@ const run_colour = index => 's' + index % 6;
 const run_dash = index => index < 6 ? null : index < 12 ? '6 3' : index < 18 ? '2 3' : '8 3 2 3';
 
 // Lines over a common axis. `series`: [{name, colour, dash, points: [[x, y], ...]}]; y may be null.
-function line_chart({id, title, note: caption, height, series, log, x_text, y_text, x_title, y_title,
-  x_format, y_domain, hide_title, zero_line, rings, no_keys}) {
+function line_chart({id, title, note: caption, height, series, linear, x_text, y_text, y_format,
+  x_title, y_title, x_format, y_domain, hide_title, zero_line, rings, no_keys}) {
   const all = series.flatMap(s => s.points).filter(([, y]) => y !== null);
   const rows = series.flatMap(s => s.points.map(([x, y]) => ({name: s.name, x, y})));
+  const same = (a, b) => JSON.stringify(a.points) === JSON.stringify(b.points);
   return chart({
     id, title, note: caption, hide_title, height: height || 300,
     keys: series.length > 1 && !no_keys ? series.map(s => ({...s, line: true})) : null,
@@ -17,37 +18,41 @@ function line_chart({id, title, note: caption, height, series, log, x_text, y_te
         svg.append('text').attr('x', 8).attr('y', 30).text('There is nothing to draw.');
         return [];
       }
-      const left = 64, right = width - 14, top = 26, bottom = chart_height - 48;
+      const left = 64, right = width - 14, top = 32, bottom = chart_height - 48;
       const x = d3.scaleLinear().domain(d3.extent(all, p => p[0])).range([left, right]);
-      const low = d3.min(all.filter(p => !log || p[1] > 0), p => p[1]) || 1e-6;
-      const high = d3.max(all, p => p[1]);
-      const y = log ? d3.scaleLog().domain([low / 1.2, Math.max(high, low) * 1.2])
-        : d3.scaleLinear().domain(y_domain || [Math.min(0, low), high || 1]).nice();
-      y.range([bottom, top]);
-      axes(svg, {x, y, left, right, top, bottom, x_title, y_title, x_format, x_ticks: width / 110,
-        y_values: log ? log_ticks(y, 6) : null, y_ticks: 5, y_format: y_text});
+      const tick = y_format || y_text;
+      const axis = y_domain ? {scale: d3.scaleLinear().domain(y_domain).nice()}
+        : y_axis(all.map(p => p[1]), {linear});
+      const y = axis.scale.range([bottom, top]);
+      const at_y = value => y(axis.foot && !(value > 0) ? axis.foot : value);
+      const says = typeof axis.says === 'function' ? axis.says(tick) : axis.says;
+      axes(svg, {x, y, left, right, top, bottom, x_title, x_format, x_ticks: width / 110,
+        y_title: [y_title, says].filter(text => text).join('; '),
+        y_values: axis.log ? log_ticks(y, 6) : null, y_ticks: 5, y_format: tick});
       if (zero_line)
         svg.append('line').attr('x1', x(0)).attr('x2', x(0)).attr('y1', top).attr('y2', bottom)
           .style('stroke', 'var(--strong)').attr('stroke-dasharray', '3 3');
       const points = [];
       series.forEach((s, row) => {
-        const drawable = s.points.filter(([, v]) => v !== null && (!log || v > 0));
+        const drawable = s.points.filter(([, v]) => v !== null);
+        // One that lies wholly under another is wider, so that both are seen.
+        const covered = series.slice(row + 1).some(other => same(s, other));
         svg.append('path').datum({series: s.name, points: s.points}).attr('class', 'mark')
-          .attr('d', d3.line().x(p => x(p[0])).y(p => y(p[1]))(drawable)).attr('fill', 'none')
-          .style('stroke', `var(--${s.colour})`).attr('stroke-width', 2)
-          .attr('stroke-dasharray', s.dash);
+          .attr('d', d3.line().x(p => x(p[0])).y(p => at_y(p[1]))(drawable)).attr('fill', 'none')
+          .style('stroke', `var(--${s.colour})`).attr('stroke-width', covered ? 6 : 2)
+          .attr('stroke-opacity', covered ? 0.5 : 1).attr('stroke-dasharray', s.dash);
         if (drawable.length <= 12)
-          drawable.forEach(p => svg.append('circle').attr('cx', x(p[0])).attr('cy', y(p[1]))
-            .attr('r', 3).style('fill', `var(--${s.colour})`));
+          drawable.forEach(p => svg.append('circle').attr('cx', x(p[0])).attr('cy', at_y(p[1]))
+            .attr('r', covered ? 5 : 3).style('fill', `var(--${s.colour})`));
         (rings || []).filter(ring => ring.series === s.name).forEach(ring => {
           const p = s.points[ring.at];
           svg.append('circle').datum(ring).attr('class', 'knee').attr('cx', x(p[0]))
-            .attr('cy', y(p[1])).attr('r', 8).attr('fill', 'none')
+            .attr('cy', at_y(p[1])).attr('r', 8).attr('fill', 'none')
             .style('stroke', `var(--${s.colour})`).attr('stroke-width', 2);
-          svg.append('text').attr('class', 'label').attr('x', x(p[0])).attr('y', y(p[1]) - 13)
+          svg.append('text').attr('class', 'label').attr('x', x(p[0])).attr('y', at_y(p[1]) - 13)
             .attr('text-anchor', 'middle').text('knee');
         });
-        drawable.forEach(p => points.push({x: x(p[0]), y: y(p[1]), row,
+        drawable.forEach(p => points.push({x: x(p[0]), y: at_y(p[1]), row,
           text: `${s.name}\n${x_text(p[0])}: ${y_text(p[1])}`}));
       });
       return points;
@@ -172,9 +177,6 @@ function compare_page(data, main) {
   const over_time = key => series(d => d.time[key].map((value, b) =>
     [(b + 0.5) * d.time.bin_s / time.unit, value]));
   const any_resent = data.runs.some(run => run.data.summary.transfers.resent_chunks > 0);
-  const spread = data.runs.flatMap(run => run.data.ttft.quantiles_ms || []).filter(v => v > 0);
-  const log = spread.length > 0 && Math.max(...spread) / Math.min(...spread) > 30;
-  const most = Math.max(1e-9, ...data.runs.flatMap(run => run.data.heat.rows.flatMap(r => r.values)));
 
   main.append(
     section('differences', 'Differences', note('Relative to A; = for the same number.'),
@@ -182,7 +184,7 @@ function compare_page(data, main) {
       ...data.runs.map(run => el('p', {}, `${run.name}: ${run.data.summary.limit_sentence}.`))),
     section('latency', 'Time to first token', parts_chart(data), line_chart({
       id: 'ttft', title: 'Time to first token by percentile',
-      series: series(d => (d.ttft.quantiles_ms || []).map((value, p) => [p, value])), log,
+      series: series(d => (d.ttft.quantiles_ms || []).map((value, p) => [p, value])),
       x_text: p => `p${p}`, y_text: v => ms(v), x_title: 'percentile of requests', y_title: 'time'})),
     section('transfers', 'Transfer time against size', size_chart(data.runs.map((run, i) => ({
       name: run.name, colour: run_colour(i), sizes: run.data.summary.transfers.by_size || [],
@@ -192,14 +194,12 @@ function compare_page(data, main) {
       ['exposed_p99_ms', 'Exposed transfer, p99'], ['ttft_p50_ms', 'Time to first token, p50'],
       ...(any_resent ? [['resent_chunks', 'Chunks sent again']] : [])].map(([key, title]) => line_chart({
       id: 'time-' + key.replaceAll('_', '-'), title, height: 220, series: over_time(key),
-      x_text: at => time.text(at * time.unit), y_text: v => key === 'resent_chunks' ? number(v) : ms(v),
-      x_title: `time, ${time.name}`})), any_resent ? null : note('No run sent a chunk again.')),
+      linear: key === 'resent_chunks', x_text: at => time.text(at * time.unit),
+      y_text: v => key === 'resent_chunks' ? number(v) : ms(v), x_title: `time, ${time.name}`})), any_resent ? null : note('No run sent a chunk again.')),
     section('links-over-time', 'Links over time',
       note('Share of its rate that each link carried; the 16 most used links of each run, the ' +
-        'others are in links.csv. One colour scale for all runs.'),
-      el('ul', {class: 'legend'}, el('li', {}, '0', el('span', {class: 'ramp'}),
-        `${percent(most)}, the highest bin of all`)),
-      ...data.runs.map(run => heat_chart(run.data, {id: 'heat-' + run.name, most, rows: 16,
+        'others are in links.csv.'),
+      ...data.runs.map(run => heat_chart(run.data, {id: 'heat-' + run.name, rows: 16,
         title: `${run.name}, ${run.data.summary.run.scenario}, in bins of ` +
           seconds(run.data.heat.bin_s)}))),
     section('bottlenecks', 'Links ranked', note('The five most used links of each run; saturated: ' +

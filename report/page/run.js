@@ -1,6 +1,14 @@
 // The report of one run.
 'use strict';
 
+// Of a share of a rate: a pale tint for whatever is more than nothing, and hot only near the whole.
+// One scale for all links, runs and reports: a colour means the same everywhere.
+const load_colour = (share, none = 'tint') =>
+  `color-mix(in srgb, var(--load) ${100 * Math.min(1, share)}%, var(--${none}))`;
+const load_keys = (line, nothing, none) => [{name: 'nothing', paint: `var(--${nothing})`, line},
+  ...[[0, 'a little'], [0.25, '25%'], [0.5, '50%'], [0.75, '75%'], [1, '100% of the rate of the link']]
+    .map(([share, name]) => ({name, paint: load_colour(share, none), line}))];
+
 function tiles(items) {
   return el('dl', {class: 'tiles'}, ...items.map(([name, value, more]) =>
     el('div', {}, el('dt', {}, name),
@@ -152,41 +160,45 @@ function size_chart(runs) {
   });
 }
 
-function heat_chart(data, {id, title, most, rows: shown} = {}) {
+function heat_chart(data, {id, title, rows: shown} = {}) {
   const {bins, bin_s} = data.heat;
   const rows = data.heat.rows.slice(0, shown);
-  most = most || Math.max(1e-9, ...rows.flatMap(row => row.values));
   const time = run_time(data.summary.duration_s);
-  const top = 8, row_height = 16;
+  // Where names have no room beside the rows they stand above them.
+  const above = width => width < 560;
+  const top = 8, row_height = width => above(width) ? 30 : 16;
   return chart({
     id: id || 'heat', title: title || 'Utilisation over time', hide_title: !title,
-    height: () => rows.length * row_height + top + 48,
+    keys: load_keys(false, 'panel'),
+    height: width => rows.length * row_height(width) + top + 48,
     draw(svg, width, height) {
-      const left = Math.min(190, width * 0.36), right = width - 12, bottom = height - 48;
+      const left = above(width) ? 4 : Math.min(190, width * 0.36), right = width - 12;
+      const bottom = height - 48;
       const x = d3.scaleLinear().domain([0, data.summary.duration_s / time.unit])
         .range([left, right]);
       const y = d3.scaleBand().domain(d3.range(rows.length)).range([top, bottom]).paddingInner(0.08);
+      const name_height = above(width) ? 15 : 0, band = y.bandwidth() - name_height;
       svg.append('g').attr('class', 'axis').attr('transform', `translate(0 ${bottom})`)
         .call(d3.axisBottom(x).ticks(Math.max(2, width / 110)).tickSizeOuter(0));
       svg.append('text').attr('x', right).attr('y', bottom + 40).attr('text-anchor', 'end')
         .text(`time, ${time.name}`);
       const points = [];
       rows.forEach((row, r) => {
-        const room = Math.floor(left / 6.4) - 1;
-        svg.append('text').attr('class', 'label').attr('x', left - 8).attr('y', y(r) + 11)
-          .attr('text-anchor', 'end')
+        const room = Math.floor((above(width) ? right : left) / 6.4) - 1;
+        svg.append('text').attr('class', 'label').attr('x', above(width) ? left : left - 8)
+          .attr('y', y(r) + 11).attr('text-anchor', above(width) ? 'start' : 'end')
           .text(row.link.length > room ? '…' + row.link.slice(1 - room) : row.link);
-        svg.append('rect').attr('x', left).attr('y', y(r)).attr('width', right - left)
-          .attr('height', y.bandwidth()).style('fill', 'var(--panel)');
+        const row_top = y(r) + name_height;
+        svg.append('rect').attr('x', left).attr('y', row_top).attr('width', right - left)
+          .attr('height', band).style('fill', 'var(--panel)');
         row.values.forEach((value, b) => {
           const from = x(b * bin_s / time.unit);
           const to = Math.min(right, x((b + 1) * bin_s / time.unit));
           if (value > 0)
             svg.append('rect').datum({link: row.link, bin: b, value}).attr('class', 'mark')
-              .attr('x', from).attr('y', y(r)).attr('width', Math.max(0.5, to - from + 0.3))
-              .attr('height', y.bandwidth()).style('fill', 'var(--load)')
-              .style('fill-opacity', value / most);
-          points.push({x: (from + to) / 2, y: y(r) + y.bandwidth() / 2, row: r,
+              .attr('x', from).attr('y', row_top).attr('width', Math.max(0.5, to - from + 0.3))
+              .attr('height', band).style('fill', load_colour(value));
+          points.push({x: (from + to) / 2, y: row_top + band / 2, row: r,
             text: `${row.link}\n${time.text(b * bin_s)} to ${time.text((b + 1) * bin_s)}\n` +
               `${percent(value)} of its rate`});
         });
@@ -208,10 +220,8 @@ function heat_section(data) {
   return section('links-over-time', 'Links over time',
     note(`Share of its rate that each link carried, in bins of ${seconds(bin_s)}: the ` +
       `${data.links.length} most used links` + (data.other_links.length > 0
-        ? ', and the mean of the others of each kind.' : '.')),
-    el('ul', {class: 'legend'}, el('li', {}, '0', el('span', {class: 'ramp'}),
-      `${percent(most)}, the highest bin`)),
-    heat_chart(data));
+        ? ', and the mean of the others of each kind.' : '.') +
+      ` The highest bin of all is at ${percent(most)}.`), heat_chart(data));
 }
 
 function links_section(data) {
@@ -219,48 +229,31 @@ function links_section(data) {
     b.utilisation - a.utilisation);
   const others = data.other_links.map(other => ({link: other.name, kind: '', bytes: other.bytes,
     utilisation: other.utilisation_max, other: true}));
-  const peak = Math.max(1e-12, ...ranked.map(l => l.utilisation));
-  const saturated = Math.max(1e-12, ...ranked.map(l => l.saturated_share));
   return section('bottlenecks', 'Links ranked',
     note('First by the time in which a link was saturated (in stretches without a gap it carried ' +
       'above 95% of its rate), then by use over the whole run. The same transfer crosses several ' +
-      'links: those of one road stand together.'),
+      'links: those of one road stand together. A bar is drawn in its 100%.'),
     table([{name: 'link', text: true, of: l => l.link},
       {name: 'rate', of: l => l.other ? '' : number(l.rate_gbytes_per_s) + '\u00a0GB/s'},
       {name: 'carried', of: l => bytes(l.bytes)},
       {name: 'saturated', of: l => l.other ? '' : percent(l.saturated_share),
-        bar: l => l.other ? 0 : l.saturated_share / saturated},
+        bar: l => l.other ? 0 : l.saturated_share},
       {name: 'used', of: l => (l.other ? 'at most ' : '') + percent(l.utilisation),
-        bar: l => l.utilisation / peak},
+        bar: l => l.utilisation},
       {name: 'highest bin', of: l => l.other ? '' : percent(l.peak_utilisation)},
       {name: 'busy', of: l => l.other ? '' : percent(l.busy_share)}],
     [...ranked, ...others], 'Links, most saturated first'));
 }
 
-// What happened when, one band under the other over the same time.
-function time_chart(data) {
+// What happened when, one band under the other over the same time, with the faults that were played.
+function time_chart(data, {id, title, panels, columns}) {
   const t = data.time, count = t.requests.length;
   const time = run_time(data.summary.duration_s);
-  const has = values => values.some(value => value > 0);
-  const panels = [
-    {name: 'requests arriving, per s', bars: t.requests.map(v => v / t.bin_s), raw: t.requests,
-      colour: 'queue', text: v => number(v)},
-    {name: 'time to first token, p50 and p99', lines: [t.ttft_p50_ms, t.ttft_p99_ms],
-      colour: 'prefill', text: v => ms(v)},
-    {name: 'exposed transfer, p50 and p99', lines: [t.exposed_p50_ms, t.exposed_p99_ms],
-      colour: 'exposed', text: v => ms(v)},
-    {name: 'chunks sent again', bars: t.resent_chunks, raw: t.resent_chunks, colour: 'fault',
-      counts: true, text: v => number(v)},
-    ...(has(t.failed_transfers) ? [{name: 'transfers failed', bars: t.failed_transfers,
-      raw: t.failed_transfers, colour: 'fault', counts: true, text: v => number(v)}] : []),
-    ...(has(t.damaged_transfers) ? [{name: 'transfers damaged and made again',
-      bars: t.damaged_transfers, raw: t.damaged_transfers, colour: 'fault', counts: true,
-      text: v => number(v)}] : [])];
   const end_s = t.bin_s * count;
   const faults = data.faults.filter(fault => fault.from_s < end_s);
   const panel_height = 84, gap = 30;
   return chart({
-    id: 'time', title: 'Requests, transfers and faults over time', hide_title: true,
+    id, title, hide_title: true,
     height: panels.length * (panel_height + gap) + 48 + faults.length * 16,
     draw(svg, width, height) {
       const left = 64, right = width - 12;
@@ -330,34 +323,52 @@ function time_chart(data) {
       });
       return points;
     },
-    columns: [{name: 'from', of: b => time.text(b * t.bin_s)},
-      {name: 'requests', of: b => t.requests[b]},
-      {name: 'TTFT p50', of: b => ms(t.ttft_p50_ms[b])},
-      {name: 'p99', of: b => ms(t.ttft_p99_ms[b])},
-      {name: 'exposed p50', of: b => ms(t.exposed_p50_ms[b])},
-      {name: 'p99', of: b => ms(t.exposed_p99_ms[b])},
-      {name: 'chunks sent again', of: b => t.resent_chunks[b]},
-      {name: 'failed', of: b => t.failed_transfers[b]},
-      {name: 'damaged', of: b => t.damaged_transfers[b]}],
+    columns: [{name: 'from', of: b => time.text(b * t.bin_s)}, ...columns],
     rows: t.requests.map((value, b) => b),
   });
 }
 
 function time_section(data) {
-  const channels = data.summary.channels;
-  const late = data.faults.filter(f => f.from_s >= data.time.bin_s * data.time.requests.length)
-    .length;
-  return section('time', 'Faults and retries over time',
-    note(`Requests by their arrival, chunks sent again by when the KV they belong to was first ` +
-      `submitted, in bins of ${seconds(data.time.bin_s)}. In the whole run: ` +
-      `${number(data.summary.transfers.resent_chunks)} chunks sent again, ` +
-      `${number(channels.timeouts)} timed out, ${number(channels.errors)} ended with an error, ` +
-      `${number(channels.quarantines)} quarantines of a channel, ` +
-      `${number(channels.readmissions)} taken back. ` + (data.faults.length > 0
-        ? 'Shaded: the faults that were played' + (late > 0
-          ? `; ${late} of them would have begun after the end of the run.` : '.')
-        : 'No fault was played.')),
-    time_chart(data));
+  const t = data.time;
+  return section('time', 'Over time',
+    note(`Requests by their arrival, in bins of ${seconds(t.bin_s)}` +
+      (data.faults.length > 0 ? '. Shaded: the faults that were played.' : '.')),
+    time_chart(data, {id: 'time', title: 'Requests over time', panels: [
+      {name: 'requests arriving, per s', bars: t.requests.map(v => v / t.bin_s), raw: t.requests,
+        colour: 'queue', text: v => number(v)},
+      {name: 'time to first token, p50 and p99', lines: [t.ttft_p50_ms, t.ttft_p99_ms],
+        colour: 'prefill', text: v => ms(v)},
+      {name: 'exposed transfer, p50 and p99', lines: [t.exposed_p50_ms, t.exposed_p99_ms],
+        colour: 'exposed', text: v => ms(v)}],
+    columns: [{name: 'requests', of: b => t.requests[b]},
+      {name: 'TTFT p50', of: b => ms(t.ttft_p50_ms[b])},
+      {name: 'p99', of: b => ms(t.ttft_p99_ms[b])},
+      {name: 'exposed p50', of: b => ms(t.exposed_p50_ms[b])},
+      {name: 'p99', of: b => ms(t.exposed_p99_ms[b])}]}));
+}
+
+// What a run without faults has none of: nothing but that is said then.
+function faults_section(data) {
+  const t = data.time, channels = data.summary.channels;
+  const late = data.faults.filter(f => f.from_s >= t.bin_s * t.requests.length).length;
+  const kinds = [['chunks sent again', t.resent_chunks], ['transfers failed', t.failed_transfers],
+    ['transfers damaged and made again', t.damaged_transfers]]
+    .filter(([, values]) => values.some(value => value > 0));
+  const counts = [['sent again', data.summary.transfers.resent_chunks],
+    ['timed out', channels.timeouts], ['ended with an error', channels.errors]];
+  const sent_again = counts.every(([, count]) => count === 0) ? 'No chunk was sent again.'
+    : `Chunks: ${counts.map(([what, count]) => `${number(count, 12)} ${what}`).join(', ')}; ` +
+      `${number(channels.quarantines, 12)} quarantines of a channel, ` +
+      `${number(channels.readmissions, 12)} taken back.`;
+  return section('faults', 'Faults and retries',
+    note((data.faults.length === 0 ? 'No fault was played. ' : late > 0
+      ? `${late} of the faults would have begun after the end of the run. ` : '') + sent_again +
+      (kinds.length > 0 ? ' Below they are where the KV that they belong to was first submitted, in ' +
+        `bins of ${seconds(t.bin_s)}.` : '')),
+    kinds.length === 0 ? null : time_chart(data, {id: 'faults', title: 'Retries over time',
+      panels: kinds.map(([name, values]) => ({name, bars: values, raw: values, colour: 'fault',
+        counts: true, text: v => number(v)})),
+      columns: kinds.map(([name, values]) => ({name, of: b => values[b]}))}));
 }
 
 function routes_section(data) {
@@ -380,12 +391,12 @@ function cluster_section(data) {
   const plot = el('div', {class: 'plot', tabindex: 0, role: 'region',
     'aria-label': 'Picture of the cluster'});
   plot.innerHTML = picture.svg;  // made by this tool, its texts escaped
-  const most = Math.max(1e-12, ...Object.values(picture.load));
+  const most = Math.max(0, ...Object.values(picture.load));
   plot.querySelectorAll('[data-link]').forEach(line => {
     const load = picture.load[line.dataset.link];
     if (!load) return;
     line.classList.add('loaded');
-    line.style.setProperty('--share', 100 * load / most + '%');
+    line.style.setProperty('--share', 100 * Math.min(1, load) + '%');
     const title = line.querySelector('title') || line.parentNode.querySelector('title');
     if (title) title.textContent += `: ${percent(load)} used`;
   });
@@ -394,13 +405,11 @@ function cluster_section(data) {
       'side.' : picture.active_nodes < picture.nodes
       ? ` Shown: the ${picture.active_nodes} of ${picture.nodes} nodes whose links carried ` +
         'anything.' : '';
-  figure.append(plot);
+  figure.append(legend(load_keys(true, 'edge', 'strong')), plot, ...(window.d3 ? [save_buttons(figure, 'The cluster', 'cluster')] : []));
   return section('cluster', 'The cluster',
     note('G: GPU, N: NIC. Two lines per link, one each way; colour is the share of its rate over ' +
-      'the whole run. Point at a line for its name.' + rule),
-    el('ul', {class: 'legend'}, el('li', {}, '0', el('span', {class: 'ramp lines'}),
-      `${percent(most)}, the most used of these`)),
-    figure);
+      `the whole run: the most used of these is at ${percent(most)}. Point at a line for its name.` +
+      rule), figure);
 }
 
 function model_section(data) {
@@ -444,7 +453,7 @@ function run_page(data, main) {
       times_table(data)),
     section('transfers', 'Transfer time against size', size_chart([{name: 'run', colour: 'prefill',
       sizes: s.transfers.by_size || [], ideal: data.ideal}])),
-    heat_section(data), links_section(data), time_section(data), routes_section(data));
+    heat_section(data), links_section(data), time_section(data), faults_section(data), routes_section(data));
   const cluster = cluster_section(data);
   if (cluster) main.append(cluster);
   main.append(model_section(data), reproduce_section(data));

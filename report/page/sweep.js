@@ -22,6 +22,8 @@ function sweep_page(data, main) {
     rings: data.series.flatMap(series => name in series.knees
       ? [{series: series.name || title, at: series.knees[name]}] : []),
     x_text: at => `${x_key.name} ${x_key.values[at]}`, y_text: v => value_text(unit, v),
+    // A unit that is a word has no room beside each number.
+    ...(unit in unit_text ? {} : {y_format: v => number(v), y_title: unit}),
     x_format: at => Number.isInteger(at) ? x_key.values[at] : '', x_title: x_key.name,
     no_keys: true}));
   const multiples = el('div', {class: 'multiples'}, ...charts_of);
@@ -30,7 +32,7 @@ function sweep_page(data, main) {
       note(`The values of ${x_key.name} in the order given, at equal distances` +
         (data.series.length > 1 ? ', a line per combination of the other keys' : '') +
         '. A knee is the point of a curve of times that lies farthest below the straight line ' +
-        'between its ends, where that is a tenth of its height at least.'),
+        'between its ends, by a tenth of its largest value at least, whatever the axis.'),
       data.series.length > 1 ? legend(data.series.map((series, i) => ({name: series.name,
         colour: run_colour(i), dash: run_dash(i), line: true}))) : null, multiples),
     section('points', 'All points',

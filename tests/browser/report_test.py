@@ -6,10 +6,13 @@ import csv
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import tempfile
+import time
 import unittest
+import xml.etree.ElementTree
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +25,7 @@ from selenium.webdriver.common.keys import Keys
 
 PROGRAM, SOURCE = os.environ['KVHAUL_PROGRAM'], Path(os.environ['KVHAUL_SOURCE'])
 WORK = Path.cwd()
-RUNS, SHOTS = WORK / 'runs', WORK / 'screenshots'
+RUNS, SHOTS, DOWNLOADS = WORK / 'runs', WORK / 'screenshots', WORK / 'saved'
 TRACE = SOURCE / 'traces/samples/chat-200.csv'
 FLAGS = ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage',
          '--disable-quic', '--no-first-run', '--disable-background-networking',
@@ -69,7 +72,7 @@ class Reports(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        for folder in (RUNS, SHOTS):
+        for folder in (RUNS, SHOTS, DOWNLOADS):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
         (WORK / 'faults.yaml').write_text(FAULTS)
@@ -223,6 +226,9 @@ class Reports(unittest.TestCase):
                             .map(box => [box.x, box.y, box.width, box.height]),
                           size: figure.querySelector('svg[tabindex]').viewBox.baseVal.width}))''')
                     self.assertGreaterEqual(len(charts), 6 if name == 'sweep' else 4)
+                    self.assertEqual(self.ask('''[...document.querySelectorAll('svg .label')]
+                        .filter(label => label.textContent.includes('…')).length'''), 0,
+                                     'names are whole')
                     for chart in charts:
                         self.assertTrue(chart['marks'], f'{chart["id"]} has marks')
                         self.assertGreater(chart['rows'], 0, f'{chart["id"]} has a table')
@@ -298,23 +304,41 @@ class Reports(unittest.TestCase):
             self.assertTrue(all(cell['width'] > 0 for cell in of_first))
 
             # Time: every request and every chunk that was sent again is somewhere.
-            time = self.marks('time', 'rect.mark')
+            bars = self.marks('time', 'rect.mark')
 
             def sum_of(series):
-                return sum(m['data']['value'] for m in time if m['data']['series'] == series)
+                return sum(m['data']['value'] for m in bars if m['data']['series'] == series)
             self.assertEqual(sum_of('requests arriving, per s'), s['requests']['completed'])
+            if name == 'faults':
+                bars = self.marks('faults', 'rect.mark')
             self.assertEqual(sum_of('chunks sent again'), s['transfers']['resent_chunks'])
             # One of the faults would begin after the end.
-            self.assertEqual(len(self.marks('time', '.fault')), 3 if name == 'faults' else 0)
+            for chart in ('time', 'faults') if name == 'faults' else ('time',):
+                self.assertEqual(len(self.marks(chart, '.fault')), 3 if name == 'faults' else 0)
+            # Of what did not happen nothing is drawn.
+            self.assertEqual(self.count('#faults-chart'), 1 if name == 'faults' else 0)
+            if name != 'faults':
+                self.assertEqual(self.text('#faults .note'),
+                                 'No fault was played. No chunk was sent again.')
+
+            # Colours and bars are shares of the whole rate, whatever the busiest link has.
+            for cell in self.ask('''[...document.querySelectorAll('#heat-chart .mark')]
+                    .map(mark => [mark.__data__.value, mark.style.fill])''')[:200]:
+                found = re.fullmatch(r'color-mix\(in srgb, var\(--load\) ([0-9.e-]+)%, .*', cell[1])
+                self.near(float(found[1]), 100 * cell[0], 1e-2, 'colour')
+            for used, line, trough in self.ask('''[...document.querySelectorAll('#bottlenecks tbody tr')]
+                    .map(row => row.cells[4]).map(cell => [parseFloat(cell.textContent.replace(
+                        /^at most /, '')), cell.querySelector('i').getBoundingClientRect().width,
+                      cell.getBoundingClientRect().width - 16])'''):
+                self.assertLess(abs(line - max(2, trough * used / 100)), 0.5, used)
 
             # The cluster: every line in colour has its link's load.
             lines = self.ask('''[...document.querySelectorAll('#cluster .loaded')]
                 .map(line => [line.dataset.link, parseFloat(line.style.getPropertyValue('--share'))])''')
             load = {link['link']: link['utilisation'] for link in s['links']}
             self.assertGreater(len(lines), 10)
-            most = max(load[link] for link, _ in lines)
             for link, share in lines:
-                self.near(share, 100 * load[link] / most, 1e-3, link)
+                self.near(share, 100 * load[link], 1e-3, link)
 
             # Words and tables.
             text = self.text('main')
@@ -364,6 +388,52 @@ class Reports(unittest.TestCase):
                 self.assertFalse(self.visible(f'#{chart}-chart tbody tr'), chart)
                 self.press(Keys.ENTER)
                 self.assertTrue(self.visible(f'#{chart}-chart tbody tr'), chart)
+
+    def saved(self, button, name):
+        """The bytes of the file that a button gives."""
+        self.browser.execute_script('arguments[0].click()', self.one(button))
+        file = DOWNLOADS / name
+        for _ in range(200):
+            if file.exists():
+                return file
+            time.sleep(0.05)
+        self.fail(f'{button} saves {name}, there are {os.listdir(DOWNLOADS)}')
+
+    def test_a_chart_can_be_saved_and_looks_the_same_by_itself(self):
+        self.browser.execute_cdp_cmd('Browser.setDownloadBehavior', {
+            'behavior': 'allow', 'downloadPath': str(DOWNLOADS)})
+        with self.opened(REPORTS['faults']):
+            for chart in ('ttft', 'heat', 'cluster'):
+                figure = '#cluster-picture' if chart == 'cluster' else f'#{chart}-chart'
+                marks = self.count(f'{figure} .plot svg :is(rect, path, line, circle, text)')
+                name = f'dgx-h100-pair-chat-200.csv-{chart}'
+                svg = self.saved(f'{figure} .save button:first-of-type', name + '.svg')
+                text = svg.read_text(encoding='utf8')
+                for word in ('var(', 'color-mix', 'class=', 'href', 'url('):
+                    self.assertNotIn(word, text)
+                drawn = xml.etree.ElementTree.fromstring(text)
+                found = [node for node in drawn.iter() if node.tag.split('}')[1] in
+                         ('rect', 'path', 'line', 'circle', 'text')]
+                self.assertGreaterEqual(len(found), marks)
+                fills = {node.get('fill') for node in found}
+                self.assertGreater(len(fills), 2, f'{chart}: colours are in the file: {fills}')
+                png = self.saved(f'{figure} .save button:last-of-type', name + '.png').read_bytes()
+                self.assertEqual(png[:8], b'\x89PNG\r\n\x1a\n')
+                self.assertEqual(int.from_bytes(png[16:20], 'big'),
+                                 int(2 * float(drawn.get('width'))))
+
+    def test_axes_say_where_they_begin(self):
+        with self.opened(REPORTS['sweep']):
+            said = {chart: self.text(f'#panel-{chart}-chart .plot svg')
+                    for chart in ('ttft-p50-ms', 'exposed-p50-ms', 'slo-attainment')}
+            self.assertRegex(said['ttft-p50-ms'], r'from \d+\sms, not from 0')
+            self.assertIn('logarithmic', said['exposed-p50-ms'])
+            # What is equal is not looked at through a glass.
+            self.assertRegex(said['slo-attainment'], '^(?!.*not from 0).*0%')
+            # The curve that lies under the other one can be seen.
+            widths = self.ask('''[...document.querySelectorAll(
+                '#panel-slo-attainment-chart path.mark')].map(p => p.getAttribute('stroke-width'))''')
+            self.assertGreater(float(widths[0]), float(widths[1]))
 
     def test_pointing_at_a_bar_gives_its_numbers(self):
         with self.opened(REPORTS['streamed']):
