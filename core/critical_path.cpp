@@ -6,7 +6,7 @@
 
 namespace kvhaul {
 
-CriticalPath::CriticalPath(const SchedulerSetup& setup) : ring_(64) {
+CriticalPath::CriticalPath(const SchedulerSetup& setup) : ring_(64), chains_(ring_.size()) {
   last_of_pair_.assign(setup.pairs.size(), 0);
   if (setup.channels.empty()) return;
   const auto by_id = [](const SetupChannel& a, const SetupChannel& b) { return a.id < b.id; };
@@ -50,25 +50,13 @@ void CriticalPath::completed(TimeNs now, const Completion& completion) {
   if (of.failed) return;
   Channel& channel = channels_[completion.channel - first_channel_id_];
   // A backend's times are its word; here each is where the one before it was or later.
-  const TimeNs given = of.moments[decided].at_ns;
+  const TimeNs given = of.at_ns[decided];
   of.done_ns = std::clamp(completion.done_ns, given, now);
   const TimeNs started = std::clamp(completion.started_ns, given, of.done_ns);
   of.ready_known = completion.ready_ns != 0;
-  const TimeNs ready_ns =
-      of.ready_known ? std::clamp(completion.ready_ns, given, started) : started;
-  const TimeNs left_ns = of.done_ns - std::min(channel.fixed_ns, of.done_ns - started);
-  const auto between = [](TimeNs from, TimeNs moment, TimeNs to) {
-    return from <= moment && moment <= to;
-  };
-  const std::uint64_t before = of.posted_before >= first_ ? of.posted_before : 0;
-  const bool queued = before != 0 && of.ready_known && flight(before).ready_known &&
-                      between(given, flight(before).moments[ready].at_ns, ready_ns);
-  follow(of.moments[ready], ready_ns, PathPart::post,
-         queued ? 4 * before + ready : 4 * number + decided);
-  const std::uint64_t ahead = channel.last >= first_ ? channel.last : 0;
-  const bool behind = ahead != 0 && between(ready_ns, flight(ahead).moments[left].at_ns, left_ns);
-  follow(of.moments[left], left_ns, PathPart::wire, behind ? 4 * ahead + left : 4 * number + ready);
-  channel.last = number;
+  of.at_ns[ready] = of.ready_known ? std::clamp(completion.ready_ns, given, started) : started;
+  of.at_ns[left] = of.done_ns - std::min(channel.fixed_ns, of.done_ns - started);
+  of.ahead = std::exchange(channel.last, number);
 }
 
 void CriticalPath::posted(const PostAction& action) {
@@ -84,40 +72,88 @@ void CriticalPath::posted(const PostAction& action) {
   Flight& of = flight(next_);
   of.chunk = action.post.chunk;
   of.channel = action.channel;
-  of.posted_before = last_of_poster_[channel.poster];
+  of.before = last_of_poster_[channel.poster];
+  of.followed = 0;
   of.ready_known = false;
+  of.failed = false;
   of.reported_ns = never_ns;
-  PathPart part = submission_ ? PathPart::order : action.held_back_by;
-  std::uint64_t cause = 0;
+  of.held_back_by = submission_ ? PathPart::order : action.held_back_by;
+  of.at_ns[decided] = now_;
+  of.cause = 0;
   if (cause_ != 0 && flight(cause_).failed) {
     // Of a lost attempt nothing is known but that it was waited for.
-    cause = 4 * cause_ + decided;
-    part = PathPart::fault;
+    of.cause = 4 * cause_ + decided;
+    of.held_back_by = PathPart::fault;
   } else if (cause_ != 0) {
-    cause = 4 * cause_ + left;
+    of.cause = 4 * cause_ + left;
   } else if (!submission_) {
-    cause = 4 * last + decided;
+    of.cause = 4 * last + decided;
   }
-  follow(of.moments[decided], now_, part, known(cause) ? cause : 0);
   of_slot_[slot] = last = last_of_poster_[channel.poster] = next_++;
 }
 
-void CriticalPath::follow(Moment& to, TimeNs at_ns, PathPart part,
-                          std::uint64_t cause_number) const {
-  to.at_ns = at_ns;
-  to.part = part;
-  to.cause = to.jump = cause_number;
-  to.depth = 0;
-  to.before = {};
-  if (cause_number == 0) return;
-  const Moment& cause = moment(cause_number);
-  to.depth = cause.depth + 1;
-  to.before = cause.before;
-  to.before[part] += at_ns - cause.at_ns;
-  // Myers, "An applicative random-access stack": jumps double where their lengths are equal.
-  if (!known(cause.jump) || !known(moment(cause.jump).jump)) return;
-  const Moment& half = moment(cause.jump);
-  if (cause.depth - half.depth == half.depth - moment(half.jump).depth) to.jump = half.jump;
+/// Posting was busy with the one before it when it was given to it.
+bool CriticalPath::waited_for_posting(const Flight& of) const {
+  if (of.before < first_ || !of.ready_known) return false;
+  const Flight& before = flight(of.before);
+  return before.ready_known && before.reported_ns <= of.reported_ns &&
+         of.at_ns[decided] <= before.at_ns[ready] && before.at_ns[ready] <= of.at_ns[ready];
+}
+
+/// The one ahead of it left the channel after posting was through with it.
+bool CriticalPath::waited_for_channel(const Flight& of) const {
+  if (of.ahead < first_) return false;
+  const TimeNs ahead_ns = flight(of.ahead).at_ns[left];
+  return of.at_ns[ready] <= ahead_ns && ahead_ns <= of.at_ns[left];
+}
+
+std::uint64_t CriticalPath::cause(std::uint64_t moment) const {
+  const std::uint64_t own = moment & ~std::uint64_t{3};
+  const Flight& of = flight(moment / 4);
+  switch (moment % 4) {
+    case left:
+      return waited_for_channel(of) ? 4 * of.ahead + left : own + ready;
+    case ready:
+      return waited_for_posting(of) ? 4 * of.before + ready : own + decided;
+    default:
+      return of.cause;
+  }
+}
+
+PathPart CriticalPath::part(std::uint64_t moment) const {
+  switch (moment % 4) {
+    case left:
+      return PathPart::wire;
+    case ready:
+      return PathPart::post;
+    default:
+      return flight(moment / 4).held_back_by;
+  }
+}
+
+/// Sums up what lies before a moment, and before all that it follows from.
+void CriticalPath::follow(std::uint64_t number) {
+  for (; known(number) && (flight(number / 4).followed >> number % 4 & 1) == 0;
+       number = cause(number))
+    trail_.push_back(number);
+  for (; !trail_.empty(); trail_.pop_back()) {
+    const std::uint64_t at = trail_.back(), before = cause(at);
+    Chain& to = chain(at);
+    flight(at / 4).followed |= static_cast<std::uint8_t>(1u << at % 4);
+    if (!known(before)) {
+      to = {};
+      continue;
+    }
+    const Chain& from = chain(before);
+    to.before = from.before;
+    to.before[part(at)] += at_ns(at) - at_ns(before);
+    to.depth = from.depth + 1;
+    to.jump = before;
+    // Myers, "An applicative random-access stack": jumps double where their lengths are equal.
+    if (!known(from.jump) || !known(chain(from.jump).jump)) continue;
+    const Chain& half = chain(from.jump);
+    if (from.depth - half.depth == half.depth - chain(half.jump).depth) to.jump = half.jump;
+  }
 }
 
 std::uint64_t CriticalPath::ended(TransferId transfer) {
@@ -127,40 +163,41 @@ std::uint64_t CriticalPath::ended(TransferId transfer) {
   return cause_;
 }
 
-PathParts CriticalPath::parts(std::uint64_t last_flight, TimeNs since_ns) const {
+PathParts CriticalPath::parts(std::uint64_t last_flight, TimeNs since_ns) {
   PathParts parts;
   if (last_flight < first_ || last_flight >= next_) return parts;
   const Flight& last = flight(last_flight);
-  const std::uint64_t own = 4 * last_flight;
-  if (last.moments[decided].at_ns <= since_ns && last.moments[left].cause == own + ready &&
-      last.moments[ready].cause == own + decided) {  // as nearly always: it waited for nobody
+  if (last.reported_ns == never_ns || last.failed) return parts;  // nothing landed with it
+  if (last.at_ns[decided] <= since_ns && !waited_for_channel(last) &&
+      !waited_for_posting(last)) {  // as nearly always
     TimeNs from = since_ns;
     const auto until = [&](TimeNs end, PathPart part) {
       if (end <= from) return;
       parts[part] = end - from;
       from = end;
     };
-    until(last.moments[ready].at_ns, PathPart::post);
+    until(last.at_ns[ready], PathPart::post);
     until(last.done_ns, PathPart::wire);
     until(last.reported_ns, PathPart::detect);
     return parts;
   }
-  const Moment& end = last.moments[left];
-  TimeNs from = std::max(since_ns, end.at_ns);
+  TimeNs from = std::max(since_ns, last.at_ns[left]);
   for (const auto& [until, part] :
        {std::pair{last.done_ns, PathPart::wire}, {last.reported_ns, PathPart::detect}}) {
     parts[part] += std::max<TimeNs>(0, until - from);
     from = std::max(from, until);
   }
   const auto is_later = [&](std::uint64_t number) {
-    return known(number) && moment(number).at_ns >= since_ns;
+    return known(number) && at_ns(number) >= since_ns;
   };
-  const Moment* first = &end;
-  while (is_later(first->cause))
-    first = &moment(is_later(first->jump) ? first->jump : first->cause);
+  const std::uint64_t end = 4 * last_flight + left;
+  follow(end);
+  std::uint64_t first = end;
+  for (std::uint64_t before = cause(first); is_later(before); before = cause(first))
+    first = is_later(chain(first).jump) ? chain(first).jump : before;
   for (std::size_t i = 0; i < path_part_count; ++i)
-    parts.ns[i] += end.before.ns[i] - first->before.ns[i];
-  parts[first->part] += std::max<TimeNs>(0, first->at_ns - since_ns);
+    parts.ns[i] += chain(end).before.ns[i] - chain(first).before.ns[i];
+  parts[part(first)] += std::max<TimeNs>(0, at_ns(first) - since_ns);
   return parts;
 }
 
@@ -179,9 +216,13 @@ void CriticalPath::forget_old() {
 
 void CriticalPath::grow() {
   std::vector<Flight> ring(2 * ring_.size());
-  for (std::uint64_t number = first_; number != next_; ++number)
+  std::vector<std::array<Chain, step_count>> chains(ring.size());
+  for (std::uint64_t number = first_; number != next_; ++number) {
     ring[number & (ring.size() - 1)] = flight(number);
+    chains[number & (ring.size() - 1)] = chains_[number & (ring_.size() - 1)];
+  }
   ring_.swap(ring);
+  chains_.swap(chains);
 }
 
 }  // namespace kvhaul

@@ -12,9 +12,12 @@
 // (transfer.h).
 //
 // One of a scheduler, fed by the runtime from its events and actions; it decides nothing.
-// Threading: none. Nothing blocks. Memory: 312 bytes for every chunk posted since the oldest open
-// transfer was submitted; allocates only when that outgrows all it has held so far. Looking back
+// Only times and causes are written down for each chunk, since nearly all wait for nobody. What
+// lies before a moment is summed up when somebody asks, once for each moment; then looking back
 // over n chunks takes O(log n) steps.
+//
+// Threading: none. Nothing blocks. Memory: 296 bytes for every chunk posted since the oldest open
+// transfer was submitted; allocates only when that outgrows all it has held so far.
 #pragma once
 
 #include <array>
@@ -42,7 +45,7 @@ class CriticalPath {
 
   /// From `since_ns`, not before its submission, until the scheduler was told of the last landing.
   /// Known until forget() is called after the transfer has ended.
-  PathParts parts(std::uint64_t last_flight, TimeNs since_ns) const;
+  PathParts parts(std::uint64_t last_flight, TimeNs since_ns);
 
   /// That its last chunk came by; the flight must be known as above.
   ChannelId channel(std::uint64_t last_flight) const { return flight(last_flight).channel; }
@@ -55,38 +58,47 @@ class CriticalPath {
   }
 
  private:
-  /// A moment that others follow from, and where it follows from itself.
-  struct Moment {
-    TimeNs at_ns = 0;
-    std::uint64_t cause = 0;  // the moment before it; 0: none
-    std::uint64_t jump = 0;   // one further up, so that any can be reached in few steps
-    std::uint32_t depth = 0;
-    PathPart part = PathPart::order;  // between the two; or, with no cause, whatever was before
-    PathParts before;                 // from the end of the chain to at_ns
-  };
+  /// Moments of a flight.
   enum Step : std::uint64_t { decided, ready, left };
+  static constexpr std::size_t step_count = 3;
   /// One attempt of a chunk.
   struct Flight {
     ChunkId chunk = 0;
     ChannelId channel = 0;
-    std::uint64_t posted_before = 0;  // flight, from the same place; 0: none
-    std::array<Moment, 3> moments;    // by Step; the last two once it is back
-    TimeNs done_ns = 0;
-    TimeNs reported_ns = 0;  // never_ns while it is in flight
+    PathPart held_back_by = PathPart::order;  // before it was decided, or before all that is known
+    std::uint8_t followed = 0;                // bit s: chains_ has its moment of step s
     bool ready_known = false;
     bool failed = false;
+    std::uint64_t cause = 0;   // moment that it was decided after; 0: none
+    std::uint64_t before = 0;  // flight posted before it, from the same place; 0: none
+    std::uint64_t ahead = 0;   // flight that came back before it, on its channel; 0: none
+    std::array<TimeNs, step_count> at_ns{};  // by Step; the last two once it is back
+    TimeNs done_ns = 0;
+    TimeNs reported_ns = 0;  // never_ns while it is in flight
   };
-  static_assert(sizeof(Flight) == 312);
+  static_assert(sizeof(Flight) == 80);
+  /// What lies before a moment.
+  struct Chain {
+    PathParts before;        // from the first moment of its chain to it
+    std::uint64_t jump = 0;  // one further up, so that any can be reached in few steps
+    std::uint64_t depth = 0;
+  };
 
   // Moments have numbers: 4 x flight + step.
   Flight& flight(std::uint64_t number) { return ring_[number & (ring_.size() - 1)]; }
   const Flight& flight(std::uint64_t number) const { return ring_[number & (ring_.size() - 1)]; }
-  const Moment& moment(std::uint64_t number) const {
-    return flight(number / 4).moments[number % 4];
-  }
+  TimeNs at_ns(std::uint64_t moment) const { return flight(moment / 4).at_ns[moment % 4]; }
   bool known(std::uint64_t moment) const { return moment / 4 >= first_; }
-  /// Sets all of it.
-  void follow(Moment& moment, TimeNs at_ns, PathPart part, std::uint64_t cause) const;
+  bool waited_for_posting(const Flight& of) const;
+  bool waited_for_channel(const Flight& of) const;
+  /// The moment that one follows from; it need not be known.
+  std::uint64_t cause(std::uint64_t moment) const;
+  /// What was waited for between the two.
+  PathPart part(std::uint64_t moment) const;
+  Chain& chain(std::uint64_t moment) {
+    return chains_[moment / 4 & (ring_.size() - 1)][moment % 4];
+  }
+  void follow(std::uint64_t moment);
   void forget_old();
   void grow();
 
@@ -94,15 +106,18 @@ class CriticalPath {
     std::uint32_t pair = 0;
     std::uint32_t poster = 0;
     TimeNs fixed_ns = 0;
-    std::uint64_t last = 0;  // flight that left it last; 0: none
+    std::uint64_t last = 0;  // flight that came back last; 0: none
   };
   ChannelId first_channel_id_ = 0;
   std::vector<Channel> channels_;            // by ChannelId - first_channel_id_
   std::vector<std::uint64_t> last_of_pair_;  // flight posted last; 0: none
   std::vector<std::uint64_t> last_of_poster_;
   std::vector<std::uint64_t> of_slot_;  // by slot of the chunk
-  std::vector<Flight> ring_;            // first_ to next_ - 1; a power of two
+  // Of flights first_ to next_ - 1; a power of two in length.
+  std::vector<Flight> ring_;
+  std::vector<std::array<Chain, step_count>> chains_;
   std::uint64_t first_ = 1, next_ = 1;
+  std::vector<std::uint64_t> trail_;  // scratch of follow()
 
   TimeNs now_ = 0;
   std::uint64_t cause_ = 0;  // flight that the event ended

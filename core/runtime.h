@@ -60,7 +60,7 @@ class Runtime {
   void send(const ControlMessage& message) { backend_.send(message); }
   /// What a delivered transfer of the pair waited for from then on, not before its submission,
   /// until its end was reported. Only while transfer_ended() tells of it.
-  PathParts critical_path(PairHandle pair, const TransferEnd& end, TimeNs since_ns) const {
+  PathParts critical_path(PairHandle pair, const TransferEnd& end, TimeNs since_ns) {
     if (since_ns <= end.submitted_ns) return end.path;
     return paths_[pair.scheduler].parts(end.last_flight, since_ns);
   }

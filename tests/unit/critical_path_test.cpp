@@ -246,7 +246,7 @@ TEST(CriticalPath, AddsUpOverLongChains) {
     return parts;
   };
   for (int round = 0; round < 4000; ++round) {
-    now += up_to(20);
+    now += 1 + up_to(19);
     if (round % 300 == 0) {  // room is found at once: a chain of its own
       submit();
       give(0, PP::order);
