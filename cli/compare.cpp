@@ -48,12 +48,13 @@ Result<std::vector<ComparedRun>> read(const std::vector<std::string>& directorie
   for (const std::string& directory : directories) {
     auto run = read_run_directory(directory);
     if (!run) return run.error();
-    runs.push_back({std::move(*run), {}});
+    runs.push_back({std::move(*run), {}, {}});
   }
   for (std::size_t i = 1; i < runs.size(); ++i) {
     auto pairs = pair_transfers(runs[0].run, runs[i].run);
     if (!pairs) return pairs.error();
     runs[i].pairs = std::move(*pairs);
+    runs[i].differences = run_differences(runs[0].run, runs[i].run);
   }
   return runs;
 }

@@ -20,6 +20,15 @@ Json spread_json(const ErrorSpread& error) {
 
 }  // namespace
 
+Json differences_json(const RunDifferences& differences) {
+  Json json = {{"all", Json::array()}, {"unknown", Json()}};
+  for (const RunDifference& difference : differences.all)
+    json["all"].push_back(
+        {{"what", difference.what}, {"first", difference.first}, {"other", difference.other}});
+  if (!differences.unknown.empty()) json["unknown"] = differences.unknown;
+  return json;
+}
+
 Json pairs_json(const TransferPairs& pairs) {
   if (!pairs.obstacle.empty()) return {{"none_because", pairs.obstacle}};
   Json json;
@@ -85,8 +94,10 @@ std::string compare_json(const std::vector<ComparedRun>& runs) {
       if (const auto change = ttft_change(runs[0].run, run))
         item["why"] = {{"mean_ttft_change_ms", change->change_ms},
                        {"mean_ttft_difference", change->relative},
-                       {"component", change->component},
-                       {"component_change_ms", change->component_change_ms}};
+                       {"component", change->component ? Json(*change->component) : Json()},
+                       {"component_change_ms",
+                        change->component ? Json(change->component_change_ms) : Json()}};
+      item["differences"] = differences_json(runs[i].differences);
       item["transfer_pairs"] = pairs_json(runs[i].pairs);
     }
     json["runs"].push_back(std::move(item));

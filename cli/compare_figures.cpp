@@ -31,13 +31,14 @@ std::optional<TtftChange> ttft_change(const RunDirectory& first, const RunDirect
   change.change_ms = *to - *from;
   change.relative = *from > 0 ? change.change_ms / *from : 0;
   // What the files round away is no difference.
-  if (std::fabs(change.relative) < 1e-5) change.change_ms = change.relative = 0;
+  const bool same = std::fabs(change.relative) < 1e-5;
+  if (same) change.change_ms = change.relative = 0;
   for (const auto& [key, name] : components) {
     const auto part = first.maybe_number(key), other_part = other.maybe_number(key);
     if (!part || !other_part) return std::nullopt;
     const double here = *other_part - *part;
-    if (!change.component.empty() && std::fabs(here) <= std::fabs(change.component_change_ms))
-      continue;
+    if (same) continue;
+    if (change.component && std::fabs(here) <= std::fabs(change.component_change_ms)) continue;
     change.component = name;
     change.component_change_ms = here;
   }

@@ -19,7 +19,7 @@ std::optional<double> relative_difference(const RunDirectory& first, const RunDi
 struct TtftChange {
   double change_ms = 0;
   double relative = 0;
-  std::string component;  // as in the table
+  std::optional<std::string> component;  // as in the table; none where the mean is the same
   double component_change_ms = 0;
 };
 std::optional<TtftChange> ttft_change(const RunDirectory& first, const RunDirectory& other);

@@ -40,7 +40,7 @@ std::string why_sentence(const RunDirectory& first, const RunDirectory& other,
   if (change.change_ms == 0) return name + ": the mean TTFT is the same as in A.";
   return name + ": the mean TTFT is " + ms_words(change.change_ms) +
          (change.change_ms < 0 ? " shorter" : " longer") +
-         " than in A; what changed most in it is " + change.component + " (" +
+         " than in A; what changed most in it is " + *change.component + " (" +
          (change.component_change_ms < 0 ? "-" : "+") + ms_words(change.component_change_ms) + ").";
 }
 
@@ -58,8 +58,10 @@ std::string sentence(const std::vector<ComparedRun>& runs) {
            "): " + p50_words(other, "p50 TTFT ");
     if (const auto relative = relative_difference(first, other, "ttft_ms.p50"))
       out += *relative == 0 ? ", the same as A"
-                            : ", " + number_text(100 * std::fabs(*relative)) + "% " +
-                                  (*relative < 0 ? "shorter" : "longer") + " than A";
+             : std::fabs(*relative) <= 0.01
+                 ? ", the same as A within 1%"
+                 : ", " + number_text(100 * std::fabs(*relative)) + "% " +
+                       (*relative < 0 ? "shorter" : "longer") + " than A";
     out += " (" + first.text("run.scenario") + ", " + first.text("run.backend") + ", " +
            p50_words(first, "") + ").";
     const TransferPairs& pairs = runs[i].pairs;
@@ -87,6 +89,8 @@ Result<void> write_compare_report(OutputFile file, const std::vector<ComparedRun
     if (i > 0) {
       item["why"] = why_sentence(runs[0].run, runs[i].run, run_letter(i));
       item["pairs"] = pairs_of(runs[i].pairs);
+      item["differences"] = differences_json(runs[i].differences);
+      item["differences_sentence"] = differences_sentence(runs[i], run_letter(i));
     }
     json["runs"].push_back(std::move(item));
     title.append(i > 0 ? ", " : " ").append(run_letter(i)).append(" ");

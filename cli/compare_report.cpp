@@ -100,7 +100,7 @@ std::string why_text(const RunDirectory& first, const RunDirectory& other, std::
     out += "the mean time to first token is " + number_text(std::fabs(change->change_ms)) + " ms " +
            (change->change_ms < 0 ? "shorter" : "longer") + " than in A (" +
            percent_text(change->relative) + "), and what changed most in it is " +
-           change->component + " (" + signed_text(change->component_change_ms) + " ms); ";
+           *change->component + " (" + signed_text(change->component_change_ms) + " ms); ";
   }
   const auto limit_of = [](const RunDirectory& run) {
     return run.limits.empty() ? "nothing" : printable(run.limits[0].label);
@@ -109,6 +109,16 @@ std::string why_text(const RunDirectory& first, const RunDirectory& other, std::
   out += was == is ? "both are limited by " + is + "."
                    : "it is limited by " + is + ", A by " + was + ".";
   return wrapped(out, 3);
+}
+
+/// A line per difference; one that is long goes on below.
+std::string differences_text(const ComparedRun& run, const std::string& name) {
+  std::string out = wrapped(printable(differences_sentence(run, name)), 3);
+  for (const RunDifference& difference : run.differences.all)
+    out += wrapped("   " + printable(difference.what) + ": " + printable(difference.first) +
+                       " in A, " + printable(difference.other) + " in " + name,
+                   6);
+  return out;
 }
 
 std::string count_of(std::size_t count, const char* what) {
@@ -156,9 +166,21 @@ std::string pairs_text(const TransferPairs& pairs, const std::string& name) {
 
 }  // namespace
 
+std::string differences_sentence(const ComparedRun& run, const std::string& name) {
+  const RunDifferences& differences = run.differences;
+  std::string out = name + ": ";
+  out += differences.all.empty()
+             ? "no difference to A in what was run"
+             : counted(differences.all.size(), "difference") + " to A in what was run";
+  if (differences.unknown.empty()) return out + (differences.all.empty() ? "." : ":");
+  return out + ", as far as it is known: " + differences.unknown;
+}
+
 std::string compare_text(const std::vector<ComparedRun>& runs) {
   std::string out = header_text(runs) + table_text(runs) + limits_text(runs) + "\nwhy\n";
   for (std::size_t i = 1; i < runs.size(); ++i) out += why_text(runs[0].run, runs[i].run, i);
+  out += "\ndifferences\n";
+  for (std::size_t i = 1; i < runs.size(); ++i) out += differences_text(runs[i], run_letter(i));
   for (std::size_t i = 1; i < runs.size(); ++i) {
     const TransferPairs& pairs = runs[i].pairs;
     if (pairs.obstacle.empty())

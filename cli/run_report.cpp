@@ -77,6 +77,9 @@ Result<RunFile> parse_run_file(const std::string& text, const std::string& file)
     found.scenario_file = root["scenario_file"].as<std::string>();
     found.scenario = root["scenario"].as<std::string>();
     if (root["faults"]) found.faults = root["faults"].as<std::string>();
+    if (root["kvhaul"]) found.version = root["kvhaul"].as<std::string>();
+    if (root["trace"] && root["trace"]["bytes"])
+      found.trace_bytes = root["trace"]["bytes"].as<std::string>();
     return found;
   } catch (const YAML::Exception& problem) {
     return Error::bad_input(file + ":" + std::to_string(problem.mark.line + 1) +
@@ -111,6 +114,14 @@ std::vector<report::RunContext::Fault> described_faults(const faults::FaultScrip
   return out;
 }
 
+std::string when_text(const report::RunContext::Fault& fault) {
+  if (fault.until_ns == never_ns)
+    return fault.text + (fault.from_ns == 0 ? ", all the time"
+                                            : ", from " + duration_text(fault.from_ns) + " on");
+  return fault.text + ", from " + duration_text(fault.from_ns) + " to " +
+         duration_text(fault.until_ns);
+}
+
 Result<void> write_run_report(const std::string& directory, const report::RunContext& context) {
   auto run = read_run_summary(directory);
   if (!run) return run.error();
@@ -122,9 +133,7 @@ Result<void> write_run_report(const std::string& directory, const report::RunCon
                             {report::run_title(*data), report::run_sentence(*data)}, *data);
 }
 
-Result<RunInputs> read_run_inputs(const std::string& directory) {
-  auto run = read_run_directory(directory);
-  if (!run) return run.error();
+Result<RunFile> read_run_file(const std::string& directory) {
   const std::string file = directory + "/run.yaml";
   std::error_code status;
   if (!fs::is_regular_file(file, status))
@@ -133,24 +142,38 @@ Result<RunInputs> read_run_inputs(const std::string& directory) {
   if (!input) return input.error();
   auto text = read_all(*input, run_file_bytes_max);
   if (!text) return text.error();
-  auto says = parse_run_file(*text, file);
-  if (!says) return says.error();
+  return parse_run_file(*text, file);
+}
 
+Result<RunScenario> read_run_scenario(const RunDirectory& run, const RunFile& says) {
+  const std::string file = run.path + "/run.yaml";
   // What a scenario names lies beside it, wherever the program is started now.
   auto scenario =
-      parse_scenario(says->scenario, (fs::path(says->directory) / says->scenario_file).string());
+      parse_scenario(says.scenario, (fs::path(says.directory) / says.scenario_file).string());
   if (!scenario) return Error::bad_input(file + ": its scenario: " + scenario.error().message);
-  scenario->serving.pull = scenario->routes.pull = run->text("run.direction") == "pull";
-  auto plan = plan_channels(scenario->cluster, place_pairs(scenario->serving), scenario->routes);
-  if (!plan) return Error::bad_input(file + ": its scenario: " + plan.error().message);
-  RunInputs inputs{std::move(*run), std::move(*says), std::move(*scenario), std::move(*plan), {}};
-  if (!inputs.file.faults.empty()) {
-    auto script =
-        parse_fault_file(inputs.file.faults, file + ": its faults", inputs.scenario.cluster);
+  scenario->serving.pull = scenario->routes.pull = run.text("run.direction") == "pull";
+  RunScenario made{std::move(*scenario), {}};
+  if (!says.faults.empty()) {
+    auto script = parse_fault_file(says.faults, file + ": its faults", made.scenario.cluster);
     if (!script) return script.error();
-    inputs.script = std::move(*script);
+    made.script = std::move(*script);
   }
-  return inputs;
+  return made;
+}
+
+Result<RunInputs> read_run_inputs(const std::string& directory) {
+  auto run = read_run_directory(directory);
+  if (!run) return run.error();
+  auto says = read_run_file(directory);
+  if (!says) return says.error();
+  auto made = read_run_scenario(*run, *says);
+  if (!made) return made.error();
+  auto plan = plan_channels(made->scenario.cluster, place_pairs(made->scenario.serving),
+                            made->scenario.routes);
+  if (!plan)
+    return Error::bad_input(directory + "/run.yaml: its scenario: " + plan.error().message);
+  return RunInputs{std::move(*run), std::move(*says), std::move(made->scenario), std::move(*plan),
+                   std::move(made->script)};
 }
 
 Result<nlohmann::ordered_json> read_report_data(const std::string& directory) {

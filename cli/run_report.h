@@ -22,6 +22,8 @@ inline constexpr const char* report_file = "report.html";
 std::string command_text(const Arguments& command_line);
 
 std::vector<report::RunContext::Fault> described_faults(const faults::FaultScript& script);
+/// "node0/nic3: down, from 4 s to 8 s"
+std::string when_text(const report::RunContext::Fault& fault);
 
 /// Writes report.html from the files of a run that has come to its end.
 Result<void> write_run_report(const std::string& directory, const report::RunContext& context);
@@ -30,7 +32,17 @@ Result<void> write_run_report(const std::string& directory, const report::RunCon
 struct RunFile {
   Arguments command;  // without the program
   std::string directory, scenario_file, scenario, faults;
+  std::string version, trace_bytes;
 };
+/// Errors are bad_input and name the file.
+Result<RunFile> read_run_file(const std::string& directory);
+
+/// What that says, read.
+struct RunScenario {
+  Scenario scenario;
+  faults::FaultScript script;  // empty where it had none
+};
+Result<RunScenario> read_run_scenario(const RunDirectory& run, const RunFile& file);
 
 /// What a run was made from, out of its directory alone.
 struct RunInputs {

@@ -74,6 +74,14 @@ function differences(data) {
   return table(columns, rows, 'Differences');
 }
 
+// What was run otherwise, of each run against the first.
+function made_otherwise(run) {
+  return [el('p', {}, run.differences_sentence), run.differences.all.length === 0 ? null
+    : table([{name: '', text: true, of: d => d.what}, {name: 'A', text: true, of: d => d.first},
+      {name: run.name, text: true, of: d => d.other}], run.differences.all,
+    `What was run otherwise in ${run.name}`)].filter(node => node);
+}
+
 function parts_chart(data) {
   const rows = data.runs.map(run => {
     const mean = key => run.data.summary[key + '_ms'].mean;
@@ -182,6 +190,7 @@ function compare_page(data, main) {
     section('differences', 'Differences', note('Relative to A; = for the same number.'),
       differences(data), ...data.runs.slice(1).map(run => el('p', {}, run.why)),
       ...data.runs.map(run => el('p', {}, `${run.name}: ${run.data.summary.limit_sentence}.`))),
+    section('made', 'What was run otherwise', ...data.runs.slice(1).flatMap(made_otherwise)),
     section('latency', 'Time to first token', parts_chart(data), line_chart({
       id: 'ttft', title: 'Time to first token by percentile',
       series: series(d => (d.ttft.quantiles_ms || []).map((value, p) => [p, value])),

@@ -51,9 +51,18 @@ TEST_F(CompareCommand, ARunDoesNotDifferFromItself) {
   EXPECT_EQ(ran.code, 0);
   EXPECT_EQ(ran.err, "");
   EXPECT_NE(ran.out.find("the mean time to first token is the same as in A"), std::string::npos);
+  EXPECT_NE(ran.out.find("\nB: no difference to A in what was run.\n"), std::string::npos)
+      << ran.out;
   EXPECT_EQ(ran.out.find("worst:"), std::string::npos);
   EXPECT_EQ(ran.out.find("+"), std::string::npos) << ran.out;
-  const Json pairs = json({"a", "a"})["runs"][1]["transfer_pairs"];
+  const Json same = json({"a", "a"})["runs"][1];
+  // Where the mean is the same no part of it is to be named.
+  EXPECT_EQ(same["why"]["mean_ttft_change_ms"], 0.0);
+  EXPECT_TRUE(same["why"]["component"].is_null());
+  EXPECT_TRUE(same["why"]["component_change_ms"].is_null());
+  EXPECT_EQ(same["differences"]["all"].size(), 0u);
+  EXPECT_TRUE(same["differences"]["unknown"].is_null());
+  const Json& pairs = same["transfer_pairs"];
   EXPECT_EQ(pairs["duration_error"]["max"], 0.0);
   EXPECT_EQ(pairs["makespan_difference"], 0.0);
   EXPECT_GE(pairs["count"], 12);
@@ -81,6 +90,35 @@ TEST_F(CompareCommand, FiguresAreThoseOfTheSummaries) {
   EXPECT_GT(exposed_b, 2 * exposed_a);
   // One streams whole requests and the other layers: no transfer is in both.
   EXPECT_EQ(run_b["transfer_pairs"]["none_because"], "streams otherwise");
+}
+
+/// All that two runs were made from: settings, options, scenario, faults.
+TEST_F(CompareCommand, EveryDifferenceOfWhatWasRunIsListed) {
+  write("f.yaml", "faults:\n  - {kind: lose, probability: 0.01, where: node0/gpu0, from: 1 s}\n");
+  make_run("a");
+  make_run("b", {"--policy", "round_robin", "--speedup", "2", "--streaming", "request", "--faults",
+                 "f.yaml", "--set", "serving.chunk_tokens=512"});
+  const Json found = json({"a", "b"})["runs"][1]["differences"];
+  const Json expected =
+      Json::array({{{"what", "policy"}, {"first", "least_finish"}, {"other", "round_robin"}},
+                   {{"what", "streaming"}, {"first", "chunk_layer"}, {"other", "request"}},
+                   {{"what", "--speedup"}, {"first", "1"}, {"other", "2"}},
+                   {{"what", "serving.chunk_tokens"}, {"first", "8192"}, {"other", "512"}},
+                   {{"what", "fault 1"},
+                    {"first", "none"},
+                    {"other", "node0/gpu0: completions lost, probability 0.01, from 1 s on"}}});
+  EXPECT_EQ(found["all"], expected) << found.dump(1);
+  const Ran ran = run({"compare", "a", "b", "--report", "both.html"});
+  EXPECT_NE(ran.out.find("\nB: 5 differences to A in what was run:\n"
+                         "   policy: least_finish in A, round_robin in B\n"),
+            std::string::npos)
+      << ran.out;
+  EXPECT_NE(text("both.html").find("serving.chunk_tokens"), std::string::npos);
+  // A run that cannot say any more what it was made from.
+  fs::remove(folder() / "b/run.yaml");
+  const Json unknown = json({"a", "b"})["runs"][1]["differences"];
+  EXPECT_EQ(unknown["all"].size(), 2u) << unknown.dump(1);
+  EXPECT_EQ(unknown["unknown"], "b/run.yaml: expected a file of the run, found none");
 }
 
 TEST_F(CompareCommand, NoLineIsWiderThanATerminal) {
