@@ -116,8 +116,8 @@ Result<std::optional<TraceOutline>> outline_trace(const ReplayRequest& request,
 
 /// The files of a run directory.
 const std::vector<std::string> run_file_names = {"requests.csv",  "transfers.csv", "links.csv",
-                                                 "timeline.json", "summary.json",  "run.yaml",
-                                                 report_file};
+                                                 "instances.csv", "timeline.json", "summary.json",
+                                                 "run.yaml",      report_file};
 
 /// Checks --out, or finds a free name. Makes nothing yet.
 Result<std::string> choose_directory(const ReplayRequest& request, const Scenario& scenario) {

@@ -52,6 +52,37 @@ std::string numbers_text(const RunSummary& summary) {
   return out;
 }
 
+/// "prefill 43.4% (instances 40.8% to 45.9%), 1.75 requests waiting, KV memory 0.24% full"
+std::string role_text(const RunSummary& s, InstanceRole role, const RoleUse& use) {
+  const auto share = [](double value) { return number_text(100 * value) + "%"; };
+  double least = 1, most = 0;
+  for (const InstanceUse& one : s.uses.instances)
+    if (one.role == role) {
+      least = std::min(least, one.mean.utilisation);
+      most = std::max(most, one.mean.utilisation);
+    }
+  std::string out(instance_role_name(role));
+  out.append(" ").append(share(use.mean.utilisation));
+  if (constexpr double alike = 0.02; most - least > alike)
+    out.append(" (instances ").append(share(least)).append(" to ").append(share(most)).append(")");
+  if (use.mean.batch > 0) out.append(", batch ").append(number_text(use.mean.batch));
+  out.append(", ").append(number_text(use.mean.queue)).append(" requests waiting, KV memory ");
+  return out.append(share(use.mean.kv_fill)).append(" full\n");
+}
+
+/// What was busy.
+std::string instances_text(const RunSummary& s) {
+  std::string out = "busy        " + role_text(s, InstanceRole::prefill, s.uses.prefill) +
+                    "            " + role_text(s, InstanceRole::decode, s.uses.decode);
+  const auto gpus = std::max<std::uint64_t>(1, s.uses.prefill.gpus + s.uses.decode.gpus);
+  const double duration_s = static_cast<double>(std::max<TimeNs>(1, s.duration_ns)) * 1e-9;
+  const auto rate = [&](std::uint64_t tokens, std::uint64_t among) {
+    return number_text(static_cast<double>(tokens) / duration_s / static_cast<double>(among));
+  };
+  return out + "tokens/s    " + rate(s.input_tokens, 1) + " in, " + rate(s.output_tokens, 1) +
+         " out, " + rate(s.output_tokens, gpus) + " out per GPU\n";
+}
+
 }  // namespace
 
 std::string replay_table(const ReplayResult& result) {
@@ -92,6 +123,7 @@ std::string replay_table(const ReplayResult& result) {
                        static_cast<double>(s.requests.input_tokens)) +
            "% of input tokens came from the prefix cache\n";
   out += numbers_text(s);
+  out += instances_text(s);
   out += "KV moved    " + bytes_text(s.delivered_bytes) + " in " + std::to_string(s.transfers) +
          " transfers, " + std::to_string(s.scheduler.chunks_posted) + " chunks; " +
          std::to_string(s.pieces) + " pieces\n";

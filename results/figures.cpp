@@ -18,6 +18,16 @@ std::optional<double> per_second(double amount, TimeNs time) {
   return amount / (static_cast<double>(time) * 1e-9);
 }
 
+std::optional<double> per_gpu(const RunSummary& s, std::uint64_t tokens, std::uint64_t gpus) {
+  const auto rate = per_second(static_cast<double>(tokens), s.duration_ns);
+  return rate && gpus > 0 ? std::optional(*rate / static_cast<double>(gpus)) : std::nullopt;
+}
+
+/// Of a run in which no time passed there is none.
+std::optional<double> over_time(const RunSummary& s, double mean) {
+  return s.uses.end_ns > 1 ? std::optional(mean) : std::nullopt;
+}
+
 std::uint64_t outcomes(const RunSummary& s, TransferOutcome outcome) {
   return s.transfers_by_outcome[static_cast<std::size_t>(outcome)];
 }
@@ -298,6 +308,99 @@ const Figure all_figures[] = {
      .compared = 75,
      .swept = {{75, "goodput_per_s", {}, "goodput", true}}},
 
+    {.key = "tokens_per_s.input",
+     .unit = Unit::tokens_per_s,
+     .label = "input",
+     .help = "input tokens of completed requests, cached ones included / duration",
+     .value = [](const S& s) -> std::optional<double> {
+       return per_second(static_cast<double>(s.input_tokens), s.duration_ns);
+     }},
+    {.key = "tokens_per_s.output",
+     .unit = Unit::tokens_per_s,
+     .label = "output",
+     .help = "output tokens of completed requests / duration",
+     .value = [](const S& s) -> std::optional<double> {
+       return per_second(static_cast<double>(s.output_tokens), s.duration_ns);
+     },
+     .shown = Figure::in_tiles,
+     .compared = 76,
+     .swept = {{76, "output_tokens_per_s"}}},
+    {.key = "tokens_per_s.input_per_prefill_gpu",
+     .unit = Unit::tokens_per_s,
+     .label = "input, per prefill GPU",
+     .help = "`tokens_per_s.input` / (prefill instances x GPUs that each stands for)",
+     .value = [](const S& s) { return per_gpu(s, s.input_tokens, s.uses.prefill.gpus); }},
+    {.key = "tokens_per_s.output_per_decode_gpu",
+     .unit = Unit::tokens_per_s,
+     .label = "output, per decode GPU",
+     .help = "`tokens_per_s.output` / (decode instances x GPUs that each stands for)",
+     .value = [](const S& s) { return per_gpu(s, s.output_tokens, s.uses.decode.gpus); }},
+    {.key = "tokens_per_s.output_per_gpu",
+     .unit = Unit::tokens_per_s,
+     .label = "output, per GPU",
+     .help = "`tokens_per_s.output` / GPUs of both sides together",
+     .value =
+         [](const S& s) {
+           return per_gpu(s, s.output_tokens, s.uses.prefill.gpus + s.uses.decode.gpus);
+         },
+     .compared = 77},
+
+    {.key = "prefill.utilisation",
+     .unit = Unit::share,
+     .label = "prefill utilisation",
+     .help = "time in which prefill instances computed / (time of the run x instances); with "
+             "pipeline stages, of each stage",
+     .value = [](const S& s) { return over_time(s, s.uses.prefill.mean.utilisation); },
+     .shown = Figure::in_tiles,
+     .compared = 131,
+     .swept = {{101, "prefill_utilisation"}}},
+    {.key = "prefill.queue",
+     .unit = Unit::count,
+     .label = "prefill queue",
+     .help = "requests given to prefill instances whose prefill has not begun: mean over the time "
+             "of the run, all instances together",
+     .value = [](const S& s) { return over_time(s, s.uses.prefill.mean.queue); },
+     .compared = 132},
+    {.key = "prefill.kv_fill",
+     .unit = Unit::share,
+     .label = "prefill KV fill",
+     .help = "KV pages held for requests, from the start of prefill until all has been moved / KV "
+             "pages of the prefill instances: mean over the time of the run",
+     .value = [](const S& s) { return over_time(s, s.uses.prefill.mean.kv_fill); },
+     .compared = 133},
+    {.key = "decode.utilisation",
+     .unit = Unit::share,
+     .label = "decode utilisation",
+     .help = "time in which decode instances were in a decode step / (time of the run x instances)",
+     .value = [](const S& s) { return over_time(s, s.uses.decode.mean.utilisation); },
+     .shown = Figure::in_tiles,
+     .compared = 134,
+     .swept = {{102, "decode_utilisation"}}},
+    {.key = "decode.batch",
+     .unit = Unit::count,
+     .label = "decode batch",
+     .help = "sequences in a decode step, mean over the time of all steps",
+     .value = [](const S& s) -> std::optional<double> {
+       const double batch = s.uses.decode.mean.batch;
+       return batch > 0 ? std::optional(batch) : std::nullopt;
+     },
+     .compared = 135},
+    {.key = "decode.queue",
+     .unit = Unit::count,
+     .label = "decode queue",
+     .help =
+         "requests that wait for pages of a decode instance, or have landed there and are in no "
+         "decode step yet: mean over the time of the run, all instances together",
+     .value = [](const S& s) { return over_time(s, s.uses.decode.mean.queue); },
+     .compared = 136},
+    {.key = "decode.kv_fill",
+     .unit = Unit::share,
+     .label = "decode KV fill",
+     .help = "KV pages held for requests, from their reservation to the last token / KV pages of "
+             "the decode instances: mean over the time of the run",
+     .value = [](const S& s) { return over_time(s, s.uses.decode.mean.kv_fill); },
+     .compared = 137},
+
     {.key = "transfers.count",
      .unit = Unit::count,
      .label = "transfers",
@@ -484,6 +587,11 @@ const Figure all_figures[] = {
      .label = "rows of links.csv",
      .help = "of links.csv, likewise",
      .value = [](const S& s) { return s.rows.links; }},
+    {.key = "rows.instances",
+     .unit = Unit::count,
+     .label = "rows of instances.csv",
+     .help = "of instances.csv, likewise",
+     .value = [](const S& s) { return s.rows.instances; }},
     {.key = "payload.checked_transfers",
      .unit = Unit::count,
      .label = "checksums compared",
@@ -518,6 +626,8 @@ ShownUnit shown_unit(Unit unit) {
       return {"GB/s", "GB/s", 1};
     case Unit::requests_per_s:
       return {"requests/s", "requests/s", 1};
+    case Unit::tokens_per_s:
+      return {"tokens/s", "tokens/s", 1};
   }
   return {};
 }

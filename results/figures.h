@@ -19,7 +19,16 @@
 namespace kvhaul {
 
 /// Of the numbers in summary.json.
-enum class Unit : std::uint8_t { count, bytes, ms, s, share, gbytes_per_s, requests_per_s };
+enum class Unit : std::uint8_t {
+  count,
+  bytes,
+  ms,
+  s,
+  share,
+  gbytes_per_s,
+  requests_per_s,
+  tokens_per_s
+};
 std::string_view unit_name(Unit unit);  // "ms", "GB/s", "count"
 
 /// Of a distribution; its keys are "ttft_ms.p50" and so on.

@@ -14,7 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr int known_schema = 2;
+constexpr int known_schema = 3;
 /// 262,144 links take 60 MB.
 constexpr std::size_t summary_bytes_max = 256 * MiB;
 
@@ -127,7 +127,7 @@ Result<void> check_sizes(const Json& json, const std::string& file) {
 }
 
 Result<void> read_lists(const Json& json, const std::string& file, RunDirectory& run) {
-  for (const char* list : {"links", "routes", "limits"})
+  for (const char* list : {"links", "routes", "limits", "instances"})
     if (!json.contains(list) || !json[list].is_array())
       return damaged(file, "a list '" + std::string(list) + "', found none");
   for (const Json& item : json["routes"]) {
@@ -161,6 +161,36 @@ Result<void> read_lists(const Json& json, const std::string& file, RunDirectory&
                      "'links'");
     run.links.push_back(std::move(link));
   }
+  for (const Json& item : json["instances"]) {
+    RunDirectory::Instance instance;
+    bool whole = item.is_object();
+    const auto number = [&](const char* key) {
+      const double value = whole ? number_of(item, key) : -1;
+      whole = whole && value >= 0;
+      return value;
+    };
+    instance.role = whole ? text_of(item, "role") : "";
+    instance.node = whole ? text_of(item, "node") : "";
+    const double index = number("instance");
+    instance.requests = number("requests");
+    instance.utilisation = number("utilisation");
+    instance.batch_max = number("batch_max");
+    instance.kv_fill = number("kv_fill");
+    instance.kv_fill_max = number("kv_fill_max");
+    instance.queue = number("queue");
+    instance.queue_max = number("queue_max");
+    instance.tokens_per_s = number("tokens_per_s");
+    if (whole && item.contains("batch") && !item["batch"].is_null())
+      instance.batch = number("batch");
+    if (!whole || index > 0xffffffff || instance.node.empty() ||
+        (instance.role != "prefill" && instance.role != "decode"))
+      return damaged(file,
+                     "'role', 'instance', 'node', 'requests', 'utilisation', 'batch', 'batch_max', "
+                     "'kv_fill', 'kv_fill_max', 'queue', 'queue_max' and 'tokens_per_s' in every "
+                     "item of 'instances'");
+    instance.instance = static_cast<std::uint32_t>(index);
+    run.instances.push_back(std::move(instance));
+  }
   for (const Json& item : json["limits"]) {
     if (!item.is_object() || text_of(item, "limit").empty() || text_of(item, "label").empty() ||
         !(number_of(item, "share") >= 0))
@@ -188,11 +218,15 @@ Result<void> read_all_of(const Json& json, const std::string& file, RunDirectory
   auto notes = read_sentences(json, "requests.notes", file);
   if (!notes) return notes.error();
   run.notes = std::move(*notes);
-  if (const Json* width = at(json, "link_bin_ns")) {
+  for (const auto& [key, bin_ns] :
+       {std::pair{"link_bin_ns", &run.link_bin_ns}, {"instance_bin_ns", &run.instance_bin_ns}}) {
+    const Json* width = at(json, key);
+    if (width == nullptr) continue;
     if (!width->is_number_unsigned() ||
         width->get<std::uint64_t>() > static_cast<std::uint64_t>(never_ns))
-      return damaged(file, "a number of nanoseconds 'link_bin_ns', found something else");
-    run.link_bin_ns = width->get<TimeNs>();
+      return damaged(file,
+                     "a number of nanoseconds '" + std::string(key) + "', found something else");
+    *bin_ns = width->get<TimeNs>();
   }
   return {};
 }
@@ -213,6 +247,7 @@ Result<RunDirectory> parse_summary(const std::string& text, const std::string& p
     if (!run.summary.is_object()) return damaged(file, "an object, found something else");
     if (auto ok = read_all_of(run.summary, file, run); !ok) return ok.error();
     run.summary.erase("links");
+    run.summary.erase("instances");
   } catch (const Json::parse_error& problem) {
     const std::size_t bytes = std::min(problem.byte, text.size());
     const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<long>(bytes), '\n');

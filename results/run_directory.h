@@ -1,6 +1,6 @@
 // A run directory read back: summary.json, checked against the list of figures, and the rows of
-// requests.csv, transfers.csv and links.csv (run_rows.h). docs/run-directory.md describes the
-// files.
+// requests.csv, transfers.csv, links.csv and instances.csv (run_rows.h). docs/run-directory.md
+// describes the files.
 //
 // Texts are as the file has them: who shows them on a terminal escapes them. Errors are bad_input
 // and name the file, what was expected and what was found.
@@ -36,6 +36,14 @@ struct RunDirectory {
     double saturated_share = 0;
     double busy_share = 0;
   };
+  struct Instance {
+    std::string role, node;  // "prefill" or "decode"; its nodes, joined by a bar
+    std::uint32_t instance = 0;
+    double requests = 0;  // completed ones
+    double utilisation = 0, kv_fill = 0, kv_fill_max = 0;
+    std::optional<double> batch;  // none of prefill instances, or where there was no step
+    double batch_max = 0, queue = 0, queue_max = 0, tokens_per_s = 0;
+  };
   struct Limit {
     std::string limit;  // "decode_memory", "link"
     std::string label;  // "decode memory", or the link's name
@@ -47,11 +55,13 @@ struct RunDirectory {
   std::map<std::string, std::string> texts;  // likewise: "run.scenario"
   std::vector<std::string> warnings, notes;  // of the run, and of its trace
   std::vector<Route> routes;
-  std::vector<Link> links;    // most used first
-  std::vector<Limit> limits;  // largest first; none where no request was completed
-  double landed_bytes = 0;    // over all routes, bytes sent again included
-  TimeNs link_bin_ns = 0;     // width of the bins of links.csv; 0 where it has none
-  /// All of it but the list of links, for the pages of reports.
+  std::vector<Link> links;          // most used first
+  std::vector<Instance> instances;  // prefill, then decode, by number
+  std::vector<Limit> limits;        // largest first; none where no request was completed
+  double landed_bytes = 0;          // over all routes, bytes sent again included
+  TimeNs link_bin_ns = 0;           // width of the bins of links.csv; 0 where it has none
+  TimeNs instance_bin_ns = 0;       // of instances.csv, likewise
+  /// All of it but the lists of links and instances, for the pages of reports.
   nlohmann::ordered_json summary;
 
   /// Of a figure that is never nothing, and of a label of the run: looked for when it was read.

@@ -95,7 +95,8 @@ RunFiles::RunFiles(std::string directory, const ReplayConfig& config, const Clus
       tiers_(tiers),
       requests_file_(std::move(requests_file)),
       transfers_file_(std::move(transfers_file)),
-      meter_(cluster, requests) {
+      meter_(cluster, requests),
+      instances_(cluster, config) {
   // Pairs of unlike places may have other kinds in the same tier; then both are named.
   for (std::size_t i = 0; i < requests.size(); ++i) {
     std::string& kinds = tier_kinds_[std::min<std::uint32_t>(tiers[i], 7)];
@@ -165,7 +166,9 @@ void RunFiles::request_done(const RequestResult& r, const std::vector<TransferRo
   summary_.ttft_ns.add(ttft_of(r));
   summary_.e2e_ns.add(r.finished_ns - r.arrival_ns);
   if (r.output_tokens > 1) summary_.itl_ns.add(itl_of(r));
+  summary_.input_tokens += r.input_tokens;
   summary_.output_tokens += r.output_tokens;
+  instances_.completed(r);
   summary_.duration_ns = std::max(summary_.duration_ns, r.finished_ns);
   const bool attained = ttft_of(r) <= config_.slo_ttft_ns && itl_of(r) <= config_.slo_itl_ns;
   summary_.slo_attained += attained ? 1 : 0;
@@ -178,8 +181,8 @@ void RunFiles::transfer_done(const TransferEnd& end) {
   summary_.packed_transfers += end.gather == Gather::pack ? 1 : 0;
   summary_.fallback_transfers += end.fallback_tier != 0 ? 1 : 0;
   summary_.resent_bytes += end.resent_bytes;
-  waiting_.add(end.submitted_ns, end.posted_ns, end.bytes);
-  posted_.add(end.posted_ns, end.done_ns, end.bytes);
+  waiting_.add(end.submitted_ns, end.posted_ns, static_cast<double>(end.bytes));
+  posted_.add(end.posted_ns, end.done_ns, static_cast<double>(end.bytes));
   if (end.outcome != TransferOutcome::delivered) return;
   summary_.delivered_bytes += end.bytes;
   summary_.transfer_bytes.add(static_cast<std::int64_t>(end.bytes));
@@ -234,11 +237,13 @@ Result<RunSummary> RunFiles::finish(RunLabels labels, const ReplayCounters& requ
     if (bytes > 0) s.routes.push_back({key.second, key.first, bytes});
   s.links = meter_.link_use(std::max<TimeNs>(1, s.duration_ns));
   s.link_bin_ns = meter_.bin_ns();
+  s.uses = instances_.uses(std::max({TimeNs{1}, s.duration_ns, instances_.last_ns()}));
   s.limits = limit_sample_.limits(s);
   if (auto ok = check_rates(rates_bind); !ok) return ok.error();
   if (auto done = requests_file_.close(); !done) return done.error();
   if (auto done = transfers_file_.close(); !done) return done.error();
   if (auto done = write_links(s); !done) return done.error();
+  if (auto done = write_instances(s); !done) return done.error();
   if (auto done =
           write_timeline(directory_ + "/timeline.json", timeline(s), cluster_, channel_requests_);
       !done)
@@ -279,6 +284,28 @@ Result<void> RunFiles::write_links(RunSummary& summary) const {
       const double saturated_ns = b < use.bin_saturated_ns.size() ? use.bin_saturated_ns[b] : 0;
       file->number(static_cast<std::uint64_t>(use.bin_bytes[b] + 0.5)).text(",").real(utilisation);
       file->text(",").real(saturated_ns / static_cast<double>(to - from)).text("\n");
+    }
+  }
+  return file->close();
+}
+
+Result<void> RunFiles::write_instances(RunSummary& summary) const {
+  auto file = OutputFile::create(directory_ + "/instances.csv");
+  if (!file) return file.error();
+  file->text("role,instance,node,from_s,to_s,utilisation,batch,kv_fill,queue,tokens_per_s\n");
+  const InstanceMeter::Uses& uses = summary.uses;
+  for (const InstanceUse& use : uses.instances) {
+    for (std::size_t b = 0; b < use.bins.size(); ++b) {
+      const InstanceLoad& load = use.bins[b];
+      const TimeNs from = static_cast<TimeNs>(b) * uses.bin_ns;
+      file->text(instance_role_name(use.role)).text(",").number(use.instance).text(",");
+      file->text(use.nodes).text(",").seconds(from).text(",");
+      file->seconds(std::min(uses.end_ns, from + uses.bin_ns)).text(",").real(load.utilisation);
+      file->text(",");
+      if (load.batch > 0) file->real(load.batch);
+      file->text(",").real(load.kv_fill).text(",").real(load.queue).text(",");
+      file->real(load.tokens_per_s).text("\n");
+      ++summary.rows.instances;
     }
   }
   return file->close();

@@ -1,6 +1,6 @@
 // Writes the files of a run directory: requests.csv and transfers.csv while the run goes on, so
-// that memory does not grow with the trace; links.csv and timeline.json at its end; then
-// summary.json.
+// that memory does not grow with the trace; links.csv, instances.csv and timeline.json at its end;
+// then summary.json.
 //
 // Times of day and wall-clock figures never enter these files: the same scenario, trace and seed
 // give the same bytes. docs/run-directory.md describes every column and key.
@@ -14,10 +14,11 @@
 
 #include "core/scheduler.h"
 #include "results/chunk_sample.h"
+#include "results/instance_meter.h"
 #include "results/limits.h"
 #include "results/link_meter.h"
-#include "results/queue_meter.h"
 #include "results/run_summary.h"
+#include "results/time_bins.h"
 #include "results/timeline.h"
 #include "serving/replay_config.h"
 #include "serving/replay_result.h"
@@ -46,7 +47,10 @@ class RunFiles final : public ReplayObserver {
   }
   void decode_step(const DecodeStep& step) override {
     summary_.token_itl_ns.add(step.ended_ns - step.began_ns, step.sequences);
+    instances_.decode_step(step);
   }
+  void prefill_step(const PrefillStep& step) override { instances_.prefill_step(step); }
+  void instance_changed(const InstanceState& state) override { instances_.changed(state); }
   void progress(TimeNs now, std::uint64_t requests_done) override;
 
   /// Called with every request and every 64 chunks, for a progress bar: the time of the run, and
@@ -69,6 +73,7 @@ class RunFiles final : public ReplayObserver {
   void sample(const RequestResult& result, const std::vector<TransferRow>& rows);
   Result<void> check_rates(bool rates_bind) const;
   Result<void> write_links(RunSummary& summary) const;
+  Result<void> write_instances(RunSummary& summary) const;
   Timeline timeline(const RunSummary& summary) const;
 
   /// The timeline keeps every n-th request, n a power of two, so that no more than this many are in
@@ -84,6 +89,7 @@ class RunFiles final : public ReplayObserver {
   OutputFile requests_file_;
   OutputFile transfers_file_;
   LinkMeter meter_;
+  InstanceMeter instances_;
   ChunkSample chunks_;
   QueueMeter waiting_, posted_;  // bytes of transfers: until posted, and from then to landing
   RunSummary summary_;

@@ -4,6 +4,8 @@
 #include <array>
 #include <filesystem>
 #include <initializer_list>
+#include <map>
+#include <utility>
 #include <vector>
 
 #include "core/unit_text.h"
@@ -172,26 +174,84 @@ Result<void> read_transfer_rows(const RunDirectory& run,
       });
 }
 
+namespace {
+
+/// The bin of a row; the last one of a file may be shorter than the others.
+Result<std::size_t> read_bin(const std::string& path, const TextFile& file, std::size_t from_column,
+                             TimeNs bin_ns, TimeNs& from, TimeNs& to) {
+  const auto expected = [&](std::string_view what, std::size_t column) -> Error {
+    return expected_at(path, file.line(), what, file.field(column));
+  };
+  const auto begin = parse_seconds(file.field(from_column));
+  const auto end = parse_seconds(file.field(from_column + 1));
+  if (!begin || !end || *end <= *begin) return expected("a stretch of time", from_column + 1);
+  if (*end - *begin > bin_ns) return expected("bins of equal width", from_column + 1);
+  const auto bin = static_cast<std::size_t>(*begin / bin_ns);
+  if (bin >= link_bins_max || *begin % bin_ns != 0)
+    return expected("bins of equal width", from_column);
+  from = *begin;
+  to = *end;
+  return bin;
+}
+
+}  // namespace
+
+Result<TimeNs> read_instance_rows(const RunDirectory& run,
+                                  const std::function<void(const InstanceRecord&)>& take) {
+  std::map<std::pair<std::string_view, std::uint64_t>, std::size_t> places;
+  for (std::size_t i = 0; i < run.instances.size(); ++i)
+    places[{run.instances[i].role, run.instances[i].instance}] = i;
+  const auto read = read_rows(
+      run, "instances",
+      {"role", "instance", "from_s", "to_s", "utilisation", "kv_fill", "queue", "tokens_per_s",
+       "batch"},
+      [&](const std::string& path, const TextFile& file) -> Result<void> {
+        InstanceRecord r;
+        std::uint64_t instance = 0;
+        if (auto ok =
+                put(instance, parse_whole(file.field(1)), path, file, 1, "an instance's number");
+            !ok)
+          return ok;
+        const auto place = places.find({file.field(0), instance});
+        if (place == places.end())
+          return expected_at(path, file.line(), "an instance that summary.json has, and its role",
+                             file.field(0));
+        r.place = place->second;
+        auto bin = read_bin(path, file, 2, run.instance_bin_ns, r.from_ns, r.to_ns);
+        if (!bin) return bin.error();
+        r.bin = *bin;
+        double* const numbers[] = {&r.utilisation, &r.kv_fill, &r.queue, &r.tokens_per_s};
+        for (std::size_t i = 0; i < std::size(numbers); ++i)
+          if (auto ok =
+                  put(*numbers[i], parse_number(file.field(4 + i)), path, file, 4 + i, "a number");
+              !ok)
+            return ok;
+        if (!file.field(8).empty()) {
+          r.batch = parse_number(file.field(8));
+          if (!r.batch) return expected_at(path, file.line(), "a batch", file.field(8));
+        }
+        take(r);
+        return {};
+      });
+  if (!read) return read.error();
+  return run.instance_bin_ns;
+}
+
 Result<TimeNs> read_link_rows(const RunDirectory& run,
                               const std::function<void(const LinkRecord&)>& take) {
   // The last bin may be shorter than the others, and may be the only one of a link.
   const TimeNs bin_ns = run.link_bin_ns;
-  const auto read = read_rows(
-      run, "links", {"link", "kind", "from_s", "to_s", "utilisation"},
-      [&](const std::string& path, const TextFile& file) -> Result<void> {
-        const auto expected = [&](std::string_view what, std::size_t column) -> Result<void> {
-          return expected_at(path, file.line(), what, file.field(column));
-        };
-        const auto from = parse_seconds(file.field(2)), to = parse_seconds(file.field(3));
-        if (!from || !to || *to <= *from) return expected("a stretch of time", 3);
-        const auto use = parse_number(file.field(4));
-        if (!use) return expected("a utilisation", 4);
-        if (*to - *from > bin_ns) return expected("bins of equal width", 3);
-        const auto bin = static_cast<std::size_t>(*from / bin_ns);
-        if (bin >= link_bins_max || *from % bin_ns != 0) return expected("bins of equal width", 2);
-        take({file.field(0), file.field(1), bin, *use});
-        return {};
-      });
+  const auto read =
+      read_rows(run, "links", {"link", "kind", "from_s", "to_s", "utilisation"},
+                [&](const std::string& path, const TextFile& file) -> Result<void> {
+                  TimeNs from = 0, to = 0;
+                  const auto bin = read_bin(path, file, 2, bin_ns, from, to);
+                  if (!bin) return bin.error();
+                  const auto use = parse_number(file.field(4));
+                  if (!use) return expected_at(path, file.line(), "a utilisation", file.field(4));
+                  take({file.field(0), file.field(1), *bin, *use});
+                  return {};
+                });
   if (!read) return read.error();
   return bin_ns;
 }

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string_view>
 
 #include "core/result.h"
@@ -62,5 +63,16 @@ inline constexpr std::size_t link_bins_max = 4096;
 /// Returns the width of the bins, 0 where there are none.
 Result<TimeNs> read_link_rows(const RunDirectory& run,
                               const std::function<void(const LinkRecord&)>& take);
+
+/// Of instances.csv.
+struct InstanceRecord {
+  std::size_t place = 0;  // in RunDirectory::instances
+  std::size_t bin = 0;    // below link_bins_max
+  TimeNs from_ns = 0, to_ns = 0;
+  double utilisation = 0, kv_fill = 0, queue = 0, tokens_per_s = 0;
+  std::optional<double> batch;
+};
+Result<TimeNs> read_instance_rows(const RunDirectory& run,
+                                  const std::function<void(const InstanceRecord&)>& take);
 
 }  // namespace kvhaul

@@ -10,6 +10,7 @@
 
 #include "core/histogram.h"
 #include "core/scheduler.h"
+#include "results/instance_meter.h"
 #include "results/link_meter.h"
 #include "serving/replay_result.h"
 #include "traces/trace.h"
@@ -54,7 +55,7 @@ struct RunSummary {
   std::array<Histogram, path_part_count> path_ns;  // parts of exposed_ns
   Histogram prefill_memory_ns;                     // part of queue_ns
   Histogram token_itl_ns;                          // of every token
-  std::uint64_t output_tokens = 0;
+  std::uint64_t input_tokens = 0, output_tokens = 0;  // of completed requests
   std::uint64_t slo_attained = 0;
   bool has_slo = false;
 
@@ -94,11 +95,12 @@ struct RunSummary {
   };
   std::vector<RouteUse> routes;                            // by tier
   std::vector<LinkUse> links;                              // most used first
+  InstanceMeter::Uses uses;                                // of instances
   std::vector<LimitShare> limits;                          // results/limits.h; largest first
   TimeNs link_bin_ns = 0;                                  // of the bins of all links
   std::vector<std::pair<std::string, std::string>> notes;  // backend's own: name, value
   struct Rows {
-    std::uint64_t requests = 0, transfers = 0, links = 0;
+    std::uint64_t requests = 0, transfers = 0, links = 0, instances = 0;
   };
   Rows rows;  // of the files of these names
 };

@@ -63,7 +63,7 @@ Json by_size(const RunSummary& s) {
 
 std::string summary_json(const RunSummary& s, const Cluster& cluster) {
   Json json;
-  json["schema"] = 2;
+  json["schema"] = 3;
   Json& run = json["run"];
   run["scenario"] = s.labels.scenario;
   run["model"] = s.labels.model;
@@ -94,6 +94,23 @@ std::string summary_json(const RunSummary& s, const Cluster& cluster) {
     json["limits"].push_back({{"limit", limit_name(limit.limit)},
                               {"label", limit_label(limit, s, cluster)},
                               {"share", rounded(limit.share)}});
+
+  json["instance_bin_ns"] = s.uses.bin_ns;
+  json["instances"] = Json::array();
+  for (const InstanceUse& use : s.uses.instances)
+    json["instances"].push_back(
+        {{"role", instance_role_name(use.role)},
+         {"instance", use.instance},
+         {"node", use.nodes},
+         {"requests", use.requests},
+         {"utilisation", rounded(use.mean.utilisation)},
+         {"batch", use.mean.batch > 0 ? Json(rounded(use.mean.batch)) : Json()},
+         {"batch_max", use.batch_max},
+         {"kv_fill", rounded(use.mean.kv_fill)},
+         {"kv_fill_max", rounded(use.kv_fill_max)},
+         {"queue", rounded(use.mean.queue)},
+         {"queue_max", use.queue_max},
+         {"tokens_per_s", rounded(use.mean.tokens_per_s)}});
 
   json["routes"] = Json::array();
   for (const RunSummary::RouteUse& use : s.routes)

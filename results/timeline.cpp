@@ -236,7 +236,7 @@ Result<void> write_timeline(const std::string& path, const Timeline& timeline,
        {std::pair{"waiting in the scheduler", timeline.waiting}, {"on channels", timeline.posted}})
     for (std::size_t b = 0; b <= meter->bins(); ++b)
       writer.counter(queued, name, "bytes", static_cast<TimeNs>(b) * meter->bin_ns(),
-                     b < meter->bins() ? meter->mean_bytes(b) : 0);
+                     meter->mean(b));
 
   std::vector<Completion> chunks = timeline.chunks;
   std::stable_sort(chunks.begin(), chunks.end(), [](const Completion& a, const Completion& b) {

@@ -11,7 +11,7 @@
 #include "core/cluster.h"
 #include "core/result.h"
 #include "results/link_meter.h"
-#include "results/queue_meter.h"
+#include "results/time_bins.h"
 #include "serving/replay_result.h"
 
 namespace kvhaul {

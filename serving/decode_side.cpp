@@ -40,6 +40,7 @@ struct DecodeSide::State {
   std::uint64_t step = 0;
   bool stepping = false;
   TimeNs step_began_ns = 0;
+  InstanceState told;      // to the observer
   std::size_t coming = 0;  // have pages, and their KV has not landed
   TimeNs counted_ns = 0;   // count_waits() was there, and since then:
   bool no_pages = false;   // there are none for the first in wants_pages
@@ -116,6 +117,7 @@ void DecodeSide::begin(TimeNs now, std::uint32_t slot, const ControlMessage& mes
   requests_[slot] = std::move(request);
   states_[index]->wants_pages.push_back(slot);
   reserve(now, index);
+  tell_state(now, index);
 }
 
 /// Gives pages to those that asked, in order.
@@ -168,11 +170,22 @@ void DecodeSide::landed(TimeNs now, std::uint32_t slot, bool failed, TimeNs hand
   if (failed || request.result.output_tokens == 1) {
     finish(now, slot);
     reserve(now, index);  // no decode step will
-    return;
+  } else {
+    states_[index]->landed.push_back(slot);
+    ++states_[index]->landed_in_step;
+    begin_steps(now, index);
   }
-  states_[index]->landed.push_back(slot);
-  ++states_[index]->landed_in_step;
-  begin_steps(now, index);
+  tell_state(now, index);
+}
+
+/// What has changed of an instance.
+void DecodeSide::tell_state(TimeNs now, std::uint32_t index) {
+  State& state = *states_[index];
+  const std::uint32_t pages = state.pool.pages() - state.pool.free_pages();
+  const auto waiting = static_cast<std::uint32_t>(state.wants_pages.size() + state.landed.size());
+  if (pages == state.told.pages && waiting == state.told.waiting) return;
+  state.told = {InstanceRole::decode, index, pages, waiting, now};
+  parts_.observer.instance_changed(state.told);
 }
 
 /// After everything that can change either wait.
@@ -249,6 +262,7 @@ void DecodeSide::step(TimeNs at, TimeNs now, std::uint32_t index) {
   reserve(now, index);
   begin_steps(at, index);
   count_waits(now, state);
+  tell_state(now, index);
 }
 
 void DecodeSide::finish(TimeNs now, std::uint32_t slot) {
@@ -283,6 +297,7 @@ void DecodeSide::peer_lost(TimeNs now, std::uint32_t slot, const RequestResult& 
     mover_->peer_lost(now, slot, true);
   else
     landed(now, slot, true, now);
+  tell_state(now, request.result.decode_instance);
 }
 
 }  // namespace kvhaul

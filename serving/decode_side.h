@@ -37,6 +37,7 @@ class DecodeSide final : public MoverOwner {
   void begin_steps(TimeNs at, std::uint32_t instance);
   void count_waits(TimeNs now, State& state);
   void finish(TimeNs now, std::uint32_t slot);
+  void tell_state(TimeNs now, std::uint32_t instance);
 
   ReplayParts& parts_;
   Mover* mover_ = nullptr;  // null where the other side moves

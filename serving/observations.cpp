@@ -11,6 +11,8 @@ constexpr std::size_t flush_bytes = 1 << 16;
 constexpr char chunk_record = 'c';
 constexpr char transfer_record = 't';
 constexpr char step_record = 's';
+constexpr char prefill_record = 'p';
+constexpr char state_record = 'i';
 
 // A record: its length in one byte, its kind, and numbers of seven bits a byte, lowest first.
 
@@ -67,6 +69,8 @@ struct Observation {
   Completion chunk;
   TransferEnd transfer;
   DecodeStep step;
+  PrefillStep prefill;
+  InstanceState state;
 };
 
 bool read_chunk(Numbers& in, Observation& out, std::size_t channels) {
@@ -117,6 +121,28 @@ bool read_step(Numbers& in, Observation& out) {
   return in.whole() && step.began_ns >= 0 && step.began_ns <= step.ended_ns;
 }
 
+bool read_prefill(Numbers& in, Observation& out) {
+  PrefillStep& step = out.prefill;
+  step.instance = static_cast<std::uint32_t>(in.number());
+  step.tokens = static_cast<std::uint32_t>(in.number());
+  step.ended_ns = in.difference(0);
+  step.began_ns = in.difference(step.ended_ns);
+  out.at_ns = step.ended_ns;
+  return in.whole() && step.began_ns >= 0 && step.began_ns <= step.ended_ns;
+}
+
+bool read_state(Numbers& in, Observation& out) {
+  InstanceState& state = out.state;
+  const std::uint64_t role = in.number();
+  state.role = static_cast<InstanceRole>(role);
+  state.instance = static_cast<std::uint32_t>(in.number());
+  state.pages = static_cast<std::uint32_t>(in.number());
+  state.waiting = static_cast<std::uint32_t>(in.number());
+  state.at_ns = in.difference(0);
+  out.at_ns = state.at_ns;
+  return in.whole() && role <= static_cast<std::uint64_t>(InstanceRole::decode) && state.at_ns >= 0;
+}
+
 /// The records of one process, read as they are needed.
 class Stream {
  public:
@@ -142,6 +168,10 @@ class Stream {
         return read_transfer(in, head_) || fail();
       case step_record:
         return read_step(in, head_) || fail();
+      case prefill_record:
+        return read_prefill(in, head_) || fail();
+      case state_record:
+        return read_state(in, head_) || fail();
       default:
         return fail();
     }
@@ -229,6 +259,27 @@ void ObservationWriter::decode_step(const DecodeStep& step) {
   if (buffer_.size() >= flush_bytes) flush();
 }
 
+void ObservationWriter::prefill_step(const PrefillStep& step) {
+  const std::size_t begin = begin_record(buffer_, prefill_record);
+  put(buffer_, step.instance);
+  put(buffer_, step.tokens);
+  put_difference(buffer_, step.ended_ns, 0);
+  put_difference(buffer_, step.began_ns, step.ended_ns);
+  end_record(buffer_, begin);
+  if (buffer_.size() >= flush_bytes) flush();
+}
+
+void ObservationWriter::instance_changed(const InstanceState& state) {
+  const std::size_t begin = begin_record(buffer_, state_record);
+  put(buffer_, static_cast<std::uint64_t>(state.role));
+  put(buffer_, state.instance);
+  put(buffer_, state.pages);
+  put(buffer_, state.waiting);
+  put_difference(buffer_, state.at_ns, 0);
+  end_record(buffer_, begin);
+  if (buffer_.size() >= flush_bytes) flush();
+}
+
 void ObservationWriter::flush() {
   spool_.write(buffer_);
   buffer_.clear();
@@ -242,6 +293,10 @@ void tell(const Observation& observation, ReplayObserver& observer) {
       return observer.chunks_ended({&observation.chunk, 1});
     case transfer_record:
       return observer.transfer_done(observation.transfer);
+    case prefill_record:
+      return observer.prefill_step(observation.prefill);
+    case state_record:
+      return observer.instance_changed(observation.state);
     default:
       return observer.decode_step(observation.step);
   }

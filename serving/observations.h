@@ -1,9 +1,9 @@
-// What each process of a run has seen of transfers, chunks and decode steps, written down while it
+// What each process of a run has seen of transfers, chunks and its instances, written down while it
 // runs, and told to one observer after it, in the order of time: the sums of a run of several
 // processes are made by the same code as those of one.
 //
-// About 15 bytes for a chunk and for a step, and 40 for a transfer. Requests are not written down:
-// their ends reach the front while the run goes on.
+// About 15 bytes for a chunk, a step and a change of an instance, and 40 for a transfer. Requests
+// are not written down: their ends reach the front while the run goes on.
 #pragma once
 
 #include <functional>
@@ -25,6 +25,8 @@ class ObservationWriter final : public ReplayObserver {
   void transfer_done(const TransferEnd& end) override;
   void chunks_ended(std::span<const Completion> completions) override;
   void decode_step(const DecodeStep& step) override;
+  void prefill_step(const PrefillStep& step) override;
+  void instance_changed(const InstanceState& state) override;
   void progress(TimeNs now, std::uint64_t requests_done) override;
   /// Writes what is left; afterwards the spool is read.
   void close() { flush(); }

@@ -68,6 +68,7 @@ struct PrefillSide::State {
   PrefixCache cache;
   std::deque<std::uint32_t> queue;  // slots
   std::vector<Stage> stages;
+  InstanceState told;                   // to the observer
   std::uint32_t newest = no_id;         // slot of the request whose prefill has begun last
   bool fill_due = false;                // of its pages
   TimeNs no_pages_since_ns = never_ns;  // nothing is computed: the next request finds no pages
@@ -100,6 +101,7 @@ void PrefillSide::assign(TimeNs at, TimeNs now, std::uint32_t slot, const Reques
   request.no_pages_before_ns = state.no_pages_until_ns(at);
   state.queue.push_back(slot);
   start_prefill(at, now, result.prefill_instance);
+  tell_state(now, result.prefill_instance);
 }
 
 std::uint64_t PrefillSide::cached_tokens(std::uint32_t instance,
@@ -270,6 +272,9 @@ void PrefillSide::step(TimeNs at, TimeNs now, std::uint32_t index, std::uint32_t
            work.slot, request.result.attempt());
   }
   if (stage_done) {
+    const std::uint32_t before = work.chunk == 0 ? 0 : request.chunk_ends[work.chunk - 1];
+    const std::uint32_t tokens = request.chunk_ends[work.chunk] - before;
+    parts_.observer.prefill_step({index, chunk_done ? tokens : 0, work.start_ns, at});
     stage.work.pop_front();
     stage.layer = stage.first_layer;
   }
@@ -280,6 +285,18 @@ void PrefillSide::step(TimeNs at, TimeNs now, std::uint32_t index, std::uint32_t
   if (unit_done && counts)
     readable(now, work.slot, streaming == Streaming::chunk_layer ? stage_index : 0, 1);
   if (stage_done && stage_index == 0) start_prefill(at, now, index);
+  tell_state(now, index);
+}
+
+/// What has changed of an instance.
+void PrefillSide::tell_state(TimeNs now, std::uint32_t index) {
+  State& state = *states_[index];
+  const std::uint32_t pages =
+      state.pool.pages() - state.pool.free_pages() - state.cache.idle_pages();
+  const auto waiting = static_cast<std::uint32_t>(state.queue.size());
+  if (pages == state.told.pages && waiting == state.told.waiting) return;
+  state.told = {InstanceRole::prefill, index, pages, waiting, now};
+  parts_.observer.instance_changed(state.told);
 }
 
 bool PrefillSide::fill_due() const {
@@ -393,6 +410,7 @@ void PrefillSide::release_source(TimeNs now, std::uint32_t slot, bool moved) {
     send(parts_, parts_.prefill_node(result), parts_.front_node, ReplayMessage::source_free, slot,
          result.attempt(), {moved ? 1u : 0u});
   start_prefill(now, now, index);
+  tell_state(now, index);
 }
 
 void PrefillSide::withdraw(TimeNs now, std::uint32_t slot, std::uint64_t attempt) {
@@ -414,6 +432,7 @@ void PrefillSide::withdraw(TimeNs now, std::uint32_t slot, std::uint64_t attempt
     send(parts_, parts_.prefill_node(result), parts_.front_node, ReplayMessage::returned, slot,
          attempt);
   start_prefill(now, now, index);  // the next one may fit into pages for which this one waited
+  tell_state(now, index);
 }
 
 void PrefillSide::peer_lost(TimeNs now, std::uint32_t slot, std::uint64_t attempt) {

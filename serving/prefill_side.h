@@ -68,6 +68,7 @@ class PrefillSide final : public MoverOwner {
   void fill_prompt(State& state);
   void readable(TimeNs now, std::uint32_t slot, std::uint32_t stream, std::uint32_t units);
   void release_source(TimeNs now, std::uint32_t slot, bool moved);
+  void tell_state(TimeNs now, std::uint32_t instance);
 
   ReplayParts& parts_;
   Mover* mover_ = nullptr;  // null where the other side moves

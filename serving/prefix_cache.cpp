@@ -92,6 +92,7 @@ void PrefixCache::link(std::uint32_t slot) {
   entry.newer = none;
   (newest_ == none ? oldest_ : entries_[newest_].newer) = slot;
   newest_ = slot;
+  ++unpinned_;
 }
 
 void PrefixCache::unlink(std::uint32_t slot) {
@@ -99,6 +100,7 @@ void PrefixCache::unlink(std::uint32_t slot) {
   (entry.older == none ? oldest_ : entries_[entry.older].newer) = entry.newer;
   (entry.newer == none ? newest_ : entries_[entry.newer].older) = entry.older;
   entry.older = entry.newer = none;
+  --unpinned_;
 }
 
 }  // namespace kvhaul

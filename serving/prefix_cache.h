@@ -38,6 +38,8 @@ class PrefixCache {
   bool make_room(std::uint32_t pages);
 
   std::size_t blocks() const { return index_.size(); }
+  /// Of blocks that nobody has pinned.
+  std::uint32_t idle_pages() const { return unpinned_ * block_pages_; }
 
  private:
   struct Entry {
@@ -58,6 +60,7 @@ class PrefixCache {
   std::vector<Entry> entries_;
   std::vector<std::uint32_t> free_entries_;
   std::uint32_t oldest_ = none, newest_ = none;
+  std::uint32_t unpinned_ = 0;  // entries between those two
 };
 
 }  // namespace kvhaul

@@ -16,6 +16,10 @@ constexpr TimeNs stay_after_end_ns = 300 * ms_ns;
 
 }  // namespace
 
+std::string_view instance_role_name(InstanceRole role) {
+  return role == InstanceRole::prefill ? "prefill" : "decode";
+}
+
 std::string_view request_outcome_name(RequestOutcome outcome) {
   switch (outcome) {
     case RequestOutcome::completed:

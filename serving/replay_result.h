@@ -80,6 +80,26 @@ struct DecodeStep {
   TimeNs began_ns = 0, ended_ns = 0;
 };
 
+/// One chunk of a prompt has passed one pipeline stage of a prefill instance.
+struct PrefillStep {
+  std::uint32_t instance = 0;
+  std::uint32_t tokens = 0;  // computed by then: said by the last stage, 0 by those before
+  TimeNs began_ns = 0, ended_ns = 0;
+};
+
+enum class InstanceRole : std::uint8_t { prefill, decode };
+std::string_view instance_role_name(InstanceRole role);
+
+/// What an instance has from a time on, until the next of these.
+struct InstanceState {
+  InstanceRole role = InstanceRole::prefill;
+  std::uint32_t instance = 0;
+  std::uint32_t pages = 0;    // held for requests; blocks that only the prefix cache keeps are not
+  std::uint32_t waiting = 0;  // requests; prefill: for prefill, or pages for it; decode: for pages,
+                              // or, landed, for a decode step
+  TimeNs at_ns = 0;
+};
+
 /// Is told what came of everything; writes the files of a run.
 class ReplayObserver {
  public:
@@ -89,6 +109,8 @@ class ReplayObserver {
   virtual void chunks_ended(std::span<const Completion> completions) = 0;
   /// A decode step gave so many sequences a token each.
   virtual void decode_step(const DecodeStep& /*step*/) {}
+  virtual void prefill_step(const PrefillStep& /*step*/) {}
+  virtual void instance_changed(const InstanceState& /*state*/) {}
   /// Called now and then with the number of requests that are done.
   virtual void progress(TimeNs now, std::uint64_t requests_done) = 0;
 };

@@ -257,17 +257,19 @@ TEST_F(CompareCommand, DamagedFilesAreOneLineThatNamesThem) {
   const struct {
     const char *file, *pattern, *instead, *error;
   } damages[] = {
-      {"summary.json", "\"schema\": 2", "\"schema\": 1",
-       "expected schema 2, found 1; make the run again"},
-      {"summary.json", "\"schema\": 2,", "", "expected schema 2, found none"},
+      {"summary.json", "\"schema\": 3", "\"schema\": 2",
+       "expected schema 3, found 2; make the run again"},
+      {"summary.json", "\"schema\": 3,", "", "expected schema 3, found none"},
       {"summary.json", "\"limit_sentence\"", "\"limit\"", "expected a text 'limit_sentence'"},
       {"summary.json", "\"share\": [0-9.]+", "\"share\": null", "in every item of 'limits'"},
       {"summary.json", "\"duration_s\"", "\"duration\"", "expected a number 'duration_s'"},
       {"summary.json", "\"policy\": \"[a-z_]*\"", "\"policy\": 7", "expected a text 'run.policy'"},
       {"summary.json", "\"duration_s\": [0-9.]+", "\"duration_s\": 1e999", "double can hold"},
       {"summary.json", "\"run\": \\{", "\"run\": {{", "summary.json:3: expected JSON"},
-      {"summary.json", "\"utilisation\": [0-9.]+", "\"utilisation\": \"much\"",
+      {"summary.json", "\"busy_share\": [0-9.]+", "\"busy_share\": \"much\"",
        "in every item of 'links'"},
+      {"summary.json", "\"kv_fill_max\": [0-9.]+", "\"kv_fill_max\": \"much\"",
+       "in every item of 'instances'"},
       {"requests.csv", "input_tokens", "tokens", "input_tokens"},
       {"requests.csv", "\n[0-9]+,", "\nx,", "requests.csv:2: expected a request's number"},
       {"transfers.csv", "\n[0-9]+,0,", "\n-1,0,", "transfers.csv:2: expected a whole number"},

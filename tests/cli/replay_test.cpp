@@ -32,8 +32,8 @@ TEST_F(ReplayCommand, AWholeRun) {
   EXPECT_EQ(ran.err, "");
   EXPECT_NE(ran.out.find("requests    10 completed"), std::string::npos) << ran.out;
   EXPECT_TRUE(looks_whole("run"));
-  for (const char* file :
-       {"requests.csv", "transfers.csv", "links.csv", "timeline.json", "summary.json", "run.yaml"})
+  for (const char* file : {"requests.csv", "transfers.csv", "links.csv", "instances.csv",
+                           "timeline.json", "summary.json", "run.yaml"})
     EXPECT_TRUE(exists(std::string("run/") + file)) << file;
 }
 

@@ -66,7 +66,7 @@ TEST_F(SweepResume, DoesWhatIsMissingAndEndsAsOneThatWasNotInterrupted) {
   const Ran uninterrupted = run(sweep());
   ASSERT_EQ(uninterrupted.code, 0) << uninterrupted.err;
   const auto whole = files();
-  ASSERT_EQ(whole.size(), 4u * 6 + 4 + 3);  // runs, their scenarios, the table in three forms
+  ASSERT_EQ(whole.size(), 4u * 7 + 4 + 3);  // runs, their scenarios, the table in three forms
   fs::remove_all(folder() / "out");
 
   kill_in_the_middle(start(sweep()));

@@ -79,7 +79,7 @@ TEST(RunDirectory, EveryKeyOfTheSummaryIsDocumented) {
 
 TEST(RunDirectory, EveryColumnIsDocumented) {
   const RunDirectory run;
-  for (const char* file : {"requests.csv", "transfers.csv", "links.csv"}) {
+  for (const char* file : {"requests.csv", "transfers.csv", "links.csv", "instances.csv"}) {
     const std::string section = section_about(file);
     std::istringstream header(run.text(file).substr(0, run.text(file).find('\n')));
     std::size_t columns = 0;

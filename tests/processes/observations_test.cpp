@@ -1,5 +1,7 @@
 #include "serving/observations.h"
 
+#include <functional>
+
 #include <gtest/gtest.h>
 
 namespace kvhaul {
@@ -8,24 +10,27 @@ namespace {
 struct Told final : ReplayObserver {
   std::vector<Completion> chunks;
   std::vector<TransferEnd> ends;
+  std::vector<PrefillStep> prefill_steps;
+  std::vector<InstanceState> states;
   void request_done(const RequestResult&, const std::vector<TransferRow>&) override {}
   void transfer_done(const TransferEnd& end) override { ends.push_back(end); }
   void chunks_ended(std::span<const Completion> more) override {
     chunks.insert(chunks.end(), more.begin(), more.end());
   }
   void progress(TimeNs, std::uint64_t) override {}
+  void prefill_step(const PrefillStep& step) override { prefill_steps.push_back(step); }
+  void instance_changed(const InstanceState& state) override { states.push_back(state); }
 };
 
 Completion chunk_at(TimeNs done, Bytes bytes) {
   return {3, Outcome::ok, 0, done - 9, done - 5, done, bytes};
 }
 
-/// What a process writes down that sees these.
-std::string written(const std::vector<Completion>& chunks, const std::vector<TransferEnd>& ends) {
+/// What a process writes down to which this is told.
+std::string written(const std::function<void(ReplayObserver&)>& tell) {
   auto spool = Spool::create();
   ObservationWriter writer(*spool, nullptr);
-  writer.chunks_ended(chunks);
-  for (const TransferEnd& end : ends) writer.transfer_done(end);
+  tell(writer);
   writer.close();
   std::string all;
   while (true) {
@@ -34,6 +39,13 @@ std::string written(const std::vector<Completion>& chunks, const std::vector<Tra
     if (!bytes || bytes->empty()) return all;
     all += *bytes;
   }
+}
+
+std::string written(const std::vector<Completion>& chunks, const std::vector<TransferEnd>& ends) {
+  return written([&](ReplayObserver& observer) {
+    observer.chunks_ended(chunks);
+    for (const TransferEnd& end : ends) observer.transfer_done(end);
+  });
 }
 
 /// Gives a text in parts of that many bytes.
@@ -90,6 +102,30 @@ TEST(Observations, ComeBackAsTheyWereInTheOrderOfTime) {
     EXPECT_EQ(back.done_ns, end.done_ns);
     EXPECT_EQ(back.reported_ns, end.reported_ns);
   }
+}
+
+TEST(Observations, OfInstancesLikewise) {
+  const auto prefill = written([](ReplayObserver& observer) {
+    observer.instance_changed({InstanceRole::prefill, 7, 512, 3, 5 * s_ns});
+    observer.prefill_step({7, 8192, 5 * s_ns, 6 * s_ns});
+  });
+  const auto decode = written([](ReplayObserver& observer) {
+    observer.instance_changed({InstanceRole::decode, 70'000, 1'000'000, 0, 4 * s_ns});
+  });
+  Told told;
+  EXPECT_TRUE(merge_observations({in_parts(prefill, 3), in_parts(decode, 3)}, 4, told).empty());
+  ASSERT_EQ(told.states.size(), 2u);
+  EXPECT_EQ(told.states[0].role, InstanceRole::decode);
+  EXPECT_EQ(told.states[0].instance, 70'000u);
+  EXPECT_EQ(told.states[0].pages, 1'000'000u);
+  EXPECT_EQ(told.states[0].at_ns, 4 * s_ns);
+  EXPECT_EQ(told.states[1].role, InstanceRole::prefill);
+  EXPECT_EQ(told.states[1].waiting, 3u);
+  ASSERT_EQ(told.prefill_steps.size(), 1u);
+  EXPECT_EQ(told.prefill_steps[0].instance, 7u);
+  EXPECT_EQ(told.prefill_steps[0].tokens, 8192u);
+  EXPECT_EQ(told.prefill_steps[0].began_ns, 5 * s_ns);
+  EXPECT_EQ(told.prefill_steps[0].ended_ns, 6 * s_ns);
 }
 
 TEST(Observations, WhatIsCutOrMakesNoSenseIsNamed) {

@@ -73,8 +73,8 @@ TEST_F(Report, TheSentenceIsThereWithoutScripts) {
 }
 
 TEST_F(Report, EveryMissingFileIsNamed) {
-  for (const char* name :
-       {"summary.json", "requests.csv", "transfers.csv", "links.csv", "run.yaml"}) {
+  for (const char* name : {"summary.json", "requests.csv", "transfers.csv", "links.csv",
+                           "instances.csv", "run.yaml"}) {
     fs::rename(file(name), file("elsewhere"));
     const std::string message = error();
     EXPECT_NE(message.find(name), std::string::npos) << message;
@@ -86,8 +86,8 @@ TEST_F(Report, EveryMissingFileIsNamed) {
 
 /// Each file cut in the middle, and with something else in a field.
 TEST_F(Report, EveryDamagedFileIsNamed) {
-  for (const char* name :
-       {"summary.json", "requests.csv", "transfers.csv", "links.csv", "run.yaml"}) {
+  for (const char* name : {"summary.json", "requests.csv", "transfers.csv", "links.csv",
+                           "instances.csv", "run.yaml"}) {
     const std::string whole = file_text(file(name));
     write(name, whole.substr(0, whole.size() / 2 + 3));
     const std::string message = error();
@@ -102,6 +102,9 @@ TEST_F(Report, EveryDamagedFileIsNamed) {
         {"requests.csv", "completed,", "completed,x"},
         {"transfers.csv", "rdma,0,", "rdma,0,,"},
         {"links.csv", ",0.000000000,", ",0.1,"},
+        {"instances.csv", ",0.000000000,", ",0.1,"},
+        {"instances.csv", "decode,0,", "decode,7,"},
+        {"summary.json", "\"role\": \"decode\"", "\"role\": \"both\""},
         {"run.yaml", "scenario_file:", "scenario_fil:"},
         {"run.yaml", "cluster:", "clutser:"}}) {
     const std::string whole = file_text(file(name));

@@ -95,10 +95,9 @@ TEST(Figures, WhatAReaderMissesIsNamed) {
 TEST(Figures, RunsOfAnOlderKvhaulAreRefused) {
   Json json = empty_summary();
   json["schema"] = 1;
-  EXPECT_EQ(error_of(json),
-            "run/summary.json: expected schema 2, found 1; make the run again");
-  json["schema"] = 3;
-  EXPECT_EQ(error_of(json), "run/summary.json: expected schema 2, found 3");
+  EXPECT_EQ(error_of(json), "run/summary.json: expected schema 3, found 1; make the run again");
+  json["schema"] = 4;
+  EXPECT_EQ(error_of(json), "run/summary.json: expected schema 3, found 4");
 }
 
 /// Of 50 requests in 10 s 40 were completed and 30 of them in time: 3 a second. Who lost its KV is

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/replay_run.h"
-#include "results/queue_meter.h"
+#include "results/time_bins.h"
 #include "tests/support/own_folder.h"
 #include "tests/traces/trace_testing.h"
 
@@ -127,10 +127,10 @@ TEST(QueueMeter, MeanBytesPerBin) {
   meter.add(ms_ns / 4, 3 * ms_ns / 4, 1000);
   meter.add(5 * ms_ns / 4, 3 * ms_ns / 2, 3000);
   ASSERT_EQ(meter.bins(), 2u);
-  EXPECT_DOUBLE_EQ(meter.mean_bytes(0), 500);
-  EXPECT_DOUBLE_EQ(meter.mean_bytes(1), 750);
+  EXPECT_DOUBLE_EQ(meter.mean(0), 500);
+  EXPECT_DOUBLE_EQ(meter.mean(1), 750);
   meter.add(7, 7, 1000);  // no time
-  EXPECT_DOUBLE_EQ(meter.mean_bytes(0), 500);
+  EXPECT_DOUBLE_EQ(meter.mean(0), 500);
 }
 
 // Wider bins hold the same: bytes x time.
@@ -141,7 +141,7 @@ TEST(QueueMeter, BinsGetWiderInLongRuns) {
   EXPECT_LE(meter.bins(), QueueMeter::bins_max);
   double sum = 0;
   for (std::size_t b = 0; b < meter.bins(); ++b)
-    sum += meter.mean_bytes(b) * static_cast<double>(meter.bin_ns());
+    sum += meter.mean(b) * static_cast<double>(meter.bin_ns());
   EXPECT_DOUBLE_EQ(sum, 400.0 * 500 * 2 * ms_ns);
 }
 

@@ -142,7 +142,7 @@ TEST_F(ReplayFiles, SameSeedSameBytes) {
     EXPECT_TRUE(read("one/" + name) == read("two/" + name)) << name << " differs";
     ++compared;
   }
-  EXPECT_EQ(compared, 6u);  // requests, transfers, links, timeline, summary
+  EXPECT_EQ(compared, 7u);  // requests, transfers, links, instances, timeline, summary, report
 }
 
 // Nothing completes, but bytes land and are found wrong: that is reported, and is no error of the
