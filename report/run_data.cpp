@@ -12,6 +12,7 @@
 
 #include "core/unit_text.h"
 #include "report/cluster_picture.h"
+#include "report/instance_data.h"
 #include "results/figures.h"
 #include "results/run_rows.h"
 
@@ -61,6 +62,7 @@ struct TimeAxis {
 struct RequestTimes {
   TimeNs arrival = 0, queue = 0, prefill = 0, handover = 0;
   TimeNs exposed = 0;  // of the hand-over
+  std::uint32_t prefill_instance = 0, decode_instance = 0;
   TimeNs ttft() const { return queue + prefill + handover; }
 };
 
@@ -68,8 +70,9 @@ Result<std::vector<RequestTimes>> read_requests(const RunDirectory& run) {
   std::vector<RequestTimes> requests;
   const auto read = read_request_rows(run, [&](const RequestRecord& row) {
     if (row.completed)
-      requests.push_back(
-          {row.arrival_ns, row.queue_ns, row.prefill_ns, row.handover_ns, row.exposed_ns});
+      requests.push_back({row.arrival_ns, row.queue_ns, row.prefill_ns, row.handover_ns,
+                          row.exposed_ns, static_cast<std::uint32_t>(row.prefill_instance),
+                          static_cast<std::uint32_t>(row.decode_instance)});
   });
   if (!read) return read.error();
   return requests;
@@ -373,6 +376,12 @@ Result<Json> run_data(const RunDirectory& run, const RunContext& context) {
   auto heat = heat_json(run, others);
   if (!heat) return heat.error();
   data["other_links"] = std::move(others);
+  std::vector<ServedRequest> served;
+  for (const RequestTimes& r : *requests)
+    served.push_back({r.prefill_instance, r.decode_instance, r.ttft(), r.handover});
+  auto instances = instances_json(run, served);
+  if (!instances) return instances.error();
+  data["instances"] = std::move(*instances);
   data["heat"] = std::move(*heat);
   data["ideal"] = ideal_json(context, run.summary.at("transfers").value("by_size", Json::array()));
   data["faults"] = Json::array();

@@ -310,14 +310,14 @@ const Figure all_figures[] = {
 
     {.key = "tokens_per_s.input",
      .unit = Unit::tokens_per_s,
-     .label = "input",
+     .label = "input throughput",
      .help = "input tokens of completed requests, cached ones included / duration",
      .value = [](const S& s) -> std::optional<double> {
        return per_second(static_cast<double>(s.input_tokens), s.duration_ns);
      }},
     {.key = "tokens_per_s.output",
      .unit = Unit::tokens_per_s,
-     .label = "output",
+     .label = "output throughput",
      .help = "output tokens of completed requests / duration",
      .value = [](const S& s) -> std::optional<double> {
        return per_second(static_cast<double>(s.output_tokens), s.duration_ns);
@@ -327,17 +327,17 @@ const Figure all_figures[] = {
      .swept = {{76, "output_tokens_per_s"}}},
     {.key = "tokens_per_s.input_per_prefill_gpu",
      .unit = Unit::tokens_per_s,
-     .label = "input, per prefill GPU",
+     .label = "input per prefill GPU",
      .help = "`tokens_per_s.input` / (prefill instances x GPUs that each stands for)",
      .value = [](const S& s) { return per_gpu(s, s.input_tokens, s.uses.prefill.gpus); }},
     {.key = "tokens_per_s.output_per_decode_gpu",
      .unit = Unit::tokens_per_s,
-     .label = "output, per decode GPU",
+     .label = "output per decode GPU",
      .help = "`tokens_per_s.output` / (decode instances x GPUs that each stands for)",
      .value = [](const S& s) { return per_gpu(s, s.output_tokens, s.uses.decode.gpus); }},
     {.key = "tokens_per_s.output_per_gpu",
      .unit = Unit::tokens_per_s,
-     .label = "output, per GPU",
+     .label = "output per GPU",
      .help = "`tokens_per_s.output` / GPUs of both sides together",
      .value =
          [](const S& s) {

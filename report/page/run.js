@@ -453,7 +453,8 @@ function run_page(data, main) {
       times_table(data)),
     section('transfers', 'Transfer time against size', size_chart([{name: 'run', colour: 'prefill',
       sizes: s.transfers.by_size || [], ideal: data.ideal}])),
-    heat_section(data), links_section(data), time_section(data), faults_section(data), routes_section(data));
+    instances_section(data), heat_section(data), links_section(data), time_section(data),
+    faults_section(data), routes_section(data));
   const cluster = cluster_section(data);
   if (cluster) main.append(cluster);
   main.append(model_section(data), reproduce_section(data));

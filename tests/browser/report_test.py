@@ -303,6 +303,21 @@ class Reports(unittest.TestCase):
             self.assertEqual(len(of_first), sum(float(row['utilisation']) > 0 for row in first))
             self.assertTrue(all(cell['width'] > 0 for cell in of_first))
 
+            # Instances: one of each, bin by bin as in their file.
+            rows = rows_of(RUNS / name / 'instances.csv')
+            curves = self.marks('instances')
+            self.assertEqual(len(curves), 9, 'five figures, of which prefill has no batch')
+            for curve in curves:
+                found = curve['data']
+                expected = [float(row[found['series']] or 0) for row in rows
+                            if row['role'] == found['role']]
+                self.assertEqual(len(found['values']), len(expected))
+                for value, other in zip(found['values'], expected):
+                    self.near(value, other, 1e-3, found['series'])
+            for role in ('prefill', 'decode'):
+                shown = self.text('#instances table')
+                self.assertIn(f'{role} 0', shown)
+
             # Time: every request and every chunk that was sent again is somewhere.
             bars = self.marks('time', 'rect.mark')
 
