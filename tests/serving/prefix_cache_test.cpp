@@ -52,6 +52,23 @@ TEST(PrefixCache, PinGivesThePagesInOrder) {
   c.cache.unpin(Blocks{1, 2, 3}, 3);
 }
 
+TEST(PrefixCache, WhatNobodyHasPinnedIsIdle) {
+  Cache c(10);
+  c.compute({1, 2, 3});
+  EXPECT_EQ(c.cache.idle_pages(), 6u);
+  PageList pages;
+  for (int twice = 0; twice < 2; ++twice) c.cache.pin(Blocks{1, 2}, 2, pages);
+  EXPECT_EQ(c.cache.idle_pages(), 2u);
+  ASSERT_TRUE(c.cache.make_room(6));  // block 3 goes
+  EXPECT_EQ(c.cache.idle_pages(), 0u);
+  c.cache.unpin(Blocks{1, 2}, 2);
+  EXPECT_EQ(c.cache.idle_pages(), 0u);
+  c.cache.unpin(Blocks{1, 2}, 2);
+  EXPECT_EQ(c.cache.idle_pages(), 4u);
+  c.compute({1, 2});
+  EXPECT_EQ(c.cache.idle_pages(), 4u);
+}
+
 TEST(PrefixCache, PartialAndKnownBlocksGoBack) {
   Cache c(100);
   PageList own;
