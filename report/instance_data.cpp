@@ -118,18 +118,18 @@ Json course(const std::vector<Bin>& bins, double instances) {
 
 }  // namespace
 
-Result<Json> instances_json(const RunDirectory& run, const std::vector<ServedRequest>& requests) {
+Result<Json> instances_json(const RunDirectory& run, const std::vector<RequestTimes>& requests) {
   constexpr const char* role_names[] = {"prefill", "decode"};
   std::vector<std::vector<TimeNs>> ttft(run.instances.size()), handover(run.instances.size());
   std::map<std::pair<std::string, std::uint64_t>, std::size_t> places;
   for (std::size_t i = 0; i < run.instances.size(); ++i)
     places[{run.instances[i].role, run.instances[i].instance}] = i;
-  for (const ServedRequest& request : requests)
+  for (const RequestTimes& request : requests)
     for (const auto& [role, instance] : {std::pair{role_names[0], request.prefill_instance},
                                          {role_names[1], request.decode_instance}})
       if (const auto found = places.find({role, instance}); found != places.end()) {
-        ttft[found->second].push_back(request.ttft_ns);
-        handover[found->second].push_back(request.handover_ns);
+        ttft[found->second].push_back(request.ttft());
+        handover[found->second].push_back(request.handover);
       }
 
   std::vector<Bin> bins[2];

@@ -11,10 +11,13 @@
 
 namespace kvhaul::report {
 
-/// Of a completed request.
-struct ServedRequest {
+/// Of a completed request, in nanoseconds.
+struct RequestTimes {
+  TimeNs arrival = 0, queue = 0, prefill = 0, handover = 0;
+  TimeNs exposed = 0;  // of the hand-over
   std::uint32_t prefill_instance = 0, decode_instance = 0;
-  TimeNs ttft_ns = 0, handover_ns = 0;
+
+  TimeNs ttft() const { return queue + prefill + handover; }
 };
 
 /// The data of page/instances.js; reads instances.csv. Errors are bad_input and name the file.
@@ -23,6 +26,6 @@ struct ServedRequest {
 /// and KV fill of all lie within two points, and the medians of their requests within a tenth. Else
 /// the most used ones have a row each, and the others one.
 Result<nlohmann::ordered_json> instances_json(const RunDirectory& run,
-                                              const std::vector<ServedRequest>& requests);
+                                              const std::vector<RequestTimes>& requests);
 
 }  // namespace kvhaul::report

@@ -59,13 +59,6 @@ struct TimeAxis {
   }
 };
 
-struct RequestTimes {
-  TimeNs arrival = 0, queue = 0, prefill = 0, handover = 0;
-  TimeNs exposed = 0;  // of the hand-over
-  std::uint32_t prefill_instance = 0, decode_instance = 0;
-  TimeNs ttft() const { return queue + prefill + handover; }
-};
-
 Result<std::vector<RequestTimes>> read_requests(const RunDirectory& run) {
   std::vector<RequestTimes> requests;
   const auto read = read_request_rows(run, [&](const RequestRecord& row) {
@@ -376,10 +369,7 @@ Result<Json> run_data(const RunDirectory& run, const RunContext& context) {
   auto heat = heat_json(run, others);
   if (!heat) return heat.error();
   data["other_links"] = std::move(others);
-  std::vector<ServedRequest> served;
-  for (const RequestTimes& r : *requests)
-    served.push_back({r.prefill_instance, r.decode_instance, r.ttft(), r.handover});
-  auto instances = instances_json(run, served);
+  auto instances = instances_json(run, *requests);
   if (!instances) return instances.error();
   data["instances"] = std::move(*instances);
   data["heat"] = std::move(*heat);

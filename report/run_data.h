@@ -2,7 +2,7 @@
 // the report of an hour stays small. Nothing is left out silently: `rules` in the data names every
 // rule.
 //
-// Errors are bad_input and name the file, what was expected and what was found. Takes 88 bytes of
+// Errors are bad_input and name the file, what was expected and what was found. Takes 80 bytes of
 // memory per request.
 #pragma once
 

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -73,6 +75,8 @@ struct Replayed final : ReplayObserver {
   std::vector<TransferEnd> ends;
   std::vector<Completion> chunks;  // as they ended, without probes
   ReplayCounters counters;
+  std::map<std::pair<InstanceRole, std::uint32_t>, InstanceState> states;  // the last of each
+  std::map<std::uint32_t, TimeNs> last_steps;                              // of decode instances
 
   void request_done(const RequestResult& result, const std::vector<TransferRow>& more) override {
     requests.push_back(result);
@@ -96,6 +100,25 @@ struct Replayed final : ReplayObserver {
     chunks.insert(chunks.end(), ended.begin(), ended.end());
   }
   void progress(TimeNs, std::uint64_t) override {}
+  void decode_step(const DecodeStep& step) override {
+    EXPECT_GT(step.sequences, 0u);
+    EXPECT_GE(step.began_ns, last_steps[step.instance]) << "one step at a time";
+    last_steps[step.instance] = step.ended_ns;
+  }
+  void instance_changed(const InstanceState& state) override {
+    InstanceState& last = states[{state.role, state.instance}];
+    EXPECT_GE(state.at_ns, last.at_ns);
+    EXPECT_TRUE(state.pages != last.pages || state.waiting != last.waiting);
+    last = state;
+  }
+  /// When all is over every instance has told that it holds nothing any more.
+  void expect_idle() const {
+    EXPECT_FALSE(states.empty());
+    for (const auto& [instance, state] : states)
+      EXPECT_TRUE(state.pages == 0 && state.waiting == 0)
+          << instance_role_name(state.role) << " " << state.instance << ": " << state.pages
+          << " pages, " << state.waiting << " waiting";
+  }
 
   std::uint64_t count(RequestOutcome outcome) const {
     return static_cast<std::uint64_t>(
@@ -148,6 +171,7 @@ inline std::unique_ptr<Replayed> replay(Scenario scenario, const std::string& tr
   if (const auto error = replay.error()) return failed(*error);
   out->counters = replay.counters();
   std::ranges::sort(out->requests, {}, &RequestResult::request);
+  if (out->counters.completed > 0) out->expect_idle();
   return out;
 }
 
