@@ -38,21 +38,23 @@ function instances_chart(data) {
     {key: 'queue', name: 'requests waiting', text: v => number(v)},
     {key: 'batch', name: 'decode batch, sequences', text: v => number(v), only: 'decode'},
     {key: 'tokens_per_s', name: 'tokens/s', text: v => number(v)}];
-  const panel_height = 84, gap = 30;
+  const faults = data.faults.filter(fault => fault.from_s < end_s);
+  const panel_height = 80, gap = 28;
   const text_of = panel => panel.share ? v => percent(v) : panel.text;
   const roles_of = panel => roles.filter(role => !panel.only || role.role === panel.only);
   return chart({
     id: 'instances', title: 'Instances over time', hide_title: true,
     keys: roles.map(role => ({name: role.role + (role.instances > 1
       ? ', ' + role.instances + ' instances' : ''), colour: role.role, line: true})),
-    height: panels.length * (panel_height + gap) + 48,
+    height: panels.length * (panel_height + gap) + 48 + faults.length * 16,
     draw(svg, width, height) {
       const left = 64, right = width - 12;
       const x = d3.scaleLinear().domain([0, end_s / time.unit]).range([left, right]);
       const middle = b => x((b * bin_s + Math.min(end_s, (b + 1) * bin_s)) / 2 / time.unit);
       const points = [];
       panels.forEach((panel, p) => {
-        const top = p * (panel_height + gap) + gap - 8, bottom = top + panel_height;
+        const top = 12 + faults.length * 16 + p * (panel_height + gap) + gap - 8;
+        const bottom = top + panel_height;
         const most = panel.share ? 1
           : d3.max(roles_of(panel).flatMap(role => role.course[panel.key])) || 1;
         const y = d3.scaleLinear().domain([0, most]).range([bottom, top]);
@@ -81,10 +83,7 @@ function instances_chart(data) {
                 text_of(panel)(role.course[panel.key][b])).join('\n')});
       });
       const bottom = height - 48;
-      svg.append('g').attr('class', 'axis').attr('transform', `translate(0 ${bottom + 4})`)
-        .call(d3.axisBottom(x).ticks(Math.max(2, width / 110)).tickSizeOuter(0));
-      svg.append('text').attr('x', right).attr('y', bottom + 44).attr('text-anchor', 'end')
-        .text(`time, ${time.name}`);
+      time_below(svg, {x, time, end_s, left, right, bottom, width, faults});
       return points;
     },
     columns: [{name: 'from', of: b => time.text(b * bin_s)},
@@ -108,6 +107,7 @@ function instances_section(data) {
     instances_table(data),
     note(`Over time, in bins of ${seconds(bin_s)}` + (roles.some(role => role.instances > 1)
       ? '; shares are means over instances, shaded from the lowest to the highest of them; requests ' +
-        'and tokens are sums.' : '.')),
+        'and tokens are sums.' : '.') + (data.faults.length > 0
+      ? ' Shaded, too: the faults that were played.' : '')),
     instances_chart(data));
 }

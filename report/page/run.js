@@ -245,6 +245,30 @@ function links_section(data) {
     [...ranked, ...others], 'Links, most saturated first'));
 }
 
+// Of charts with bands one under the other: their common time, and over them the faults that were played,
+// for which each has 16 pixels above.
+function time_below(svg, {x, time, end_s, left, right, bottom, width, faults}) {
+  svg.append('g').attr('class', 'axis').attr('transform', `translate(0 ${bottom + 4})`)
+    .call(d3.axisBottom(x).ticks(Math.max(2, width / 110)).tickSizeOuter(0));
+  svg.append('text').attr('x', right).attr('y', bottom + 44).attr('text-anchor', 'end')
+    .text(`time, ${time.name}`);
+  faults.forEach((fault, f) => {
+    const until = Math.min(fault.until_s === null ? Infinity : fault.until_s, end_s);
+    const from = x(fault.from_s / time.unit), to = Math.max(from + 2, x(until / time.unit));
+    svg.append('rect').datum(fault).attr('class', 'fault').attr('x', from).attr('y', 18 + f * 16)
+      .attr('width', to - from).attr('height', 3).style('fill', 'var(--fault)');
+    // What holds all the time would shade everything.
+    if (until - fault.from_s < 0.9 * end_s)
+      svg.append('rect').attr('x', from).attr('y', 18 + f * 16).attr('width', to - from)
+        .attr('height', bottom + 4 - 18 - f * 16).style('fill', 'var(--fault)')
+        .style('fill-opacity', 0.12);
+    const room = 6.6 * fault.text.length, late = from + room > right;
+    svg.append('text').attr('class', 'label')
+      .attr('x', late ? Math.min(right, Math.max(to, left + room)) : from)
+      .attr('text-anchor', late ? 'end' : 'start').attr('y', 14 + f * 16).text(fault.text);
+  });
+}
+
 // What happened when, one band under the other over the same time, with the faults that were played.
 function time_chart(data, {id, title, panels, columns}) {
   const t = data.time, count = t.requests.length;
@@ -303,24 +327,7 @@ function time_chart(data, {id, title, panels, columns}) {
         }
       });
       const bottom = height - 48;
-      svg.append('g').attr('class', 'axis').attr('transform', `translate(0 ${bottom + 4})`)
-        .call(d3.axisBottom(x).ticks(Math.max(2, width / 110)).tickSizeOuter(0));
-      svg.append('text').attr('x', right).attr('y', bottom + 44).attr('text-anchor', 'end')
-        .text(`time, ${time.name}`);
-      faults.forEach((fault, f) => {
-        const until = Math.min(fault.until_s === null ? Infinity : fault.until_s, end_s);
-        const from = x(fault.from_s / time.unit), to = Math.max(from + 2, x(until / time.unit));
-        svg.append('rect').datum(fault).attr('class', 'fault').attr('x', from).attr('y', 18 + f * 16)
-          .attr('width', to - from).attr('height', 3).style('fill', 'var(--fault)');
-        // What holds all the time would shade everything.
-        if (until - fault.from_s < 0.9 * end_s)
-          svg.append('rect').attr('x', from).attr('y', 18 + f * 16).attr('width', to - from)
-            .attr('height', bottom + 4 - 18 - f * 16).style('fill', 'var(--fault)')
-            .style('fill-opacity', 0.12);
-        const late = from > (left + right) / 2;
-        svg.append('text').attr('class', 'label').attr('x', late ? to : from)
-          .attr('text-anchor', late ? 'end' : 'start').attr('y', 14 + f * 16).text(fault.text);
-      });
+      time_below(svg, {x, time, end_s, left, right, bottom, width, faults});
       return points;
     },
     columns: [{name: 'from', of: b => time.text(b * t.bin_s)}, ...columns],
