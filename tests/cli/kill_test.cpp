@@ -544,7 +544,7 @@ TEST(KilledWriters, EveryLineThatWritesIsKilledSomewhere) {
       {"cli/topo.cpp", {1, {"topo"}}},
       {"processes/private_file.cpp", {3, {"rendezvous"}}},
       {"processes/tcp_exchange.cpp", {1, {"rendezvous"}}},
-      {"results/run_files.cpp", {3, {"replay"}}},
+      {"results/run_files.cpp", {4, {"replay"}}},
       {"results/summary_json.cpp", {1, {"replay"}}},
       {"results/timeline.cpp", {1, {"replay"}}},
       {"serving/spool.cpp", {1, {}}},  // has no name, and no command puts it out
