@@ -85,6 +85,7 @@ std::string compare_json(const std::vector<ComparedRun>& runs) {
     for (const RunDirectory::Limit& limit : run.limits)
       item["limits"].push_back(
           {{"limit", limit.limit}, {"label", limit.label}, {"share", limit.share}});
+    item["faults"] = run.summary.value("faults", Json::array());
     if (i > 0) {
       for (const ComparedFigure& figure : compared_figures()) {
         const auto relative = relative_difference(runs[0].run, run, figure.key);

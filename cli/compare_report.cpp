@@ -89,6 +89,15 @@ std::string limits_text(const std::vector<ComparedRun>& runs) {
   return out;
 }
 
+/// Of the runs that had any.
+std::string faults_text(const std::vector<ComparedRun>& runs) {
+  std::string out;
+  for (std::size_t i = 0; i < runs.size(); ++i)
+    for (const std::string& fault : runs[i].run.faults)
+      out += wrapped(run_letter(i) + "  " + printable(fault), 5);
+  return out.empty() ? "" : "\nfaults\n" + out;
+}
+
 std::string why_text(const RunDirectory& first, const RunDirectory& other, std::size_t number) {
   const auto change = ttft_change(first, other);
   std::string out = run_letter(number) + ": ";
@@ -177,7 +186,8 @@ std::string differences_sentence(const ComparedRun& run, const std::string& name
 }
 
 std::string compare_text(const std::vector<ComparedRun>& runs) {
-  std::string out = header_text(runs) + table_text(runs) + limits_text(runs) + "\nwhy\n";
+  std::string out =
+      header_text(runs) + table_text(runs) + limits_text(runs) + faults_text(runs) + "\nwhy\n";
   for (std::size_t i = 1; i < runs.size(); ++i) out += why_text(runs[0].run, runs[i].run, i);
   out += "\ndifferences\n";
   for (std::size_t i = 1; i < runs.size(); ++i) out += differences_text(runs[i], run_letter(i));

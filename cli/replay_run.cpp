@@ -486,7 +486,7 @@ class ReplayRun {
     if (const auto error = replay.error()) return *error;
     report_ = {replay.counters(), counters_of(runtime.schedulers()),
                backend_->description(),  // now it knows what went wrong on the way
-               host_name()};
+               host_name(), counted_faults()};
     for (const NodeId node : replay.lost_nodes()) lost_ranks_.insert(rank_of_node_[node]);
     if (observations_) observations_->close();
     if (!log_) return {};
@@ -589,6 +589,7 @@ class ReplayRun {
       if (process.lost) continue;
       add(report_.counters, report->counters);
       add(report_.schedulers, report->schedulers);
+      add(report_.faults, report->faults);
       process.host = report->host;
       process.backend = report->description;
       process.clock = *clock;
@@ -646,7 +647,7 @@ class ReplayRun {
     if (!finished) return finished.error();
     result_.summary = std::move(*finished);
     result_.cluster = std::move(scenario_.cluster);
-    if (faults_ != nullptr && !several()) say_what_met_nothing();
+    if (faults_ != nullptr) say_what_faults_did();
     result_.missing = what_is_missing();
     result_.complete = result_.missing.empty();
     if (emulated() && scenario_.real_time && !scenario_.throttle)
@@ -696,16 +697,29 @@ class ReplayRun {
     return over_ns;
   }
 
-  /// Each process of several sees its own traffic alone, and says nothing.
-  void say_what_met_nothing() {
+  std::vector<FaultCount> counted_faults() const {
+    std::vector<FaultCount> counts;
+    for (std::size_t f = 0; faults_ != nullptr && f < script_->faults.size(); ++f)
+      counts.push_back({faults_->hit_chunks(f), faults_->met_traffic(f)});
+    return counts;
+  }
+
+  /// In all processes together.
+  void say_what_faults_did() {
+    RunSummary& summary = result_.summary;
+    summary.faults = faults_to_play(*script_);
     for (std::size_t f = 0; f < script_->faults.size(); ++f) {
-      const faults::Fault& fault = script_->faults[f];
-      if (fault.kind == faults::FaultKind::fail_registration || faults_->met_traffic(f)) continue;
-      result_.summary.warnings.push_back(
-          *request_.faults + ":" + std::to_string(fault.line) +
-          ": this fault met no traffic: no chunk was posted there while it held, and the last one "
-          "of the run at " +
-          duration_text(faults_->last_post_ns()));
+      FaultUse& fault = summary.faults[f];
+      fault.chunks = report_.faults[f].chunks;
+      fault.met_traffic = report_.faults[f].met_traffic != 0;
+      if (script_->faults[f].kind == faults::FaultKind::fail_registration || fault.met_traffic)
+        continue;
+      summary.warnings.push_back(*request_.faults + ":" + std::to_string(fault.line) +
+                                 ": this fault met no traffic: no chunk was posted there while it "
+                                 "held" +
+                                 (several() ? ""
+                                            : ", and the last one of the run at " +
+                                                  duration_text(faults_->last_post_ns())));
     }
   }
 

@@ -127,9 +127,13 @@ std::string replay_table(const ReplayResult& result) {
   out += "KV moved    " + bytes_text(s.delivered_bytes) + " in " + std::to_string(s.transfers) +
          " transfers, " + std::to_string(s.scheduler.chunks_posted) + " chunks; " +
          std::to_string(s.pieces) + " pieces\n";
+  for (const FaultUse& fault : s.faults)
+    out += wrapped(std::string(&fault == &s.faults[0] ? "faults      " : "            ") +
+                       printable(fault_sentence(fault, s.duration_ns)),
+                   14);
   if (s.scheduler.chunks_resent || s.scheduler.quarantines)
-    out += "faults      " + std::to_string(s.scheduler.chunks_resent) + " chunks (" +
-           bytes_text(s.resent_bytes) + ") sent again, " + std::to_string(s.scheduler.timeouts) +
+    out += "sent again  " + std::to_string(s.scheduler.chunks_resent) + " chunks (" +
+           bytes_text(s.resent_bytes) + "), " + std::to_string(s.scheduler.timeouts) +
            " timed out; " + std::to_string(s.scheduler.quarantines) + " quarantines, " +
            std::to_string(s.scheduler.readmissions) + " taken back\n";
   if (s.requests.checked_transfers)

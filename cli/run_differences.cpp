@@ -57,10 +57,10 @@ void compare_options(Finder& finder, const ReplayRequest& a, const ReplayRequest
 
 /// One after the other; those of both in the order of their files.
 void compare_faults(Finder& finder, const faults::FaultScript& a, const faults::FaultScript& b) {
-  const auto first = described_faults(a), other = described_faults(b);
+  const auto first = faults_to_play(a), other = faults_to_play(b);
   for (std::size_t i = 0; i < std::max(first.size(), other.size()); ++i) {
-    const auto text = [&](const std::vector<report::RunContext::Fault>& faults) {
-      return i < faults.size() ? when_text(faults[i]) : std::string("none");
+    const auto text = [&](const std::vector<FaultUse>& faults) {
+      return i < faults.size() ? fault_when(faults[i]) : std::string("none");
     };
     finder.compare("fault " + std::to_string(i + 1), text(first), text(other));
   }

@@ -54,7 +54,6 @@ std::string fault_text(const Fault& fault) {
       break;
     case FaultKind::down:
       what = fault.silent ? "down, silently" : "down";
-      if (fault.every_ns != never_ns) what += ", every " + duration_text(fault.every_ns);
       break;
     case FaultKind::fail_registration:
       what = "registration fails";
@@ -110,16 +109,18 @@ std::string command_text(const Arguments& command_line) {
 std::vector<report::RunContext::Fault> described_faults(const faults::FaultScript& script) {
   std::vector<report::RunContext::Fault> out;
   for (const Fault& fault : script.faults)
-    out.push_back({fault_text(fault), fault.from_ns, fault.until_ns});
+    out.push_back(
+        {fault_text(fault) +
+             (fault.every_ns == never_ns ? "" : ", every " + duration_text(fault.every_ns)),
+         fault.from_ns, fault.until_ns});
   return out;
 }
 
-std::string when_text(const report::RunContext::Fault& fault) {
-  if (fault.until_ns == never_ns)
-    return fault.text + (fault.from_ns == 0 ? ", all the time"
-                                            : ", from " + duration_text(fault.from_ns) + " on");
-  return fault.text + ", from " + duration_text(fault.from_ns) + " to " +
-         duration_text(fault.until_ns);
+std::vector<FaultUse> faults_to_play(const faults::FaultScript& script) {
+  std::vector<FaultUse> out;
+  for (const Fault& fault : script.faults)
+    out.push_back({fault.line, fault_text(fault), fault.from_ns, fault.until_ns, fault.every_ns});
+  return out;
 }
 
 Result<void> write_run_report(const std::string& directory, const report::RunContext& context) {

@@ -11,6 +11,7 @@
 #include "cli/command.h"
 #include "core/result.h"
 #include "report/run_data.h"
+#include "results/fault_use.h"
 #include "results/run_directory.h"
 #include "scenarios/scenario.h"
 
@@ -22,8 +23,8 @@ inline constexpr const char* report_file = "report.html";
 std::string command_text(const Arguments& command_line);
 
 std::vector<report::RunContext::Fault> described_faults(const faults::FaultScript& script);
-/// "node0/nic3: down, from 4 s to 8 s"
-std::string when_text(const report::RunContext::Fault& fault);
+/// The faults of a script as results have them, with nothing done yet.
+std::vector<FaultUse> faults_to_play(const faults::FaultScript& script);
 
 /// Writes report.html from the files of a run that has come to its end.
 Result<void> write_run_report(const std::string& directory, const report::RunContext& context);

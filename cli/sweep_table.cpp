@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include "cli/sweep_curves.h"
 #include "cli/terminal.h"
@@ -28,6 +29,7 @@ constexpr OwnColumn own_columns[] = {
     {110, "busiest_link", "", "", std::nullopt, false},
     {120, "utilisation", "link use", "Use of the busiest link", Unit::share, true},
     {130, "saturated_share", "", "Saturation of the busiest link", Unit::share, false},
+    {145, "faults", "", "", std::nullopt, false},
     {150, "failed", "failed", "Failed", Unit::count, false},
 };
 
@@ -38,6 +40,11 @@ std::string cell(double value) { return number_text(value, 6); }
 std::string own_cell(const std::string& name, const RunDirectory& run) {
   if (name == "failed")
     return cell(run.number("requests.transfer_failed") + run.number("requests.too_large"));
+  if (name == "faults") {
+    std::string all;
+    for (const std::string& fault : run.faults) all += (all.empty() ? "" : "; ") + fault;
+    return all;
+  }
   if (name == "limit" && !run.limits.empty())  // short, so that a table has room for it
     return run.limits[0].limit == "link" ? run.limits[0].label : run.limits[0].limit;
   if (run.links.empty()) return "";
@@ -117,6 +124,27 @@ std::string said_once(const std::vector<SweepRow>& rows, std::size_t column) {
   });
   if (row == rows.end() || row->figures[column] == "0") return "";
   return sweep_columns()[column].heading + " " + shown(column, *row);
+}
+
+/// A text of each row that has one, once for all points where it is the same: "point 0, 3:".
+std::string by_points(const std::vector<SweepPoint>& points, const std::vector<SweepRow>& rows,
+                      const std::string& before,
+                      const std::function<std::string(const SweepRow&)>& text_of) {
+  std::vector<std::pair<std::string, std::string>> texts;  // what, and at which points
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const std::string text = text_of(rows[i]), number = std::to_string(points[i].number);
+    if (text.empty()) continue;
+    const auto known = std::ranges::find(texts, text, &std::pair<std::string, std::string>::first);
+    if (known == texts.end())
+      texts.emplace_back(text, number);
+    else
+      known->second.append(", ").append(number);
+  }
+  std::string out;
+  for (const auto& [text, at] : texts)
+    out += wrapped("\n" + before + (before.empty() ? "" : " ") + "point " + at + ":", 2) +
+           wrapped("  " + printable(text), 2);
+  return out;
 }
 
 std::string table_text(const std::vector<SweepKey>& keys, const std::vector<SweepPoint>& points,
@@ -309,20 +337,11 @@ std::string sweep_text(const std::vector<SweepKey>& keys, const std::vector<Swee
   out += "\n" + wrapped((same.empty() ? "" : "at every point (within 1%):" + same + "; ") +
                             "times in ms, goodput in requests/s",
                         0);
-  // So is an error of several points.
-  std::vector<std::pair<std::string, std::string>> errors;  // what, and at which points
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (rows[i].error.empty()) continue;
-    const std::string number = std::to_string(points[i].number);
-    const auto known = std::find_if(errors.begin(), errors.end(),
-                                    [&](const auto& e) { return e.first == rows[i].error; });
-    if (known == errors.end())
-      errors.emplace_back(rows[i].error, number);
-    else
-      known->second.append(", ").append(number);
-  }
-  for (const auto& [error, at] : errors)
-    out.append("\npoint ").append(at).append(":\n  ").append(printable(error)).append("\n");
+  const std::size_t faults = sweep_column("faults");
+  out += by_points(points, rows, "faults at", [&](const SweepRow& row) {
+    return faults < row.figures.size() ? row.figures[faults] : std::string();
+  });
+  out += by_points(points, rows, "", [](const SweepRow& row) { return row.error; });
   return out;
 }
 

@@ -218,6 +218,11 @@ Result<void> read_all_of(const Json& json, const std::string& file, RunDirectory
   auto notes = read_sentences(json, "requests.notes", file);
   if (!notes) return notes.error();
   run.notes = std::move(*notes);
+  for (const Json& fault : json.value("faults", Json::array())) {  // an older kvhaul had none
+    if (!fault.is_object() || text_of(fault, "sentence").empty())
+      return damaged(file, "'sentence' in every item of 'faults'");
+    run.faults.push_back(text_of(fault, "sentence"));
+  }
   for (const auto& [key, bin_ns] :
        {std::pair{"link_bin_ns", &run.link_bin_ns}, {"instance_bin_ns", &run.instance_bin_ns}}) {
     const Json* width = at(json, key);

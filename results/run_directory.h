@@ -54,6 +54,7 @@ struct RunDirectory {
   std::map<std::string, double> numbers;     // by dotted key: "ttft_ms.p50"; nulls are left out
   std::map<std::string, std::string> texts;  // likewise: "run.scenario"
   std::vector<std::string> warnings, notes;  // of the run, and of its trace
+  std::vector<std::string> faults;           // that were played, a sentence each
   std::vector<Route> routes;
   std::vector<Link> links;          // most used first
   std::vector<Instance> instances;  // prefill, then decode, by number

@@ -10,6 +10,7 @@
 
 #include "core/histogram.h"
 #include "core/scheduler.h"
+#include "results/fault_use.h"
 #include "results/instance_meter.h"
 #include "results/link_meter.h"
 #include "serving/replay_result.h"
@@ -96,6 +97,7 @@ struct RunSummary {
   std::vector<RouteUse> routes;                            // by tier
   std::vector<LinkUse> links;                              // most used first
   InstanceMeter::Uses uses;                                // of instances
+  std::vector<FaultUse> faults;                            // in the order of their file
   std::vector<LimitShare> limits;                          // results/limits.h; largest first
   TimeNs link_bin_ns = 0;                                  // of the bins of all links
   std::vector<std::pair<std::string, std::string>> notes;  // backend's own: name, value

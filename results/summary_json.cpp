@@ -59,6 +59,21 @@ Json by_size(const RunSummary& s) {
   return json;
 }
 
+Json fault_json(const FaultUse& fault, TimeNs duration) {
+  const auto s_of = [](std::optional<TimeNs> time) {
+    return time ? Json(rounded(static_cast<double>(*time) / 1e9)) : Json();
+  };
+  const std::uint64_t times = times_begun(fault, duration);
+  return {{"line", fault.line},
+          {"fault", fault.fault},
+          {"began_s", times > 0 ? s_of(fault.from_ns) : Json()},
+          {"ended_s", s_of(ended_ns(fault, duration))},
+          {"times", times},
+          {"chunks", fault.chunks},
+          {"met_traffic", fault.met_traffic},
+          {"sentence", fault_sentence(fault, duration)}};
+}
+
 }  // namespace
 
 std::string summary_json(const RunSummary& s, const Cluster& cluster) {
@@ -111,6 +126,8 @@ std::string summary_json(const RunSummary& s, const Cluster& cluster) {
          {"queue", rounded(use.mean.queue)},
          {"queue_max", use.queue_max},
          {"tokens_per_s", rounded(use.mean.tokens_per_s)}});
+  json["faults"] = Json::array();
+  for (const FaultUse& fault : s.faults) json["faults"].push_back(fault_json(fault, s.duration_ns));
 
   json["routes"] = Json::array();
   for (const RunSummary::RouteUse& use : s.routes)

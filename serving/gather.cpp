@@ -17,8 +17,10 @@ constexpr std::string_view end_word = "end ";
 struct Counters {
   ReplayCounters replay;
   SchedulerCounters schedulers;
+  std::uint64_t faults = 0;  // as many FaultCounts follow
 };
 static_assert(std::is_trivially_copyable_v<Counters>);
+static_assert(std::is_trivially_copyable_v<FaultCount>);
 
 template <class T>
 std::string bytes_of(const T& value) {
@@ -59,6 +61,14 @@ void add(SchedulerCounters& sum, const SchedulerCounters& more) {
   sum.unexpected += more.unexpected;
 }
 
+void add(std::vector<FaultCount>& sum, const std::vector<FaultCount>& more) {
+  sum.resize(std::max(sum.size(), more.size()));
+  for (std::size_t i = 0; i < more.size(); ++i) {
+    sum[i].chunks += more[i].chunks;
+    sum[i].met_traffic |= more[i].met_traffic;
+  }
+}
+
 SchedulerCounters counters_of(std::span<const Scheduler> schedulers) {
   SchedulerCounters sum;
   for (const Scheduler& scheduler : schedulers) add(sum, scheduler.counters());
@@ -74,7 +84,8 @@ Result<std::string> answer_questions(Exchange& exchange, const ProcessReport& re
     if (question->starts_with(end_word)) return question->substr(end_word.size());
     std::string answer;
     if (*question == "report") {
-      answer = bytes_of(Counters{report.counters, report.schedulers});
+      answer = bytes_of(Counters{report.counters, report.schedulers, report.faults.size()});
+      for (const FaultCount& fault : report.faults) answer += bytes_of(fault);
       answer += report.host + "\n" + report.description;
     } else if (*question == "time") {
       answer = bytes_of(now());
@@ -95,13 +106,20 @@ Result<std::string> Questions::ask(std::string_view question) {
 Result<ProcessReport> Questions::report() {
   auto answer = ask("report");
   if (!answer) return answer.error();
+  const Error damaged = Error::failed("process " + std::to_string(rank_) + " sends no report");
   Counters counters;
-  const std::size_t line = answer->find('\n', std::min(answer->size(), sizeof counters));
-  if (line == std::string::npos)
-    return Error::failed("process " + std::to_string(rank_) + " sends no report");
+  if (answer->size() < sizeof counters) return damaged;
   std::memcpy(&counters, answer->data(), sizeof counters);
+  const std::size_t left = answer->size() - sizeof counters;
+  if (counters.faults > left / sizeof(FaultCount)) return damaged;
+  std::vector<FaultCount> faults(counters.faults);
+  const std::size_t words = sizeof counters + faults.size() * sizeof(FaultCount);
+  if (!faults.empty())
+    std::memcpy(faults.data(), answer->data() + sizeof counters, words - sizeof counters);
+  const std::size_t line = answer->find('\n', words);
+  if (line == std::string::npos) return damaged;
   return ProcessReport{counters.replay, counters.schedulers, answer->substr(line + 1),
-                       answer->substr(sizeof counters, line - sizeof counters)};
+                       answer->substr(words, line - words), std::move(faults)};
 }
 
 Result<ClockOffset> Questions::clock(const std::function<TimeNs()>& now) {

@@ -15,16 +15,24 @@
 
 namespace kvhaul {
 
+/// Of one fault of the script, as one process has met it.
+struct FaultCount {
+  std::uint64_t chunks = 0;       // that it did something to
+  std::uint64_t met_traffic = 0;  // 1: any chunk was where and while it held
+};
+
 /// What a process knows of itself.
 struct ProcessReport {
   ReplayCounters counters;
   SchedulerCounters schedulers;
   std::string description;  // Backend::description()
   std::string host;
+  std::vector<FaultCount> faults;  // by their place in the script
 };
 
 void add(ReplayCounters& sum, const ReplayCounters& more);
 void add(SchedulerCounters& sum, const SchedulerCounters& more);
+void add(std::vector<FaultCount>& sum, const std::vector<FaultCount>& more);
 SchedulerCounters counters_of(std::span<const Scheduler> schedulers);
 
 /// The other processes: answers until process 0 has heard enough, and returns what it says of the

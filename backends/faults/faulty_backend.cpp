@@ -23,6 +23,7 @@ class Player final : public FaultyBackend {
   bool moves_bytes() const override { return inner_->moves_bytes(); }
   const FaultCounters& fault_counters() const override { return counters_; }
   bool met_traffic(std::size_t fault) const override { return met_[fault]; }
+  std::uint64_t hit_chunks(std::size_t fault) const override { return hit_[fault]; }
   TimeNs last_post_ns() const override { return last_post_ns_; }
 
   Result<std::vector<ChannelNumbers>> open(const Cluster& cluster,
@@ -42,6 +43,7 @@ class Player final : public FaultyBackend {
       fault.reconnect_ns = std::max<TimeNs>(0, fault.reconnect_ns);
     }
     met_.assign(script_.faults.size(), false);
+    hit_.assign(script_.faults.size(), 0);
     for (const Fault& fault : script_.faults)
       if (fault.kind == FaultKind::degrade && !links_can_change_)
         links_can_change_ = change_links(fault, -1);  // before all faults: whole
@@ -245,13 +247,16 @@ class Player final : public FaultyBackend {
     TimeNs fails_after = 0;
     for (const std::size_t f : channel.faults) {
       const Fault& fault = script_.faults[f];
-      if (fault.kind == FaultKind::down && !fault.silent && !fault.is_noticed() &&
-          fault.active(time)) {
+      if (!fault.active(time)) continue;
+      if (fault.kind == FaultKind::down && !fault.silent && !fault.is_noticed()) {
         entry.delay_ns += left_of(fault, time);
         ++counters_.cut;
       }
-      if (changes_links(fault) || !fault.active(time)) continue;
-      if (fault.kind != FaultKind::degrade && !random_.chance(fault.probability)) continue;
+      const bool on_links = changes_links(fault);
+      if (!on_links && fault.kind != FaultKind::degrade && !random_.chance(fault.probability))
+        continue;
+      ++hit_[f];
+      if (on_links) continue;
       switch (fault.kind) {
         case FaultKind::fail:
           fails = true;
@@ -422,6 +427,7 @@ class Player final : public FaultyBackend {
       if (!chunk.forwarded || chunk.inner_done || chunk.cut) continue;
       ++counters_.cut;
       met_[number] = true;
+      ++hit_[number];
       if (!fault.silent && !fault.is_noticed()) {
         chunk.delay_ns = add_time(chunk.delay_ns, fault.until_ns - fault.from_ns);
         continue;
@@ -448,7 +454,8 @@ class Player final : public FaultyBackend {
   std::vector<Completion> ready_;
   std::priority_queue<Change, std::vector<Change>, std::greater<>> changes_;
   bool links_can_change_ = false;
-  std::vector<bool> met_;  // by fault
+  std::vector<bool> met_;           // by fault
+  std::vector<std::uint64_t> hit_;  // likewise
   bool all_met_ = false;
   TimeNs last_post_ns_ = 0;
   BackendEvents inner_events_;

@@ -22,6 +22,10 @@ class FaultyBackend : public Backend {
   virtual const FaultCounters& fault_counters() const = 0;
   /// Whether a chunk was posted, or was under way, where and while a fault of the script held.
   virtual bool met_traffic(std::size_t fault) const = 0;
+  /// How many chunks a fault of the script did something to: those that it failed, lost, delayed or
+  /// damaged, and those that were under way or were posted where and while a link was slower or
+  /// down.
+  virtual std::uint64_t hit_chunks(std::size_t fault) const = 0;
   /// When the last chunk was posted.
   virtual TimeNs last_post_ns() const = 0;
 };

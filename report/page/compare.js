@@ -219,6 +219,8 @@ function compare_page(data, main) {
         {name: 'saturated', of: r => percent(r.saturated_share)}],
       data.runs.flatMap(run => run.data.links.slice(0, 5).map(link => ({run: run.name, ...link}))),
       'Links ranked')),
+    ...(data.runs.some(run => (run.data.summary.faults || []).length > 0) ? [section('faults', 'Faults',
+      faults_table(data.runs.map(run => ({name: run.name, summary: run.data.summary}))))] : []),
     section('routes', 'Routes used',
       table([{name: 'run', text: true, of: r => r.run}, {name: 'kind', text: true, of: r => r.kind},
         {name: '', text: true, of: r => r.tier === 0 ? 'preferred' : `fallback ${r.tier}`},

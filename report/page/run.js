@@ -354,6 +354,21 @@ function time_section(data) {
       {name: 'p99', of: b => ms(t.exposed_p99_ms[b])}]}));
 }
 
+// Each fault that was played: when, and what it did. `runs`: [{name, summary}]
+function faults_table(runs) {
+  const rows = runs.flatMap(run => (run.summary.faults || []).map(f => ({run: run.name, ...f})));
+  if (rows.length === 0) return null;
+  return table([...(runs.length > 1 ? [{name: 'run', text: true, of: f => f.run}] : []),
+    {name: 'fault', text: true, of: f => f.fault},
+    {name: 'began', of: f => f.began_s === null ? 'never' : seconds(f.began_s)},
+    {name: 'ended', of: f => f.ended_s !== null ? seconds(f.ended_s)
+      : f.began_s === null ? '' : 'with the run'},
+    {name: 'times', of: f => number(f.times, 12)},
+    {name: 'chunks hit', of: f => number(f.chunks, 12)},
+    {name: '', text: true, of: f => f.began_s === null ? 'never began' : f.chunks > 0 ? ''
+      : f.met_traffic ? 'hit nothing' : 'no chunk was posted while it held'}], rows, 'Faults that were played');
+}
+
 // What a run without faults has none of: nothing but that is said then.
 function faults_section(data) {
   const t = data.time, channels = data.summary.channels;
@@ -372,6 +387,7 @@ function faults_section(data) {
       ? `${late} of the faults would have begun after the end of the run. ` : '') + sent_again +
       (kinds.length > 0 ? ' Below they are where the KV that they belong to was first submitted, in ' +
         `bins of ${seconds(t.bin_s)}.` : '')),
+    faults_table([{name: '', summary: data.summary}]),
     kinds.length === 0 ? null : time_chart(data, {id: 'faults', title: 'Retries over time',
       panels: kinds.map(([name, values]) => ({name, bars: values, raw: values, colour: 'fault',
         counts: true, text: v => number(v)})),
@@ -443,6 +459,34 @@ function reproduce_section(data) {
     r.faults ? text_block('The fault file', r.faults, 'Fault file') : null);
 }
 
+// The parts stand in the order in which they are waited for, and add up to the TTFT.
+const request_parts = [['queue', 'queue_ms'], ['prefill', 'prefill_ms'],
+  ['decode memory', 'memory_ms'], ['exposed transfer', 'exposed_ms'], ['decode step', 'step_ms'],
+  ['decode seat', 'seat_ms']];
+
+function slowest_section(data) {
+  const rows = data.slowest || [];
+  if (rows.length === 0) return null;
+  const of_exposed = r => Object.entries(r.exposed_parts_ms).sort((a, b) => b[1] - a[1])
+    .map(([part, value]) => `${part} ${ms(value)}`).join(', ');
+  const worst = rows[0].request;
+  return section('slowest', 'Slowest requests',
+    note(`The ${rows.length} with the longest time to first token, and what each waited for: the six ` +
+      'parts add up to it. What held them: '),
+    el('pre', {class: 'command'}, `kvhaul explain RUN --request ${worst}`),
+    note('When: open timeline.json of the run directory in Perfetto (ui.perfetto.dev), or in ' +
+      `chrome://tracing, and type the name of the track, request ${worst}, into the search box at the ` +
+      'top; Enter goes to it, F brings it into view.'),
+    table([{name: 'request', text: true, of: r => 'request ' + r.request},
+      {name: 'line', of: r => number(r.line, 12)}, {name: 'arrived', of: r => seconds(r.arrival_s, 4)},
+      {name: 'input', of: r => number(r.input_tokens, 12)}, {name: 'TTFT', of: r => ms(r.ttft_ms, 4)},
+      ...request_parts.map(([name, key]) => ({name, of: r => ms(r[key])})),
+      {name: 'of the exposed transfer', text: true, of: of_exposed},
+      {name: 'last link', text: true, of: r => r.last_link || ''},
+      {name: 'instances', text: true, of: r => `${r.prefill_instance} → ${r.decode_instance}`}],
+    rows, 'Slowest requests'));
+}
+
 function run_facts(summary) {
   const run = summary.run;
   return `${run.model}, ${run.backend}, ${run.time} time, payload ${run.payload}; policy ` +
@@ -455,14 +499,12 @@ function run_page(data, main) {
   const s = data.summary;
   document.getElementById('facts').textContent = run_facts(s);
   main.append(figure_tiles(data));
-  main.append(
+  main.append(...[
     section('latency', 'Time to first token', ttft_chart(data), el('h3', {}, 'All latencies'),
-      times_table(data)),
+      times_table(data)), slowest_section(data),
     section('transfers', 'Transfer time against size', size_chart([{name: 'run', colour: 'prefill',
       sizes: s.transfers.by_size || [], ideal: data.ideal}])),
     instances_section(data), heat_section(data), links_section(data), time_section(data),
-    faults_section(data), routes_section(data));
-  const cluster = cluster_section(data);
-  if (cluster) main.append(cluster);
-  main.append(model_section(data), reproduce_section(data));
+    faults_section(data), routes_section(data), cluster_section(data), model_section(data),
+    reproduce_section(data)].filter(part => part));
 }

@@ -13,7 +13,12 @@ function sweep_page(data, main) {
   const text_in = (column, point, digits) => figure(point, column.name) === null ? '–'
     : value_text(column.unit, figure(point, column.name), digits);
   // After the panels: texts and counts.
-  const others = data.columns.filter(column => ['text', 'count'].includes(column.unit));
+  const others = data.columns.filter(column => ['text', 'count'].includes(column.unit) &&
+    column.name !== 'faults');
+  // Points where faults did the same stand together.
+  const faults = new Map();
+  data.points.filter(p => p.figures.faults).forEach(p =>
+    faults.set(p.figures.faults, [...(faults.get(p.figures.faults) || []), p.number]));
   const charts_of = panels.map(({name, title, unit}) => line_chart({
     id: 'panel-' + name.replaceAll('_', '-'), title, height: 240,
     series: data.series.map((series, i) => ({name: series.name || title, colour: run_colour(i),
@@ -47,5 +52,8 @@ function sweep_page(data, main) {
       data.points.map(p => ({...p, mark: data.series.some(s => Object.values(s.knees).some(at =>
         s.points[at] === p.number)) ? 'knee' : null})), 'All points'),
       note('Shaded: where a curve has its knee. The same figures are in sweep.csv.')),
+    ...(faults.size === 0 ? [] : [section('faults', 'Faults', ...[...faults].flatMap(([text, at]) =>
+      [el('h3', {}, `At point ${at.join(', ')}`),
+        el('ul', {}, ...text.split('; ').map(fault => el('li', {}, fault)))]))]),
     section('reproduce', 'How to make this sweep again', el('pre', {class: 'command'}, data.command)));
 }

@@ -52,5 +52,54 @@ TEST_F(FaultsCommand, ADownLinkMeetsWhatGoesElsewhere) {
   EXPECT_EQ(nlohmann::json::parse(text("run/summary.json"))["warnings"].size(), 0u);
 }
 
+/// When each began and ended, what it hit, that one never began: in summary.json and so in --json,
+/// on the terminal, in the report, in compare and in sweep.
+TEST_F(FaultsCommand, WhatEachDidIsSaidEverywhere) {
+  const std::string faults =
+      "  - {kind: fail, probability: 0.01, until: 1 s}\n"
+      "  - {kind: degrade, where: node0/nic1/tx, from: 1 s, factor: 0.5}\n"
+      "  - {kind: down, where: node0/nic2, from: 500 ms, until: 600 ms, every: 1 s}\n"
+      "  - {kind: down, where: node0/nic5, from: 40 s}\n"
+      "  - {kind: lose, from: 39 s}\n";
+  const Ran ran = run(replay(faults));
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  const auto summary = nlohmann::json::parse(text("run/summary.json"));
+  const auto& said = summary["faults"];
+  ASSERT_EQ(said.size(), 5u);
+  const double duration_s = summary["duration_s"];
+  EXPECT_EQ(said[0]["line"], 2);
+  EXPECT_EQ(said[0]["began_s"], 0.0);
+  EXPECT_EQ(said[0]["ended_s"], 1.0);
+  // Without losses or outages on the way each chunk that failed is sent again.
+  EXPECT_GT(said[0]["chunks"], 0);
+  EXPECT_EQ(said[1]["began_s"], 1.0);
+  EXPECT_TRUE(said[1]["ended_s"].is_null()) << "it held to the end";
+  EXPECT_GT(said[1]["chunks"], 100);
+  EXPECT_EQ(said[2]["times"], 1 + static_cast<int>(duration_s - 0.5));
+  EXPECT_EQ(said[3]["times"], 0);
+  EXPECT_TRUE(said[3]["began_s"].is_null());
+  EXPECT_EQ(said[3]["chunks"], 0);
+  const std::string never = said[3]["sentence"];
+  EXPECT_TRUE(never.starts_with("node0/nic5: down, from 40 s on: never began, the run ended at "))
+      << never;
+  EXPECT_NE(ran.out.find("\nfaults      everywhere: chunks fail, "), std::string::npos) << ran.out;
+  EXPECT_NE(ran.out.find("node0/nic5: down, from 40 s on: never began"), std::string::npos)
+      << ran.out;
+  EXPECT_NE(text("run/report.html").find("never began, the run ended at"), std::string::npos);
+
+  const Ran compared = run({"compare", "run", "run"});
+  EXPECT_NE(compared.out.find("\nfaults\nA  everywhere: chunks fail"), std::string::npos)
+      << compared.out;
+  const Ran json = run({"compare", "run", "run", "--json"});
+  EXPECT_EQ(nlohmann::json::parse(json.out)["runs"][1]["faults"], said);
+
+  const Ran swept =
+      run({"sweep", source("traces/samples/chat-200.csv"), "-n", "20", "-s", "dgx-h100-pair",
+           "--faults", "f.yaml", "-o", "swept", "--set", "@policy=least_finish,round_robin"});
+  EXPECT_EQ(swept.code, 0) << swept.err;
+  EXPECT_NE(swept.out.find("\nfaults at point 0"), std::string::npos) << swept.out;
+  EXPECT_NE(text("swept/sweep.csv").find(never.substr(0, never.find(" at "))), std::string::npos);
+}
+
 }  // namespace
 }  // namespace kvhaul::test

@@ -261,8 +261,11 @@ TEST_F(ReplayCommand, FaultsShowInTheResults) {
   const Ran ran = run(small_replay({"--faults", "f.yaml"}));
   EXPECT_EQ(ran.code, 0);
   EXPECT_NE(ran.out.find("with 1 scripted faults"), std::string::npos) << ran.out;
-  EXPECT_NE(ran.out.find("\nfaults      "), std::string::npos) << ran.out;
-  EXPECT_NE(ran.out.find(" sent again"), std::string::npos) << ran.out;
+  EXPECT_TRUE(std::regex_search(ran.out, std::regex("\nfaults      everywhere: chunks fail, "
+                                                    "probability 0.2, all the time: hit [0-9]+\\s+"
+                                                    "chunks\n")))
+      << ran.out;
+  EXPECT_NE(ran.out.find("\nsent again  "), std::string::npos) << ran.out;
   EXPECT_NE(text("run/run.yaml").find("kind: fail"), std::string::npos);
 }
 

@@ -1,5 +1,6 @@
 // The files of a run directory: docs/run-directory.md names every column and key, and the same
 // scenario, trace and seed give the same bytes.
+#include <fstream>
 #include <set>
 
 #include <gtest/gtest.h>
@@ -20,9 +21,12 @@ namespace fs = std::filesystem;
 /// A run directory, removed at the end.
 class RunDirectory {
  public:
-  /// 20 requests on two modelled DGX H100, in virtual time.
+  /// 20 requests on two modelled DGX H100, in virtual time, with a fault.
   RunDirectory() {
+    const std::string faults = (folder_.path() / "faults.yaml").string();
+    std::ofstream(faults) << "faults: [{kind: fail, probability: 0.01}]\n";
     ReplayRequest request;
+    request.faults = faults;
     request.trace = test::sample("chat-200.csv");
     request.scenario = "dgx-h100-pair";
     request.limit = 20;
