@@ -13,6 +13,7 @@
 #include "core/unit_text.h"
 #include "report/cluster_picture.h"
 #include "report/instance_data.h"
+#include "report/slowest.h"
 #include "results/figures.h"
 #include "results/run_rows.h"
 
@@ -59,13 +60,14 @@ struct TimeAxis {
   }
 };
 
-Result<std::vector<RequestTimes>> read_requests(const RunDirectory& run) {
+Result<std::vector<RequestTimes>> read_requests(const RunDirectory& run, SlowestRequests& slowest) {
   std::vector<RequestTimes> requests;
   const auto read = read_request_rows(run, [&](const RequestRecord& row) {
-    if (row.completed)
-      requests.push_back({row.arrival_ns, row.queue_ns, row.prefill_ns, row.handover_ns,
-                          row.exposed_ns, static_cast<std::uint32_t>(row.prefill_instance),
-                          static_cast<std::uint32_t>(row.decode_instance)});
+    if (!row.completed) return;
+    requests.push_back({row.arrival_ns, row.queue_ns, row.prefill_ns, row.handover_ns,
+                        row.exposed_ns, static_cast<std::uint32_t>(row.prefill_instance),
+                        static_cast<std::uint32_t>(row.decode_instance)});
+    slowest.add(row);
   });
   if (!read) return read.error();
   return requests;
@@ -358,8 +360,10 @@ Result<Json> run_data(const RunDirectory& run, const RunContext& context) {
   data["links"] = Json::array();
   for (std::size_t i = 0; i < std::min(links_shown, run.links.size()); ++i)
     data["links"].push_back(link_json(run.links[i]));
-  auto requests = read_requests(run);
+  SlowestRequests slowest;
+  auto requests = read_requests(run, slowest);
   if (!requests) return requests.error();
+  data["slowest"] = slowest.json();
   data["ttft"] = ttft_json(*requests);
   const auto duration = static_cast<TimeNs>(std::clamp(run.number("duration_s") * 1e9, 0.0, 9e18));
   auto time = time_json(*requests, run, std::max<TimeNs>(1, duration));

@@ -114,8 +114,10 @@ void write_request(Writer& writer, const Timeline& timeline, const TimelineReque
     writer.slice({requests, track, name, from, to}, arguments);
   };
   part("queue", r.arrival_ns, r.prefill_start_ns, "");
+  // Perfetto searches slices and their texts, not the names of tracks.
   part("prefill", r.prefill_start_ns, r.prefill_end_ns,
-       "\"input_tokens\":" + std::to_string(r.input_tokens) +
+       "\"request\":\"request " + std::to_string(r.request) +
+           "\",\"input_tokens\":" + std::to_string(r.input_tokens) +
            ",\"cached_tokens\":" + std::to_string(r.cached_tokens));
   std::vector<Slice> chunks;
   for (std::size_t c = 0; c < request.chunk_ended_ns.size(); ++c) {

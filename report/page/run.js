@@ -474,9 +474,9 @@ function slowest_section(data) {
     note(`The ${rows.length} with the longest time to first token, and what each waited for: the six ` +
       'parts add up to it. What held them: '),
     el('pre', {class: 'command'}, `kvhaul explain RUN --request ${worst}`),
-    note('When: open timeline.json of the run directory in Perfetto (ui.perfetto.dev), or in ' +
-      `chrome://tracing, and type the name of the track, request ${worst}, into the search box at the ` +
-      'top; Enter goes to it, F brings it into view.'),
+    note('When: open timeline.json of the run directory in Perfetto (ui.perfetto.dev) and type ' +
+      `request ${worst} into its search box: Enter goes to its prefill, F brings it into view. The ` +
+      'other parts stand beside it, on the track of that name.'),
     table([{name: 'request', text: true, of: r => 'request ' + r.request},
       {name: 'line', of: r => number(r.line, 12)}, {name: 'arrived', of: r => seconds(r.arrival_s, 4)},
       {name: 'input', of: r => number(r.input_tokens, 12)}, {name: 'TTFT', of: r => ms(r.ttft_ms, 4)},

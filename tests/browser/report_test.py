@@ -355,6 +355,36 @@ class Reports(unittest.TestCase):
             for link, share in lines:
                 self.near(share, 100 * load[link], 1e-3, link)
 
+            # The slowest requests: the twenty of requests.csv, and parts that add up.
+            worst = sorted((row for row in rows_of(RUNS / name / 'requests.csv')
+                            if row['outcome'] == 'completed'),
+                           key=lambda row: (-float(row['ttft_ms']), int(row['request'])))[:20]
+            shown = self.ask('JSON.parse(document.getElementById("data").textContent)')['slowest']
+            self.assertEqual([r['request'] for r in shown], [int(row['request']) for row in worst])
+            for found, row in zip(shown, worst):
+                self.near(found['ttft_ms'], float(row['ttft_ms']), 1e-9, 'ttft')
+                self.near(sum(found[key] for key in ('queue_ms', 'prefill_ms', 'memory_ms',
+                                                     'exposed_ms', 'step_ms', 'seat_ms')),
+                          found['ttft_ms'], 1e-9, 'sum of the parts')
+                self.near(sum(found['exposed_parts_ms'].values()), found['exposed_ms'], 1e-9,
+                          'sum of the exposed parts')
+            self.assertEqual(self.count('#slowest tbody tr'), 20)
+            self.assertIn(f'request {worst[0]["request"]}', self.text('#slowest'))
+            self.assertIn(f'"request {worst[0]["request"]}"',
+                          (RUNS / name / 'timeline.json').read_text(), 'the track that is named')
+
+            # Each fault that was played, and what it did.
+            rows = self.ask('''[...document.querySelectorAll('#faults > .scroll tbody tr')]
+                .map(row => [...row.cells].map(cell => cell.textContent))''')
+            self.assertEqual(len(rows), 4 if name == 'faults' else 0)
+            if name == 'faults':
+                self.assertEqual([row[0] for row in rows], [f['fault'] for f in s['faults']])
+                self.assertEqual(rows[0][1:4], ['4\u00a0s', '8\u00a0s', '1'])
+                self.assertEqual([int(row[4].replace('\u202f', '')) for row in rows],
+                                 [f['chunks'] for f in s['faults']])
+                self.assertEqual(rows[2][1:], ['never', '', '0', '0', 'never began'])
+                self.assertGreater(s['faults'][1]['chunks'], 0)
+
             # Words and tables.
             text = self.text('main')
             for route in s['routes']:

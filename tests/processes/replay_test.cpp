@@ -194,7 +194,11 @@ void process(std::uint32_t rank, const Options& options, test::ThreadMachine& ma
     EXPECT_TRUE(log->close());
   }
   const auto now = [&] { return backend.now(); };
-  ProcessReport report{replay.counters(), counters_of(runtime.schedulers()), "threads", "here"};
+  ProcessReport report{replay.counters(),
+                       counters_of(runtime.schedulers()),
+                       "threads",
+                       "here",
+                       {{7 + rank, rank == 2}, {0, 0}}};
   if (rank != 0) {
     auto verdict = answer_questions(**exchange, report, now, *observations, &*log_spool);
     if (!verdict) return fail(verdict.error());
@@ -220,6 +224,11 @@ void process(std::uint32_t rank, const Options& options, test::ThreadMachine& ma
       continue;
     }
     EXPECT_EQ(theirs->host, "here");
+    ASSERT_EQ(theirs->faults.size(), 2u);
+    EXPECT_EQ(theirs->faults[0].chunks, 7 + other);
+    EXPECT_EQ(theirs->faults[0].met_traffic, other == 2 ? 1u : 0u);
+    add(report.faults, theirs->faults);
+    EXPECT_GE(report.faults[0].chunks, 7u + 7u + other);
     add(whole.counters, theirs->counters);
     const auto clock = questions.clock(now);
     ASSERT_TRUE(clock);
