@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -17,7 +18,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::size_t rows_max = 32;
 constexpr std::size_t alike_from = 3;  // so many; fewer are shown as they are
-constexpr double alike_points = 0.02, alike_share = 0.1;
+constexpr double alike_points = 0.05, alike_share = 0.1;
 
 double rounded(double value) {
   return value == 0 || !std::isfinite(value) ? 0 : std::stod(number_text(value, 4));
@@ -69,14 +70,15 @@ std::optional<std::pair<double, double>> range(const std::vector<Shown>& shown,
 
 bool are_alike(const std::vector<Shown>& shown) {
   if (shown.size() < alike_from) return false;
+  double ttft_ms = 0;  // the longest median
+  for (const Shown& one : shown) ttft_ms = std::max(ttft_ms, one.ttft_ms.value_or(0));
   for (const Column& column : columns) {
     const std::string_view key = column.key;
     const auto both = range(shown, column);
     if (!both) continue;
     if ((key == "utilisation" || key == "kv_fill") && both->second - both->first > alike_points)
       return false;
-    if (key.ends_with("_ms") && both->second - both->first > alike_share * both->second)
-      return false;
+    if (key.ends_with("_ms") && both->second - both->first > alike_share * ttft_ms) return false;
   }
   return true;
 }
@@ -90,6 +92,65 @@ Json row(const std::string& name, const std::string& node, const std::vector<Sho
         both ? Json::array({rounded(both->first), rounded(both->second)}) : Json::array();
   }
   return json;
+}
+
+/// Of a side as a whole, from its figures in summary.json.
+Json total_row(const RunDirectory& run, const std::string& role, const std::vector<Shown>& shown) {
+  double requests = 0, tokens_per_s = 0, batch_max = 0, kv_fill_max = 0;
+  for (const Shown& one : shown) {
+    requests += one.instance->requests;
+    tokens_per_s += one.instance->tokens_per_s;
+    batch_max = std::max(batch_max, one.instance->batch_max);
+    kv_fill_max = std::max(kv_fill_max, one.instance->kv_fill_max);
+  }
+  Json json = {{"name", "all " + std::to_string(shown.size())}, {"node", ""}, {"total", true}};
+  const auto add = [&](const char* key, std::optional<double> value) {
+    json[key] = value ? Json::array({rounded(*value), rounded(*value)}) : Json::array();
+  };
+  const auto batch = run.maybe_number(role + ".batch");
+  add("requests", requests);
+  add("utilisation", run.maybe_number(role + ".utilisation"));
+  add("batch", batch);
+  add("batch_max", batch ? std::optional(batch_max) : std::nullopt);
+  add("kv_fill", run.maybe_number(role + ".kv_fill"));
+  add("kv_fill_max", kv_fill_max);
+  add("queue", run.maybe_number(role + ".queue"));
+  add("queue_max", std::nullopt);  // each has its own at another time
+  add("tokens_per_s", tokens_per_s);
+  add("ttft_p50_ms", run.maybe_number("ttft_ms.p50"));
+  add("handover_p50_ms", run.maybe_number("handover_ms.p50"));
+  return json;
+}
+
+/// Of one side: not of those that had nothing to do, and where there are too many, of the most used
+/// ones.
+void add_rows(Json& rows, const RunDirectory& run, const std::string& role,
+              std::vector<Shown> shown, bool alike) {
+  const Json total = shown.size() > 1 ? total_row(run, role, shown) : Json();
+  const auto idle = [](const Shown& one) {
+    return one.instance->requests == 0 && one.instance->utilisation == 0;
+  };
+  std::stable_partition(shown.begin(), shown.end(), std::not_fn(idle));
+  std::size_t whole = alike ? 0 : shown.size();
+  if (const auto of_idle = std::ranges::count_if(shown, idle); of_idle > 1)
+    whole -= alike ? 0 : static_cast<std::size_t>(of_idle);
+  if (whole > rows_max / 2) {
+    whole = rows_max / 2 - 2;
+    std::ranges::stable_sort(shown, [](const Shown& a, const Shown& b) {
+      return a.instance->utilisation > b.instance->utilisation;
+    });
+  }
+  for (std::size_t i = 0; i < whole; ++i)
+    rows.push_back(row(role + " " + std::to_string(shown[i].instance->instance),
+                       shown[i].instance->node, {shown[i]}));
+  shown.erase(shown.begin(), shown.begin() + static_cast<std::ptrdiff_t>(whole));
+  if (!shown.empty()) {
+    std::string name = std::to_string(shown.size());
+    name.append(whole > 0 ? " other " : " ").append(role).append(" instances");
+    if (std::ranges::all_of(shown, idle)) name += ", idle";
+    rows.push_back(row(name, "", shown));
+  }
+  if (!total.is_null()) rows.push_back(total);
 }
 
 /// Sums over the instances of a side in a bin.
@@ -165,21 +226,7 @@ Result<Json> instances_json(const RunDirectory& run, const std::vector<RequestTi
          {"instances", shown.size()},
          {"alike", alike},
          {"course", course(bins[role], std::max(1.0, static_cast<double>(shown.size())))}});
-    std::size_t whole = alike ? 0 : shown.size();
-    if (whole > rows_max / 2) {
-      whole = rows_max / 2 - 1;
-      std::ranges::stable_sort(shown, [](const Shown& a, const Shown& b) {
-        return a.instance->utilisation > b.instance->utilisation;
-      });
-    }
-    for (std::size_t i = 0; i < whole; ++i)
-      json["rows"].push_back(row(name + " " + std::to_string(shown[i].instance->instance),
-                                 shown[i].instance->node, {shown[i]}));
-    shown.erase(shown.begin(), shown.begin() + static_cast<std::ptrdiff_t>(whole));
-    if (!shown.empty())
-      json["rows"].push_back(
-          row(std::to_string(shown.size()) + (whole > 0 ? " other " : " ") + name + " instances",
-              "", shown));
+    add_rows(json["rows"], run, name, std::move(shown), alike);
   }
   return json;
 }

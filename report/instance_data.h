@@ -23,8 +23,8 @@ struct RequestTimes {
 /// The data of page/instances.js; reads instances.csv. Errors are bad_input and name the file.
 ///
 /// Instances of a side that are alike are one row with the range of each value: where utilisation
-/// and KV fill of all lie within two points, and the medians of their requests within a tenth. Else
-/// the most used ones have a row each, and the others one.
+/// and KV fill of all lie within five points, and the medians of TTFT and hand-over of their
+/// requests within a tenth of TTFT. Else the most used ones have a row each, and the others one.
 Result<nlohmann::ordered_json> instances_json(const RunDirectory& run,
                                               const std::vector<RequestTimes>& requests);
 

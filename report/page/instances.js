@@ -11,6 +11,7 @@ function range_text(values, text) {
 function instances_table(data) {
   const column = (name, key, text, bar) => ({name, of: row => range_text(row[key], text),
     bar: bar && (row => row[key][1])});
+  const rows = data.instances.rows.map(row => ({...row, mark: row.total ? 'strong' : null}));
   return table([{name: '', text: true, of: row => row.name},
     {name: 'node', text: true, of: row => row.node},
     column('requests', 'requests', v => number(v, 9)),
@@ -23,7 +24,7 @@ function instances_table(data) {
     column('most', 'queue_max', v => number(v)),
     column('tokens/s', 'tokens_per_s', v => number(v)),
     column('TTFT p50', 'ttft_p50_ms', v => ms(v)),
-    column('hand-over p50', 'handover_p50_ms', v => ms(v))], data.instances.rows, 'Instances');
+    column('hand-over p50', 'handover_p50_ms', v => ms(v))], rows, 'Instances');
 }
 
 // One band under the other over the same time; shares from 0 to 100%.
@@ -98,7 +99,7 @@ function instances_section(data) {
   const {roles, bin_s} = data.instances;
   const alike = roles.filter(role => role.alike)
     .map(role => `All ${role.instances} ${role.role} instances are alike (utilisation and KV fill ` +
-      'within two points, medians within a tenth): the table has the range of each value. ');
+      'within five points, medians within a tenth of TTFT): the table has the range of each value. ');
   return section('instances', 'Instances',
     note(alike.join('') + 'Utilisation: share of the time in which prefill computed, or a decode ' +
       'step ran. Batch: sequences in a decode step. KV fill: pages held for requests. Queue: ' +
