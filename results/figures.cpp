@@ -511,12 +511,14 @@ const Figure all_figures[] = {
     {.key = "transfers.wire_busy_s",
      .unit = Unit::s,
      .label = "busy time",
-     .help = "length of the union of all [started, landed]: at least one chunk was on its way",
+     .help = "length of the union of all [started, landed]: at least one chunk was on the wire; "
+             "posting is not in it",
      .value = [](const S& s) { return seconds(s.wire_busy_ns); }},
     {.key = "transfers.gbytes_per_s_while_busy",
      .unit = Unit::gbytes_per_s,
      .label = "GB/s while busy",
-     .help = "bytes landed / busy time, over all channels together",
+     .help = "bytes landed / busy time, over all channels together: how fast the wire was while it "
+             "was used, however seldom that was",
      .value = [](const S& s) -> std::optional<double> {
        const auto rate = per_second(static_cast<double>(s.landed_bytes), s.wire_busy_ns);
        return rate ? std::optional(*rate / 1e9) : std::nullopt;

@@ -26,7 +26,7 @@ function line_chart({id, title, note: caption, height, series, linear, x_text, y
       const y = axis.scale.range([bottom, top]);
       const at_y = value => y(axis.foot && !(value > 0) ? axis.foot : value);
       const says = typeof axis.says === 'function' ? axis.says(tick) : axis.says;
-      axes(svg, {x, y, left, right, top, bottom, x_title, x_format, x_ticks: width / 110,
+      axes(svg, {x, y, left, right, top: top - 5, bottom, x_title, x_format, x_ticks: width / 110,
         y_title: [y_title, says].filter(text => text).join('; '),
         y_values: axis.log ? log_ticks(y, 6) : null, y_ticks: 5, y_format: tick});
       if (zero_line)

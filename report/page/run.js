@@ -471,8 +471,9 @@ function slowest_section(data) {
     .map(([part, value]) => `${part} ${ms(value)}`).join(', ');
   const worst = rows[0].request;
   return section('slowest', 'Slowest requests',
-    note(`The ${rows.length} with the longest time to first token, and what each waited for: the six ` +
-      'parts add up to it. What held them: '),
+    note((rows.length === 1 ? 'The one that was completed' : `The ${rows.length} with the longest time ` +
+      'to first token') + ', and what it waited for: the six parts, queue to decode seat, add up to ' +
+      'its TTFT. What held it: '),
     el('pre', {class: 'command'}, `kvhaul explain RUN --request ${worst}`),
     note('When: open timeline.json of the run directory in Perfetto (ui.perfetto.dev) and type ' +
       `request ${worst} into its search box: Enter goes to its prefill, F brings it into view. The ` +
