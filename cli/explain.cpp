@@ -6,6 +6,7 @@
 
 #include "cli/command.h"
 #include "cli/json_text.h"
+#include "cli/limit_proof.h"
 #include "cli/run_report.h"
 #include "cli/terminal.h"
 #include "core/unit_text.h"
@@ -219,12 +220,15 @@ Options declare() {
       ("worst", po::value<std::string>()->default_value("3"), "so many, the worst first")  //
       ("by", po::value<std::string>()->default_value("ttft"),
        "worst by: ttft, queue, prefill or handover")  //
+      ("limit", po::bool_switch(),
+       "what limits the whole run, with its proof; makes it where there is none")  //
       ("json", po::bool_switch(), "print JSON (docs/json.md)");
   options.positional("run", 1);
   options.example("kvhaul explain runs/dgx", "the three with the longest time to first token");
   options.example("kvhaul explain runs/dgx --worst 10 --by handover",
                   "the ten that KV held up most");
   options.example("kvhaul explain runs/dgx --request 17", "that one");
+  options.example("kvhaul explain runs/dgx --limit", "what would make the run faster, by reruns");
   return options;
 }
 
@@ -269,6 +273,23 @@ Result<std::vector<const Request*>> chosen(const Options& options, const Run& ru
   return requests;
 }
 
+CommandResult explain_limit(const Options& options, const std::string& directory) {
+  auto run = read_run_directory(directory);
+  if (run && !run->limit_proof) {
+    ProgressBar bar(true, true);
+    if (auto proved = prove_limits(directory, progress_of(bar)); !proved) return proved.error();
+    run = read_run_directory(directory);
+  }
+  if (!run) return run.error();
+  if (options.flag("json")) {
+    std::cout << limit_proof_json(*run->limit_proof);
+    return 0;
+  }
+  std::cout << wrapped(printable(run->text("limit_sentence")) + ".", 0) << "\n"
+            << limit_proof_table(*run->limit_proof);
+  return 0;
+}
+
 }  // namespace
 
 CommandResult run_explain(const Arguments& arguments) {
@@ -281,6 +302,7 @@ CommandResult run_explain(const Arguments& arguments) {
         "kvhaul explain: expected a run directory; see 'kvhaul explain --help'");
   std::string directory = options.text("run");
   while (directory.size() > 1 && directory.ends_with('/')) directory.pop_back();
+  if (options.flag("limit")) return explain_limit(options, directory);
   const auto run = read_run(directory);
   if (!run) return run.error();
   const auto requests = chosen(options, *run);

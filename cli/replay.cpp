@@ -1,8 +1,12 @@
 // kvhaul replay: trace + scenario + backend -> the run.
 #include <iostream>
 
+#include <nlohmann/json.hpp>
+
 #include "cli/command.h"
+#include "cli/limit_proof.h"
 #include "cli/replay_run.h"
+#include "cli/run_report.h"
 #include "cli/scenario_edit.h"
 #include "cli/terminal.h"
 #include "cli/trace_files.h"
@@ -46,7 +50,10 @@ Options declare() {
       ("record", po::value<Text>(), "write the event log there, for 'kvhaul verify'")      //
       ("on-record-error", po::value<Text>(),
        "when the log cannot be written (a full disk): continue without it, which is the default, "
-       "or stop")                                                             //
+       "or stop")  //
+      ("why", po::bool_switch(),
+       "prove what limits it: again in virtual time, with a tenth more of one thing after the "
+       "other")                                                               //
       ("json", po::bool_switch(), "print summary.json instead of the table")  //
       ("quiet,q", po::bool_switch(), "print nothing but errors");
   options.group("Backends emulated and simgrid");
@@ -148,6 +155,9 @@ Result<ReplayRequest> read(const Options& options, const Arguments& arguments) {
   auto stop = choice<bool>(options, "on-record-error", {{"continue", false}, {"stop", true}});
   if (!stop) return stop.error();
   request.stop_without_log = stop->value_or(false);
+  if (options.flag("why") && request.trace == "-")
+    return Error::bad_input(
+        "--why reads the trace again: expected --trace FILE, found standard input");
   return request;
 }
 
@@ -159,6 +169,21 @@ Result<ReplayRequest> read_replay_request(const Arguments& arguments) {
   if (!go_on) return go_on.error();
   return read(options, arguments);
 }
+
+namespace {
+
+/// The run stands, whatever comes of it.
+Result<void> prove(ReplayResult& result, bool quiet) {
+  ProgressBar bar(!quiet, true);
+  const auto proof = prove_limits(result.directory, progress_of(bar));
+  if (!proof) return proof.error();
+  auto data = read_report_data(result.directory);
+  if (!data) return data.error();
+  result.limit_sentence = (*data)["summary"]["limit_sentence"].get<std::string>();
+  return write_run_report(result.directory, *data);
+}
+
+}  // namespace
 
 CommandResult run_replay(const Arguments& arguments) {
   Options options = declare();
@@ -181,6 +206,8 @@ CommandResult run_replay(const Arguments& arguments) {
   auto result = run_replay(*request);
   bar.reset();
   if (!result) return result.error();
+  if (options.flag("why") && result->leads)
+    if (auto proved = prove(*result, quiet); !proved) print_warning(proved.error().message);
   if (result->leads && options.flag("json"))
     std::cout << summary_json(result->summary, result->cluster);
   else if (result->leads && !quiet)

@@ -15,6 +15,8 @@
 #include "cli/command.h"
 #include "cli/inputs.h"
 #include "cli/interrupt.h"
+#include "cli/open_run.h"
+#include "cli/replay_trace.h"
 #include "cli/run_folder.h"
 #include "cli/run_report.h"
 #include "cli/run_yaml.h"
@@ -24,6 +26,7 @@
 #include "core/policy/all.h"
 #include "core/runtime.h"
 #include "core/unit_text.h"
+#include "results/limit_proof.h"
 #include "scenarios/fault_file.h"
 #include "scenarios/scenario.h"
 #include "scenarios/yaml_reader.h"
@@ -40,84 +43,10 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-struct OpenedTrace {
-  TraceReaderPtr reader;
-  std::vector<std::string> notes;
-};
-
-Result<OpenedTrace> open(const ReplayRequest& request, const Scenario& scenario) {
-  auto opened = open_trace(request.trace, request.reading);
-  if (!opened) return opened.error();
-  OpenedTrace trace{std::move(*opened), {}};
-  if (const std::string& assumed = trace.reader->info().assumed; !assumed.empty())
-    trace.notes.push_back("trace: " + assumed);
-  if (!trace.reader->info().has_arrivals)
-    trace.notes.push_back("the trace has no arrival times: all requests arrive at once");
-  if (request.limit) {
-    trace.reader = limit_requests(std::move(trace.reader), *request.limit);
-    trace.notes.push_back("only the first " + std::to_string(*request.limit) + " requests");
-  }
-  if (request.spread_batches) {
-    trace.reader = spread_batches(std::move(trace.reader));
-    trace.notes.push_back("requests of one timestamp spread over the gap after it");
-  }
-  if (request.speedup != 1) {
-    auto faster = speed_up(std::move(trace.reader), request.speedup);
-    if (!faster) return faster.error();
-    trace.reader = std::move(*faster);
-    trace.notes.push_back("arrival times divided by " + number_text(request.speedup, 6));
-  }
-  if (scenario.serving.model.context_tokens != 0) {
-    auto clipped = clip_context(std::move(trace.reader), scenario.serving.model.context_tokens);
-    if (!clipped) return clipped.error();
-    trace.reader = std::move(*clipped);
-  }
-  return trace;
-}
-
-/// What there is to do, as far as the trace tells.
-struct TraceOutline {
-  std::uint64_t requests = 0;
-  std::uint64_t input_tokens = 0;
-  std::uint64_t prefill_chunks = 0;
-  TimeNs last_arrival_ns = 0;
-  double one_by_one_s = 0;  // to compute all of them, one after the other
-};
-
-/// Reads the whole trace once, so that a bad row is found before any work is done and the progress
-/// bar knows how far there is to go. Nothing for what cannot be read twice.
-Result<std::optional<TraceOutline>> outline_trace(const ReplayRequest& request,
-                                                  const Scenario& scenario) {
-  std::error_code status;
-  if (request.trace == "-" || !fs::is_regular_file(request.trace, status))
-    return std::optional<TraceOutline>();
-  auto trace = open(request, scenario);
-  if (!trace) return trace.error();
-  TraceRequest row;
-  TraceOutline outline;
-  const ReplayConfig& serving = scenario.serving;
-  const std::uint64_t chunk = serving.chunk_tokens;
-  while (true) {
-    auto more = trace->reader->next(row);
-    if (!more) return more.error();
-    if (!*more) return std::optional(outline);
-    ++outline.requests;
-    outline.input_tokens += row.input_tokens;
-    outline.prefill_chunks += (row.input_tokens + chunk - 1) / chunk;
-    outline.last_arrival_ns = std::max(outline.last_arrival_ns, row.arrival_ns);
-    const TimeNs step_ns = serving.decode.timing->step_ns(
-        1, static_cast<double>(serving.model.token_bytes()) * row.input_tokens, row.input_tokens);
-    const double decode_ns = static_cast<double>(step_ns) * row.output_tokens;
-    outline.one_by_one_s +=
-        1e-9 *
-        (static_cast<double>(serving.prefill.timing->prefill_ns(row.input_tokens, 0)) + decode_ns);
-  }
-}
-
 /// The files of a run directory.
-const std::vector<std::string> run_file_names = {"requests.csv",  "transfers.csv", "links.csv",
-                                                 "instances.csv", "timeline.json", "summary.json",
-                                                 "run.yaml",      report_file};
+const std::vector<std::string> run_file_names = {
+    "requests.csv", "transfers.csv", "links.csv", "instances.csv", "timeline.json",
+    "summary.json", "run.yaml",      report_file, limit_proof_file};
 
 /// Checks --out, or finds a free name. Makes nothing yet.
 Result<std::string> choose_directory(const ReplayRequest& request, const Scenario& scenario) {
@@ -146,6 +75,22 @@ std::string host_name() {
   return gethostname(name, sizeof name - 1) == 0 ? name : "";
 }
 
+/// Bytes moved per second of copying, beside a plain memcpy loop of the same chunk size in the same
+/// process: what the emulated backend loses.
+void compare_with_memcpy(ReplayResult& result, unsigned threads) {
+  RunSummary& s = result.summary;
+  if (s.landed_chunks == 0 || s.wire_busy_ns == 0) return;
+  const Bytes chunk = s.landed_bytes / s.landed_chunks;
+  const double plain = emulated::memcpy_bytes_per_s(chunk, 256 * MiB, threads, 500 * ms_ns);
+  const double moved =
+      static_cast<double>(s.landed_bytes) / (static_cast<double>(s.wire_busy_ns) * 1e-9);
+  s.notes.emplace_back("moved_gbytes_per_s", number_text(moved / 1e9, 4));
+  s.notes.emplace_back("plain_memcpy_gbytes_per_s", number_text(plain / 1e9, 4));
+  s.notes.emplace_back("moved_by_memcpy", number_text(moved / plain, 3));
+}
+
+}  // namespace
+
 void apply_overrides(const ReplayRequest& request, const BackendEntry& backend,
                      Scenario& scenario) {
   // What the scenario says of time and payload is for the emulated backend.
@@ -167,22 +112,6 @@ void apply_overrides(const ReplayRequest& request, const BackendEntry& backend,
   scenario.serving.defer_checks = scenario.real_time && backend.time == BackendTime::both;
   scenario.serving.busy_prefill = request.devices.busy_prefill;
 }
-
-/// Bytes moved per second of copying, beside a plain memcpy loop of the same chunk size in the same
-/// process: what the emulated backend loses.
-void compare_with_memcpy(ReplayResult& result, unsigned threads) {
-  RunSummary& s = result.summary;
-  if (s.landed_chunks == 0 || s.wire_busy_ns == 0) return;
-  const Bytes chunk = s.landed_bytes / s.landed_chunks;
-  const double plain = emulated::memcpy_bytes_per_s(chunk, 256 * MiB, threads, 500 * ms_ns);
-  const double moved =
-      static_cast<double>(s.landed_bytes) / (static_cast<double>(s.wire_busy_ns) * 1e-9);
-  s.notes.emplace_back("moved_gbytes_per_s", number_text(moved / 1e9, 4));
-  s.notes.emplace_back("plain_memcpy_gbytes_per_s", number_text(plain / 1e9, 4));
-  s.notes.emplace_back("moved_by_memcpy", number_text(moved / plain, 3));
-}
-
-}  // namespace
 
 Result<void> check_policy(const std::optional<std::string>& policy) {
   if (!policy) return {};
@@ -342,7 +271,6 @@ class ReplayRun {
     if (several()) options.rank_of_node = rank_of_node_;
     auto made = make_backend(request_.backend, options);
     if (!made) return made.error();
-    backend_ = std::move(*made);
     if (leads()) {
       auto directory = choose_directory(request_, scenario_);
       if (!directory) return directory.error();
@@ -351,29 +279,22 @@ class ReplayRun {
       if (!outline) return outline.error();
       outline_ = *outline;
     }
-    auto trace = open(request_, scenario_);
+    auto trace = open_replay_trace(request_, scenario_);
     if (!trace) return trace.error();
     trace_ = std::move(*trace);
-    auto plan = plan_channels(scenario_.cluster, place_pairs(scenario_.serving), scenario_.routes);
-    if (!plan) return Error::bad_input(scenario_.file + ": " + plan.error().message);
+    auto plan = plan_run(scenario_);
+    if (!plan) return plan.error();
     plan_ = std::move(*plan);
     if (script_) {
       if (auto ok = fit_faults(*script_, *request_.faults, scenario_, plan_.requests, over_ns());
           !ok)
         return ok;
-      auto faulty = faults::make_faulty_backend(std::move(backend_), *script_);
-      faults_ = faulty.get();
-      backend_ = std::move(faulty);
     }
-    auto numbers = backend_->open(scenario_.cluster, plan_.requests);
-    if (!numbers) return numbers.error();
-    setups_ =
-        make_setups(scenario_.cluster, plan_.requests, plan_.tiers, *numbers, scenario_.scheduler);
-    for (const SchedulerSetup& setup : setups_)
-      if (auto ok = check_setup(setup); !ok)
-        return Error::bad_input(scenario_.file + ": " + ok.error().message);
-    std::erase_if(setups_,
-                  [&](const SchedulerSetup& setup) { return !backend_->drives(setup.node); });
+    auto opened = open_run(scenario_, plan_, std::move(*made), script_ ? &*script_ : nullptr);
+    if (!opened) return opened.error();
+    backend_ = std::move(opened->backend);
+    faults_ = opened->faults;
+    setups_ = std::move(opened->setups);
     return {};
   }
 
@@ -669,6 +590,8 @@ class ReplayRun {
         scenario_.text,
         fault_text_.value_or("")};
     if (auto wrote = write_run_report(folder_.writing(), context); !wrote) return wrote.error();
+    std::error_code status;  // of a run that stood there before
+    fs::remove(result_.directory + "/" + limit_proof_file, status);
     return folder_.finish();
   }
 

@@ -68,7 +68,11 @@ struct ReplayResult {
   bool complete = true;               // every replayed request got all its KV, none was lost
   std::string missing;                // what not, in words; the same in all processes
   std::vector<RunProcess> processes;  // by rank; empty: one
+  std::string limit_sentence;         // that rests on a proof; empty: there is none
 };
+
+/// What the command line says in place of the scenario, and what follows from the backend.
+void apply_overrides(const ReplayRequest& request, const BackendEntry& backend, Scenario& scenario);
 
 /// bad_input for a name that no policy has.
 Result<void> check_policy(const std::optional<std::string>& policy);

@@ -92,7 +92,8 @@ std::string replay_table(const ReplayResult& result) {
                     s.labels.streaming + ", " + s.labels.direction + "\n\n";
   out += times_text(s) + "\n";
   // "limited by  decode memory: ..."
-  std::string limited = limit_sentence(s, result.cluster);
+  std::string limited =
+      result.limit_sentence.empty() ? limit_sentence(s, result.cluster) : result.limit_sentence;
   if (constexpr std::string_view by = "Limited by "; limited.starts_with(by))
     out += wrapped("limited by  " + limited.substr(by.size()), 12);
 

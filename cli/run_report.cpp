@@ -77,8 +77,10 @@ Result<RunFile> parse_run_file(const std::string& text, const std::string& file)
     found.scenario = root["scenario"].as<std::string>();
     if (root["faults"]) found.faults = root["faults"].as<std::string>();
     if (root["kvhaul"]) found.version = root["kvhaul"].as<std::string>();
-    if (root["trace"] && root["trace"]["bytes"])
-      found.trace_bytes = root["trace"]["bytes"].as<std::string>();
+    if (const YAML::Node trace = root["trace"]; trace.IsMap() && trace["file"]) {
+      found.trace = trace["file"].as<std::string>();
+      if (trace["bytes"]) found.trace_bytes = trace["bytes"].as<std::string>();
+    }
     return found;
   } catch (const YAML::Exception& problem) {
     return Error::bad_input(file + ":" + std::to_string(problem.mark.line + 1) +
@@ -128,10 +130,14 @@ Result<void> write_run_report(const std::string& directory, const report::RunCon
   if (!run) return run.error();
   auto data = report::run_data(*run, context);
   if (!data) return data.error();
+  return write_run_report(directory, *data);
+}
+
+Result<void> write_run_report(const std::string& directory, const nlohmann::ordered_json& data) {
   auto file = OutputFile::create(directory + "/" + report_file);
   if (!file) return file.error();
-  return report::write_page(std::move(*file),
-                            {report::run_title(*data), report::run_sentence(*data)}, *data);
+  return report::write_page(std::move(*file), {report::run_title(data), report::run_sentence(data)},
+                            data);
 }
 
 Result<RunFile> read_run_file(const std::string& directory) {

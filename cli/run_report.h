@@ -29,11 +29,16 @@ std::vector<FaultUse> faults_to_play(const faults::FaultScript& script);
 /// Writes report.html from the files of a run that has come to its end.
 Result<void> write_run_report(const std::string& directory, const report::RunContext& context);
 
+/// The same from data that has been read.
+Result<void> write_run_report(const std::string& directory, const nlohmann::ordered_json& data);
+
 /// What run.yaml of a run says.
 struct RunFile {
   Arguments command;  // without the program
   std::string directory, scenario_file, scenario, faults;
-  std::string version, trace_bytes;
+  std::string version;
+  std::string trace;  // an absolute path, or "standard input"
+  std::string trace_bytes;
 };
 /// Errors are bad_input and name the file.
 Result<RunFile> read_run_file(const std::string& directory);

@@ -34,7 +34,7 @@ using Text = std::string;
 constexpr const char* passed_on[] = {"format",  "block-tokens", "columns",   "backend", "limit",
                                      "speedup", "policy",       "streaming", "seed",    "time",
                                      "payload", "direction",    "faults"};
-constexpr const char* passed_flags[] = {"spread-batches", "throttle"};
+constexpr const char* passed_flags[] = {"spread-batches", "throttle", "why"};
 
 Options declare() {
   Options options(
@@ -59,16 +59,17 @@ Options declare() {
       ("json", po::bool_switch(), "print sweep.json instead of the table")  //
       ("quiet,q", po::bool_switch(), "print nothing but errors");
   options.group("Of every replay");
-  options.add()                                                                           //
-      ("backend,b", po::value<Text>(), "what moves the chunks ('kvhaul list backends')")  //
-      ("policy,p", po::value<Text>(), "the scheduling policy ('kvhaul list policies')")   //
-      ("streaming", po::value<Text>(), "request, chunk, layer or chunk_layer")            //
-      ("direction", po::value<Text>(), "push or pull")                                    //
-      ("faults", po::value<Text>(), "a fault file to play")                               //
-      ("seed", po::value<Text>(), "of everything that is drawn")                          //
-      ("time", po::value<Text>(), "virtual or real")                                      //
-      ("payload", po::value<Text>(), "none or real")                                      //
-      ("throttle", po::bool_switch(), "real time: land no earlier than the links would let it");
+  options.add()                                                                                  //
+      ("backend,b", po::value<Text>(), "what moves the chunks ('kvhaul list backends')")         //
+      ("policy,p", po::value<Text>(), "the scheduling policy ('kvhaul list policies')")          //
+      ("streaming", po::value<Text>(), "request, chunk, layer or chunk_layer")                   //
+      ("direction", po::value<Text>(), "push or pull")                                           //
+      ("faults", po::value<Text>(), "a fault file to play")                                      //
+      ("seed", po::value<Text>(), "of everything that is drawn")                                 //
+      ("time", po::value<Text>(), "virtual or real")                                             //
+      ("payload", po::value<Text>(), "none or real")                                             //
+      ("throttle", po::bool_switch(), "real time: land no earlier than the links would let it")  //
+      ("why", po::bool_switch(), "prove what limits each point, by a dozen reruns");
   options.group("The trace");
   options.add()                                                       //
       ("limit,n", po::value<Text>(), "only the first N requests")     //

@@ -357,6 +357,7 @@ Result<Json> run_data(const RunDirectory& run, const RunContext& context) {
   data["kind"] = "run";
   data["summary"] = run.summary;
   data["figures"] = figures_json();
+  if (run.limit_proof) data["limit_proof"] = Json::parse(limit_proof_json(*run.limit_proof));
   data["links"] = Json::array();
   for (std::size_t i = 0; i < std::min(links_shown, run.links.size()); ++i)
     data["links"].push_back(link_json(run.links[i]));

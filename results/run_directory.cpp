@@ -273,7 +273,19 @@ Result<RunDirectory> read_run_summary(const std::string& path) {
   if (!input) return input.error();
   auto text = read_all(*input, summary_bytes_max);
   if (!text) return text.error();
-  return parse_summary(*text, path);
+  auto run = parse_summary(*text, path);
+  if (!run) return run.error();
+  const std::string proof_file = path + "/" + limit_proof_file;
+  if (!fs::is_regular_file(proof_file, status)) return run;
+  auto proof_input = open_text(proof_file);
+  if (!proof_input) return proof_input.error();
+  auto proof_text = read_all(*proof_input, summary_bytes_max);
+  if (!proof_text) return proof_text.error();
+  auto proof = parse_limit_proof(*proof_text, proof_file);
+  if (!proof) return proof.error();
+  run->limit_proof = std::move(*proof);
+  apply_limit_proof(*run->limit_proof, *run);
+  return run;
 }
 
 Result<RunDirectory> read_run_directory(const std::string& path) {

@@ -1,6 +1,6 @@
-// A run directory read back: summary.json, checked against the list of figures, and the rows of
-// requests.csv, transfers.csv, links.csv and instances.csv (run_rows.h). docs/run-directory.md
-// describes the files.
+// A run directory read back: summary.json, checked against the list of figures, with the proof of
+// its limits where there is one (limit_proof.h), and the rows of requests.csv, transfers.csv,
+// links.csv and instances.csv (run_rows.h). docs/run-directory.md describes the files.
 //
 // Texts are as the file has them: who shows them on a terminal escapes them. Errors are bad_input
 // and name the file, what was expected and what was found.
@@ -17,6 +17,7 @@
 
 #include "core/result.h"
 #include "core/units.h"
+#include "results/limit_proof.h"
 
 namespace kvhaul {
 
@@ -56,12 +57,13 @@ struct RunDirectory {
   std::vector<std::string> warnings, notes;  // of the run, and of its trace
   std::vector<std::string> faults;           // that were played, a sentence each
   std::vector<Route> routes;
-  std::vector<Link> links;          // most used first
-  std::vector<Instance> instances;  // prefill, then decode, by number
-  std::vector<Limit> limits;        // largest first; none where no request was completed
-  double landed_bytes = 0;          // over all routes, bytes sent again included
-  TimeNs link_bin_ns = 0;           // width of the bins of links.csv; 0 where it has none
-  TimeNs instance_bin_ns = 0;       // of instances.csv, likewise
+  std::vector<Link> links;                // most used first
+  std::vector<Instance> instances;        // prefill, then decode, by number
+  std::vector<Limit> limits;              // largest first; none where no request was completed
+  std::optional<LimitProof> limit_proof;  // where it has one, `limit_sentence` rests on it
+  double landed_bytes = 0;                // over all routes, bytes sent again included
+  TimeNs link_bin_ns = 0;                 // width of the bins of links.csv; 0 where it has none
+  TimeNs instance_bin_ns = 0;             // of instances.csv, likewise
   /// All of it but the lists of links and instances, for the pages of reports.
   nlohmann::ordered_json summary;
 

@@ -35,6 +35,28 @@ class Roofline final : public Timing {
   RooflineConstants constants_;
 };
 
+class Scaled final : public Timing {
+ public:
+  Scaled(std::shared_ptr<const Timing> timing, double prefill, double step)
+      : timing_(std::move(timing)), prefill_(prefill), step_(step) {}
+
+  TimeNs prefill_ns(std::uint32_t tokens, std::uint32_t before) const override {
+    return scaled(timing_->prefill_ns(tokens, before), prefill_);
+  }
+  TimeNs prefill_start_ns() const override { return scaled(timing_->prefill_start_ns(), prefill_); }
+  TimeNs step_ns(std::uint32_t batch, double kv_bytes, double context) const override {
+    return scaled(timing_->step_ns(batch, kv_bytes, context), step_);
+  }
+
+ private:
+  static TimeNs scaled(TimeNs time, double by) {
+    return std::llround(static_cast<double>(time) * by);
+  }
+
+  std::shared_ptr<const Timing> timing_;
+  double prefill_, step_;
+};
+
 double on_lines(const std::vector<TimingTable::Point>& points, double x) {
   if (points.size() == 1) return points[0].ms;
   std::size_t i = 1;
@@ -115,6 +137,11 @@ TimeNs pipelined_step_ns(const Timing& timing, std::uint32_t stages, std::uint32
                          double kv_bytes, double context) {
   const std::uint32_t parts = std::max(1u, std::min(batch, stages));
   return timing.step_ns((batch + parts - 1) / parts, kv_bytes / parts, context / parts);
+}
+
+std::shared_ptr<const Timing> scaled_timing(std::shared_ptr<const Timing> timing, double prefill,
+                                            double step) {
+  return std::make_shared<Scaled>(std::move(timing), prefill, step);
 }
 
 std::unique_ptr<Timing> make_roofline(const ModelShape& model, const RooflineConstants& constants) {

@@ -47,6 +47,11 @@ class Timing {
   virtual TimeNs step_ns(std::uint32_t batch, double kv_bytes, double context) const = 0;
 };
 
+/// Another timing with prefill and decode steps that take so much of their time: 0.5 is twice as
+/// fast.
+std::shared_ptr<const Timing> scaled_timing(std::shared_ptr<const Timing> timing, double prefill,
+                                            double step);
+
 /// A decode step over `stages` pipeline stages (the formula above); with one stage,
 /// timing.step_ns().
 TimeNs pipelined_step_ns(const Timing& timing, std::uint32_t stages, std::uint32_t batch,

@@ -496,10 +496,27 @@ function run_facts(summary) {
     `completed in ${seconds(summary.duration_s)}`;
 }
 
+// The reruns that prove what limits the run; bars to the whole of the median.
+function proof_section(data) {
+  const proof = data.limit_proof;
+  const change = gain => Math.abs(gain) < 1e-4 ? 'no difference'
+    : percent(Math.abs(gain)) + (gain > 0 ? ' shorter' : ' longer');
+  return section('limits', 'What limits it',
+    note(`The same requests again in virtual time on the backend ${proof.backend}, each time with ` +
+      'more of one thing: ' + (proof.run_was_real ? 'a simulation of this run, whose median time ' +
+      `to first token is ${ms(proof.ttft_p50_ms, 4)}.` : 'median time to first token ' +
+      `${ms(proof.ttft_p50_ms, 4)} with nothing changed.`)),
+    table([{name: 'with', text: true, of: r => r.more},
+      {name: 'median TTFT', of: r => ms(r.ttft_p50_ms, 4)},
+      {name: 'difference', of: r => change(r.gain), bar: r => r.gain < 1e-4 ? 0 : r.gain}],
+    proof.reruns, 'What limits it'));
+}
+
 function run_page(data, main) {
   const s = data.summary;
   document.getElementById('facts').textContent = run_facts(s);
   main.append(figure_tiles(data));
+  if (data.limit_proof) main.append(proof_section(data));
   main.append(...[
     section('latency', 'Time to first token', ttft_chart(data), el('h3', {}, 'All latencies'),
       times_table(data)), slowest_section(data),

@@ -195,6 +195,7 @@ class Limits : public test::ProgramTest, public ::testing::WithParamInterface<Li
     request.trace = (folder() / "t.csv").string();
     request.scenario = (folder() / "s.yaml").string();
     request.out = (folder() / "run").string();
+    request.command_line = {"replay", request.trace, "-s", request.scenario};
     request.force = true;
     auto result = run_replay(request);
     EXPECT_TRUE(result) << result.error().message;
@@ -256,6 +257,21 @@ TEST_P(Limits, AreNamedEverywhereAndAreWhatItDependsOn) {
                                 : std::string(limit_name(result.summary.limits.at(0).limit));
   EXPECT_NE(text("points/sweep.csv").find("," + first + ","), std::string::npos)
       << text("points/sweep.csv");
+
+  // The proof comes to the same, and is what everybody says from then on.
+  ASSERT_EQ(run({"report", "run", "--why"}).code, 0);
+  const auto proven = read_run_directory((folder() / "run").string());
+  ASSERT_TRUE(proven) << proven.error().message;
+  const std::string says = proven->text("limit_sentence");
+  std::size_t place = 0;
+  for (const Thing thing : by) {
+    const std::size_t found = says.find(label_of(thing), place);
+    ASSERT_NE(found, std::string::npos) << says;
+    place = found + 1;
+  }
+  EXPECT_TRUE(says.starts_with("Limited by " + std::string(label_of(by[0])))) << says;
+  EXPECT_NE(words(run({"compare", "run", "run"}).out).find("A " + says),
+            std::string::npos);
 }
 
 using enum Thing;
@@ -296,7 +312,7 @@ INSTANTIATE_TEST_SUITE_P(
                 {.prefill_gpus = 22, .post_us = 280, .scattered = true, .seats = 5},
                 bursts(4, 5, 22, 1000, 200)},
         Limited{{window, seats},
-                {.credit_kib = 640, .fixed_us = 2000, .seats = 10},
+                {.credit_kib = 640, .fixed_us = 1800, .seats = 10},
                 seats_and_transfers(100, 44)},
         Limited{{memory, prefill},
                 {.prefill_gpus = 42, .mfu = 0.016, .memory_mb = 200},
