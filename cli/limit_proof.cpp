@@ -198,7 +198,9 @@ Result<Again> read_again(const std::string& directory, const RunInputs& inputs) 
 }  // namespace
 
 Result<LimitProof> prove_limits(const std::string& directory, const ProofProgress& progress) {
-  const auto inputs = read_run_inputs(directory);
+  auto run = read_run_as_made(directory);  // an older proof may be damaged
+  if (!run) return run.error();
+  const auto inputs = read_run_inputs(std::move(*run));
   if (!inputs) return inputs.error();
   if (inputs->run.number("requests.completed") == 0)
     return Error::bad_input(directory + ": no request was completed: nothing limits them");

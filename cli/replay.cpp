@@ -180,7 +180,7 @@ Result<void> prove(ReplayResult& result, bool quiet) {
   auto data = read_report_data(result.directory);
   if (!data) return data.error();
   result.limit_sentence = (*data)["summary"]["limit_sentence"].get<std::string>();
-  return write_run_report(result.directory, *data);
+  return replace_run_report(result.directory + "/" + report_file, true, {}, *data);
 }
 
 }  // namespace

@@ -8,7 +8,6 @@
 #include "cli/limit_proof.h"
 #include "cli/run_report.h"
 #include "cli/terminal.h"
-#include "report/page.h"
 
 namespace kvhaul::cli {
 namespace po = boost::program_options;
@@ -57,11 +56,7 @@ CommandResult run_report(const Arguments& arguments) {
   // RUN/report.html is kvhaul's own, and there to be written anew.
   const std::string out = options.maybe_text("out").value_or(directory + "/" + report_file);
   const bool force = options.flag("force") || !options.maybe_text("out");
-  auto file = OutputFile::create(out, {force, inputs_of_run(directory)});
-  if (!file) return file.error();
-  if (auto wrote =
-          report::write_page(std::move(*file), {report::run_title(*data), sentence}, *data);
-      !wrote)
+  if (auto wrote = replace_run_report(out, force, inputs_of_run(directory), *data); !wrote)
     return wrote.error();
   if (options.flag("json")) {
     std::cout << json_text(

@@ -130,14 +130,19 @@ Result<void> write_run_report(const std::string& directory, const report::RunCon
   if (!run) return run.error();
   auto data = report::run_data(*run, context);
   if (!data) return data.error();
-  return write_run_report(directory, *data);
-}
-
-Result<void> write_run_report(const std::string& directory, const nlohmann::ordered_json& data) {
   auto file = OutputFile::create(directory + "/" + report_file);
   if (!file) return file.error();
-  return report::write_page(std::move(*file), {report::run_title(data), report::run_sentence(data)},
-                            data);
+  return report::write_page(std::move(*file),
+                            {report::run_title(*data), report::run_sentence(*data)}, *data);
+}
+
+Result<void> replace_run_report(const std::string& file, bool force,
+                                const std::vector<std::string>& inputs,
+                                const nlohmann::ordered_json& data) {
+  auto output = OutputFile::create(file, {force, inputs});
+  if (!output) return output.error();
+  return report::write_page(std::move(*output),
+                            {report::run_title(data), report::run_sentence(data)}, data);
 }
 
 Result<RunFile> read_run_file(const std::string& directory) {
@@ -171,15 +176,18 @@ Result<RunScenario> read_run_scenario(const RunDirectory& run, const RunFile& sa
 Result<RunInputs> read_run_inputs(const std::string& directory) {
   auto run = read_run_directory(directory);
   if (!run) return run.error();
-  auto says = read_run_file(directory);
+  return read_run_inputs(std::move(*run));
+}
+
+Result<RunInputs> read_run_inputs(RunDirectory run) {
+  auto says = read_run_file(run.path);
   if (!says) return says.error();
-  auto made = read_run_scenario(*run, *says);
+  auto made = read_run_scenario(run, *says);
   if (!made) return made.error();
   auto plan = plan_channels(made->scenario.cluster, place_pairs(made->scenario.serving),
                             made->scenario.routes);
-  if (!plan)
-    return Error::bad_input(directory + "/run.yaml: its scenario: " + plan.error().message);
-  return RunInputs{std::move(*run), std::move(*says), std::move(made->scenario), std::move(*plan),
+  if (!plan) return Error::bad_input(run.path + "/run.yaml: its scenario: " + plan.error().message);
+  return RunInputs{std::move(run), std::move(*says), std::move(made->scenario), std::move(*plan),
                    std::move(made->script)};
 }
 

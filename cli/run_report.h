@@ -29,8 +29,11 @@ std::vector<FaultUse> faults_to_play(const faults::FaultScript& script);
 /// Writes report.html from the files of a run that has come to its end.
 Result<void> write_run_report(const std::string& directory, const report::RunContext& context);
 
-/// The same from data that has been read.
-Result<void> write_run_report(const std::string& directory, const nlohmann::ordered_json& data);
+/// The same of a run that is whole, from data that has been read: the old report stands until the
+/// new one does. `inputs` are files that it must not be.
+Result<void> replace_run_report(const std::string& file, bool force,
+                                const std::vector<std::string>& inputs,
+                                const nlohmann::ordered_json& data);
 
 /// What run.yaml of a run says.
 struct RunFile {
@@ -60,6 +63,8 @@ struct RunInputs {
 };
 /// Errors are bad_input and name the file.
 Result<RunInputs> read_run_inputs(const std::string& directory);
+/// The same of a run that has been read.
+Result<RunInputs> read_run_inputs(RunDirectory run);
 
 /// The data of a report from a run directory alone: scenario, faults and command are in its
 /// run.yaml. Errors are bad_input and name the file.

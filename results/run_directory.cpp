@@ -273,22 +273,10 @@ Result<RunDirectory> read_run_summary(const std::string& path) {
   if (!input) return input.error();
   auto text = read_all(*input, summary_bytes_max);
   if (!text) return text.error();
-  auto run = parse_summary(*text, path);
-  if (!run) return run.error();
-  const std::string proof_file = path + "/" + limit_proof_file;
-  if (!fs::is_regular_file(proof_file, status)) return run;
-  auto proof_input = open_text(proof_file);
-  if (!proof_input) return proof_input.error();
-  auto proof_text = read_all(*proof_input, summary_bytes_max);
-  if (!proof_text) return proof_text.error();
-  auto proof = parse_limit_proof(*proof_text, proof_file);
-  if (!proof) return proof.error();
-  run->limit_proof = std::move(*proof);
-  apply_limit_proof(*run->limit_proof, *run);
-  return run;
+  return parse_summary(*text, path);
 }
 
-Result<RunDirectory> read_run_directory(const std::string& path) {
+Result<RunDirectory> read_run_as_made(const std::string& path) {
   std::error_code status;
   if (!fs::is_directory(path, status))
     return damaged(path, std::string("a run directory, found ") +
@@ -296,6 +284,22 @@ Result<RunDirectory> read_run_directory(const std::string& path) {
   if (fs::exists(path + "/UNFINISHED", status))
     return damaged(path, "a whole run, found the mark UNFINISHED of one that did not end");
   return read_run_summary(path);
+}
+
+Result<RunDirectory> read_run_directory(const std::string& path) {
+  auto run = read_run_as_made(path);
+  const std::string file = path + "/" + limit_proof_file;
+  std::error_code status;
+  if (!run || !fs::is_regular_file(file, status)) return run;
+  auto input = open_text(file);
+  if (!input) return input.error();
+  auto text = read_all(*input, summary_bytes_max);
+  if (!text) return text.error();
+  auto proof = parse_limit_proof(*text, file);
+  if (!proof) return proof.error();
+  run->limit_proof = std::move(*proof);
+  apply_limit_proof(*run->limit_proof, *run);
+  return run;
 }
 
 }  // namespace kvhaul

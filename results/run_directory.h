@@ -74,8 +74,10 @@ struct RunDirectory {
   std::optional<double> maybe_number(const std::string& key) const;
 };
 
-/// Reads a run that came to its end.
+/// Reads a run that came to its end, with the proof of its limits where there is one.
 Result<RunDirectory> read_run_directory(const std::string& path);
+/// Without the proof: what it said when it ended.
+Result<RunDirectory> read_run_as_made(const std::string& path);
 
 /// The same of a run whose files are whole, though its folder may not say so yet.
 Result<RunDirectory> read_run_summary(const std::string& path);
