@@ -99,6 +99,7 @@ std::string places_text(const std::vector<SweepKey>& keys, const std::vector<Swe
   std::string product;
   std::size_t combinations = 1;
   for (std::size_t k = 0; k < keys.size(); ++k) {
+    if (keys[k].values.size() == 1 && points.size() > 1) continue;  // that is where all are
     std::vector<std::string> values;
     for (const std::string& value : keys[k].values)
       if (std::ranges::any_of(best, [&](std::size_t p) { return points[p].values[k] == value; }))
@@ -153,10 +154,6 @@ std::optional<std::size_t> knee_of(const std::vector<double>& curve) {
     knee = i;
   }
   return farthest > 0 && farthest >= least * largest ? std::optional(knee) : std::nullopt;
-}
-
-bool is_aim(const std::string& column) {
-  return std::ranges::any_of(aims, [&](const auto& aim) { return aim.first == column; });
 }
 
 std::size_t axis_key(const std::vector<SweepKey>& keys) {

@@ -41,10 +41,6 @@ std::optional<double> figure_of(const SweepRow& row, std::size_t column);
 /// The place of a column of sweep.csv.
 std::size_t sweep_column(const std::string& name);
 
-/// Whether it is one of the figures that a sweep is made for: time to first token, inter-token
-/// latency, SLO, goodput, what was completed. Points that are equal in these are equally good.
-bool is_aim(const std::string& column);
-
 /// "All 8 points are equal within 1%: ...", or which of them have the lowest p99 TTFT.
 std::string sweep_sentence(const std::vector<SweepKey>& keys, const std::vector<SweepPoint>& points,
                            const std::vector<SweepRow>& rows);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <string_view>
 
 #include "cli/sweep_curves.h"
 #include "cli/terminal.h"
@@ -94,16 +95,30 @@ std::string shown(std::size_t column, const SweepRow& row) {
                                               : number_text(value, 4);
 }
 
-/// Columns of the terminal: what a sweep is made for, then what limits it, then the others.
+/// Columns of the terminal: what users see and the SLO is about, what they wait for, then the
+/// others.
 std::vector<std::size_t> by_weight() {
+  static constexpr std::string_view first[] = {"ttft_p50_ms",   "ttft_p99_ms",    "slo_attainment",
+                                               "failed",        "exposed_p50_ms", "limit",
+                                               "goodput_per_s", "itl_p50_ms",     "exposed_p99_ms"};
   const auto columns = sweep_columns();
   std::vector<std::size_t> sorted;
   for (std::size_t c = 0; c < columns.size(); ++c)
     if (!columns[c].heading.empty()) sorted.push_back(c);
   std::ranges::stable_sort(sorted, {}, [&](std::size_t c) {
-    return is_aim(columns[c].name) ? 0 : columns[c].unit ? 2 : 1;
+    return std::ranges::find(first, columns[c].name) - std::begin(first);
   });
   return sorted;
+}
+
+/// Keys with several values tell points apart; all of them where none has.
+std::vector<std::size_t> telling_keys(const std::vector<SweepKey>& keys) {
+  std::vector<std::size_t> several, all;
+  for (std::size_t k = 0; k < keys.size(); ++k) {
+    all.push_back(k);
+    if (keys[k].values.size() > 1) several.push_back(k);
+  }
+  return several.empty() ? all : several;
 }
 
 bool differs(const std::vector<SweepRow>& rows, std::size_t column) {
@@ -153,13 +168,15 @@ std::string table_text(const std::vector<SweepKey>& keys, const std::vector<Swee
   const bool all_ok = std::all_of(rows.begin(), rows.end(),
                                   [](const SweepRow& row) { return row.outcome == "ok"; });
   std::vector<std::string> header = {"#"};
-  for (const std::string& name : sweep_key_names(keys)) header.push_back(name);
+  const std::vector<std::string> names = sweep_key_names(keys);
+  const std::vector<std::size_t> telling = telling_keys(keys);
+  for (const std::size_t k : telling) header.push_back(names[k]);
   if (!all_ok) header.emplace_back("outcome");
   for (const std::size_t figure : figures) header.push_back(sweep_columns()[figure].heading);
   TextTable table(std::move(header));
   for (std::size_t i = 0; i < rows.size(); ++i) {
     std::vector<std::string> line = {std::to_string(points[i].number)};
-    for (const std::string& value : points[i].values) line.push_back(printable(value));
+    for (const std::size_t k : telling) line.push_back(printable(points[i].values[k]));
     if (!all_ok) line.push_back(rows[i].outcome);
     for (const std::size_t figure : figures) line.push_back(shown(figure, rows[i]));
     table.add(std::move(line));
@@ -319,6 +336,10 @@ std::string sweep_text(const std::vector<SweepKey>& keys, const std::vector<Swee
   // What does not differ is said once; of the others those in front have room first.
   std::vector<std::size_t> figures;
   std::vector<std::string> everywhere;
+  const std::vector<std::size_t> telling = telling_keys(keys);
+  for (std::size_t k = 0; k < keys.size(); ++k)
+    if (std::ranges::find(telling, k) == telling.end())
+      everywhere.push_back(sweep_key_names(keys)[k] + " " + printable(keys[k].values[0]));
   for (const std::size_t column : by_weight()) {
     const bool always = figures.size() < 2;  // a table has something in it
     if (always || differs(rows, column))
