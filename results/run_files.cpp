@@ -42,31 +42,6 @@ std::string gather_names(std::uint8_t gathers) {
   return names;
 }
 
-/// When each prefill chunk of a request ended, as in prefill_side.h for a prompt that has the
-/// pipeline stages to itself: with one stage they follow each other without a gap.
-std::vector<TimeNs> chunk_ends(const ReplayConfig& config, const RequestResult& r) {
-  const Timing& timing = *config.prefill.timing;
-  std::vector<TimeNs> ends;
-  std::vector<TimeNs> free(config.prefill.pp, r.prefill_start_ns);  // by stage
-  std::uint32_t before = 0;
-  for (const std::uint32_t end : plan_chunks(config, r.cached_tokens, r.input_tokens)) {
-    TimeNs at = r.prefill_start_ns;
-    if (end > r.cached_tokens) {
-      const TimeNs whole = timing.prefill_ns(end - before, before);
-      const TimeNs start = std::min(timing.prefill_start_ns(), whole);
-      for (std::uint32_t stage = 0; stage < free.size(); ++stage) {
-        const auto [first, last] = stage_layers(config.model, config.prefill.pp, stage);
-        const auto share = static_cast<double>(last - first) / config.model.layers;
-        at = free[stage] = std::max(at, free[stage]) + (stage == 0 ? start : 0) +
-                           std::llround(static_cast<double>(whole - start) * share);
-      }
-    }
-    ends.push_back(std::min(at, r.prefill_end_ns));
-    before = end;
-  }
-  return ends;
-}
-
 }  // namespace
 
 Result<std::unique_ptr<RunFiles>> RunFiles::create(const std::string& directory,
@@ -151,7 +126,7 @@ void RunFiles::request_done(const RequestResult& r, const std::vector<TransferRo
     t.text(",").number(row.retry).text("\n");
   }
   if (r.outcome != RequestOutcome::completed) return;
-  sample(r, rows);
+  sample_.add(r, rows);
   limit_sample_.add(r);
   summary_.queue_ns.add(r.prefill_start_ns - r.arrival_ns);
   summary_.prefill_memory_ns.add(r.prefill_memory_ns);
@@ -200,17 +175,6 @@ void RunFiles::transfer_done(const TransferEnd& end) {
 void RunFiles::progress(TimeNs now, std::uint64_t requests_done) {
   requests_done_ = requests_done;
   if (on_progress) on_progress(now, requests_done);
-}
-
-void RunFiles::sample(const RequestResult& result, const std::vector<TransferRow>& rows) {
-  if (result.request % sample_every_ != 0) return;
-  samples_.push_back({result, {}, chunk_ends(config_, result)});
-  std::copy_if(rows.begin(), rows.end(), std::back_inserter(samples_.back().rows),
-               [&](const TransferRow& row) { return row.retry == result.retries; });
-  if (samples_.size() <= sampled_requests_max) return;
-  sample_every_ *= 2;
-  std::erase_if(samples_,
-                [&](const TimelineRequest& s) { return s.result.request % sample_every_ != 0; });
 }
 
 Result<RunSummary> RunFiles::finish(RunLabels labels, const ReplayCounters& requests,
@@ -314,9 +278,10 @@ Result<void> RunFiles::write_instances(RunSummary& summary) const {
 /// Chrome's trace event format, as Perfetto reads it: microseconds, one process per kind of track.
 Timeline RunFiles::timeline(const RunSummary& summary) const {
   Timeline timeline;
-  timeline.every = sample_every_;
-  timeline.requests_max = sampled_requests_max;
-  timeline.requests = samples_;
+  timeline.every = sample_.every();
+  timeline.requests_max = RequestSample::requests_max;
+  timeline.slowest_max = RequestSample::slowest_max;
+  timeline.requests = sample_.requests();
   timeline.by_prefill_chunk =
       config_.streaming == Streaming::chunk || config_.streaming == Streaming::chunk_layer;
   timeline.tier_kinds.assign(std::begin(tier_kinds_), std::end(tier_kinds_));

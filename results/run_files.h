@@ -17,6 +17,7 @@
 #include "results/instance_meter.h"
 #include "results/limits.h"
 #include "results/link_meter.h"
+#include "results/request_sample.h"
 #include "results/run_summary.h"
 #include "results/time_bins.h"
 #include "results/timeline.h"
@@ -70,15 +71,10 @@ class RunFiles final : public ReplayObserver {
            std::span<const ChannelRequest> requests, std::span<const std::uint32_t> tiers,
            OutputFile requests_file, OutputFile transfers_file);
 
-  void sample(const RequestResult& result, const std::vector<TransferRow>& rows);
   Result<void> check_rates(bool rates_bind) const;
   Result<void> write_links(RunSummary& summary) const;
   Result<void> write_instances(RunSummary& summary) const;
   Timeline timeline(const RunSummary& summary) const;
-
-  /// The timeline keeps every n-th request, n a power of two, so that no more than this many are in
-  /// it; the rule stands in the file.
-  static constexpr std::size_t sampled_requests_max = 512;
 
   std::string directory_;
   const ReplayConfig& config_;
@@ -93,8 +89,7 @@ class RunFiles final : public ReplayObserver {
   ChunkSample chunks_;
   QueueMeter waiting_, posted_;  // bytes of transfers: until posted, and from then to landing
   RunSummary summary_;
-  std::uint64_t sample_every_ = 1;
-  std::vector<TimelineRequest> samples_;
+  RequestSample sample_{config_};
   LimitSample limit_sample_;
   static constexpr std::uint64_t progress_every_chunks = 64;
   std::uint64_t ended_chunks_ = 0;  // since on_progress was last called for them

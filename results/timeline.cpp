@@ -97,12 +97,14 @@ std::string rule_text(const Timeline& timeline) {
   const std::string every = std::to_string(timeline.every);
   return (timeline.every == 1 ? "every completed request"
                               : "every " + every + "th completed request") +
-         std::string(", at most ") + std::to_string(timeline.requests_max) +
-         " of them; link load as the mean of bins of " + us_text(timeline.link_bin_ns) +
-         " us; queued bytes as the mean of bins of " + us_text(timeline.waiting->bin_ns()) +
-         " us; the first " + std::to_string(timeline.chunks_of_bin) +
-         " chunks that landed in each " + us_text(timeline.chunk_bin_ns) + " us; of links the " +
-         std::to_string(links_shown) + " most used";
+         std::string(", at most ") + std::to_string(timeline.requests_max) + " of them, and the " +
+         std::to_string(timeline.slowest_max) +
+         " with the longest time to first token; link load as the mean of bins of " +
+         us_text(timeline.link_bin_ns) + " us; queued bytes as the mean of bins of " +
+         us_text(timeline.waiting->bin_ns()) + " us; the first " +
+         std::to_string(timeline.chunks_of_bin) + " chunks that landed in each " +
+         us_text(timeline.chunk_bin_ns) + " us; of links the " + std::to_string(links_shown) +
+         " most used";
 }
 
 /// A request's own track, and one on which its KV lands.

@@ -26,7 +26,8 @@ struct TimelineRequest {
 struct Timeline {
   std::uint64_t every = 1;  // that many-th completed request is in it
   std::size_t requests_max = 0;
-  std::span<const TimelineRequest> requests;
+  std::size_t slowest_max = 0;  // and so many of the longest time to first token
+  std::vector<TimelineRequest> requests;
   bool by_prefill_chunk = false;        // KV leaves with its prefill chunk, not with the last one
   std::vector<std::string> tier_kinds;  // the kind of route each tier has
 

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/replay_run.h"
+#include "results/request_sample.h"
 #include "results/time_bins.h"
 #include "tests/support/own_folder.h"
 #include "tests/traces/trace_testing.h"
@@ -120,6 +121,42 @@ INSTANTIATE_TEST_SUITE_P(Runs, TimelineOf,
                                            std::pair{"dgx-h100-pair", Streaming::layer},
                                            std::pair{"pcie-pair", Streaming::chunk},
                                            std::pair{"laptop", Streaming::chunk_layer}));
+
+/// 3,000 requests whose time to first token is any, of which every eighth is kept, and the slowest.
+TEST(RequestSample, KeepsTheSlowestWholeWhateverElseItDrops) {
+  ReplayConfig config;
+  config.prefill.timing = make_table_timing({{{0, 1}, {1000, 2}}, {{1, 1}}});
+  RequestSample sample(config);
+  std::vector<std::pair<TimeNs, std::uint64_t>> slowest;
+  for (std::uint64_t number = 0; number < 3000; ++number) {
+    RequestResult result;
+    result.request = number;
+    result.input_tokens = 100;
+    result.retries = 1;
+    result.joined_ns = static_cast<TimeNs>(number * 7919 % 2003);
+    slowest.emplace_back(-result.joined_ns, number);
+    TransferRow lost, kept;
+    kept.retry = 1;
+    sample.add(result, {lost, kept, kept});
+  }
+  std::ranges::sort(slowest);
+  slowest.resize(RequestSample::slowest_max);
+  EXPECT_EQ(sample.every(), 8u);
+  const std::vector<TimelineRequest> kept = sample.requests();
+  EXPECT_TRUE(std::ranges::is_sorted(kept, std::less_equal(), [](const TimelineRequest& r) {
+    return r.result.request;
+  })) << "each once";
+  std::size_t found = 0, sampled = 0;
+  for (const TimelineRequest& request : kept) {
+    EXPECT_EQ(request.rows.size(), 2u) << "of the last attempt";
+    EXPECT_EQ(request.chunk_ended_ns.size(), 1u);
+    sampled += request.result.request % 8 == 0 ? 1 : 0;
+    found += std::ranges::count(slowest, request.result.request,
+                                &std::pair<TimeNs, std::uint64_t>::second);
+  }
+  EXPECT_EQ(sampled, 3000u / 8);
+  EXPECT_EQ(found, RequestSample::slowest_max);
+}
 
 // 1000 bytes for half of the first bin, 3000 for a quarter of the second: 500 and 750 on average.
 TEST(QueueMeter, MeanBytesPerBin) {
