@@ -354,46 +354,6 @@ function time_section(data) {
       {name: 'p99', of: b => ms(t.exposed_p99_ms[b])}]}));
 }
 
-// Each fault that was played: when, and what it did. `runs`: [{name, summary}]
-function faults_table(runs) {
-  const rows = runs.flatMap(run => (run.summary.faults || []).map(f => ({run: run.name, ...f})));
-  if (rows.length === 0) return null;
-  return table([...(runs.length > 1 ? [{name: 'run', text: true, of: f => f.run}] : []),
-    {name: 'fault', text: true, of: f => f.fault},
-    {name: 'began', of: f => f.began_s === null ? 'never' : seconds(f.began_s)},
-    {name: 'ended', of: f => f.ended_s !== null ? seconds(f.ended_s)
-      : f.began_s === null ? '' : 'with the run'},
-    {name: 'times', of: f => number(f.times, 12)},
-    {name: 'chunks hit', of: f => number(f.chunks, 12)},
-    {name: '', text: true, of: f => f.began_s === null ? 'never began' : f.chunks > 0 ? ''
-      : f.met_traffic ? 'hit nothing' : 'no chunk was posted while it held'}], rows, 'Faults that were played');
-}
-
-// What a run without faults has none of: nothing but that is said then.
-function faults_section(data) {
-  const t = data.time, channels = data.summary.channels;
-  const late = data.faults.filter(f => f.from_s >= t.bin_s * t.requests.length).length;
-  const kinds = [['chunks sent again', t.resent_chunks], ['transfers failed', t.failed_transfers],
-    ['transfers damaged and made again', t.damaged_transfers]]
-    .filter(([, values]) => values.some(value => value > 0));
-  const counts = [['sent again', data.summary.transfers.resent_chunks],
-    ['timed out', channels.timeouts], ['ended with an error', channels.errors]];
-  const sent_again = counts.every(([, count]) => count === 0) ? 'No chunk was sent again.'
-    : `Chunks: ${counts.map(([what, count]) => `${number(count, 12)} ${what}`).join(', ')}; ` +
-      `${number(channels.quarantines, 12)} quarantines of a channel, ` +
-      `${number(channels.readmissions, 12)} taken back.`;
-  return section('faults', 'Faults and retries',
-    note((data.faults.length === 0 ? 'No fault was played. ' : late > 0
-      ? `${late} of the faults would have begun after the end of the run. ` : '') + sent_again +
-      (kinds.length > 0 ? ' Below they are where the KV that they belong to was first submitted, in ' +
-        `bins of ${seconds(t.bin_s)}.` : '')),
-    faults_table([{name: '', summary: data.summary}]),
-    kinds.length === 0 ? null : time_chart(data, {id: 'faults', title: 'Retries over time',
-      panels: kinds.map(([name, values]) => ({name, bars: values, raw: values, colour: 'fault',
-        counts: true, text: v => number(v)})),
-      columns: kinds.map(([name, values]) => ({name, of: b => values[b]}))}));
-}
-
 function routes_section(data) {
   const all = data.summary.routes.reduce((sum, route) => sum + route.bytes, 0) || 1;
   const fallback = data.summary.transfers.on_fallback_route;
@@ -457,35 +417,6 @@ function reproduce_section(data) {
     el('pre', {class: 'command'}, r.command),
     text_block(`The scenario, ${r.scenario_file}`, r.scenario, 'Scenario'),
     r.faults ? text_block('The fault file', r.faults, 'Fault file') : null);
-}
-
-// The parts stand in the order in which they are waited for, and add up to the TTFT.
-const request_parts = [['queue', 'queue_ms'], ['prefill', 'prefill_ms'],
-  ['decode memory', 'memory_ms'], ['exposed transfer', 'exposed_ms'], ['decode step', 'step_ms'],
-  ['decode seat', 'seat_ms']];
-
-function slowest_section(data) {
-  const rows = data.slowest || [];
-  if (rows.length === 0) return null;
-  const of_exposed = r => Object.entries(r.exposed_parts_ms).sort((a, b) => b[1] - a[1])
-    .map(([part, value]) => `${part} ${ms(value)}`).join(', ');
-  const worst = rows[0].request;
-  return section('slowest', 'Slowest requests',
-    note((rows.length === 1 ? 'The one that was completed' : `The ${rows.length} with the longest time ` +
-      'to first token') + ', and what it waited for: the six parts, queue to decode seat, add up to ' +
-      'its TTFT. What held it: '),
-    el('pre', {class: 'command'}, `kvhaul explain RUN --request ${worst}`),
-    note('When: open timeline.json of the run directory in Perfetto (ui.perfetto.dev) and type ' +
-      `request ${worst} into its search box: Enter goes to its prefill, F brings it into view. The ` +
-      'other parts stand beside it, on the track of that name.'),
-    table([{name: 'request', text: true, of: r => 'request ' + r.request},
-      {name: 'line', of: r => number(r.line, 12)}, {name: 'arrived', of: r => seconds(r.arrival_s, 4)},
-      {name: 'input', of: r => number(r.input_tokens, 12)}, {name: 'TTFT', of: r => ms(r.ttft_ms, 4)},
-      ...request_parts.map(([name, key]) => ({name, of: r => ms(r[key])})),
-      {name: 'of the exposed transfer', text: true, of: of_exposed},
-      {name: 'last link', text: true, of: r => r.last_link || ''},
-      {name: 'instances', text: true, of: r => `${r.prefill_instance} → ${r.decode_instance}`}],
-    rows, 'Slowest requests'));
 }
 
 function run_facts(summary) {
