@@ -41,6 +41,7 @@ std::span<const Command> commands() {
        trace_actions},
       {"verify", "feed a recorded event log back and check that decisions are identical",
        run_verify},
+      {"log", "print a recorded event log: each event and each decision", run_log},
       {"hold", "hold GPU memory for a replay in another process", run_hold},
       {"list", "scenarios, models, policies, backends and trace formats available here", run_list},
       {"completion", "completion of commands and options for bash and zsh", run_completion},

@@ -122,6 +122,7 @@ CommandResult run_topo(const Arguments& arguments);
 CommandResult run_trace(const Arguments& arguments);
 CommandResult run_verify(const Arguments& arguments);
 CommandResult run_explain(const Arguments& arguments);
+CommandResult run_log(const Arguments& arguments);
 CommandResult run_list(const Arguments& arguments);
 CommandResult run_hold(const Arguments& arguments);
 

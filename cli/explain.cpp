@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "cli/command.h"
+#include "cli/explain_transfers.h"
 #include "cli/json_text.h"
 #include "cli/limit_proof.h"
 #include "cli/run_report.h"
@@ -220,6 +221,12 @@ Options declare() {
       ("worst", po::value<std::string>()->default_value("3"), "so many, the worst first")  //
       ("by", po::value<std::string>()->default_value("ttft"),
        "worst by: ttft, queue, prefill or handover")  //
+      ("transfer", po::value<std::string>(),
+       "instead: this transfer, chunk by chunk, by its number in 'kvhaul log'")  //
+      ("chunks", po::bool_switch(),
+       "with --request: all of its transfers, too, chunk by chunk")  //
+      ("log", po::value<std::string>(),
+       "the event log, where the run has recorded none, or it lies elsewhere now")  //
       ("limit", po::bool_switch(),
        "what limits the whole run, with its proof; makes it where there is none")  //
       ("json", po::bool_switch(), "print JSON (docs/json.md)");
@@ -228,6 +235,8 @@ Options declare() {
   options.example("kvhaul explain runs/dgx --worst 10 --by handover",
                   "the ten that KV held up most");
   options.example("kvhaul explain runs/dgx --request 17", "that one");
+  options.example("kvhaul explain runs/dgx --request 17 --chunks",
+                  "and its transfers, from the log of 'kvhaul replay --record'");
   options.example("kvhaul explain runs/dgx --limit", "what would make the run faster, by reruns");
   return options;
 }
@@ -273,6 +282,53 @@ Result<std::vector<const Request*>> chosen(const Options& options, const Run& ru
   return requests;
 }
 
+Result<std::string> log_of(const Options& options, const RunInputs& run) {
+  if (const auto log = options.maybe_text("log")) return *log;
+  return recorded_log(run.run.path, run.file);
+}
+
+/// Transfers that are asked for, with those of no use left out.
+Result<std::vector<TransferStory>> stories_of(
+    const Options& options, const RunInputs& run,
+    const std::function<bool(const LoggedTransfer&)>& wanted) {
+  const auto log = log_of(options, run);
+  if (!log) return log.error();
+  return read_transfer_stories(*log, wanted);
+}
+
+/// Those of the last attempt of a request: its slot is in the tags, and others have the slot before
+/// and after.
+Result<std::vector<TransferStory>> stories_of(const Options& options, const Run& run,
+                                              const Request& of) {
+  constexpr unsigned slot_shift = 40;  // serving/mover.cpp
+  return stories_of(options, run.from, [&](const LoggedTransfer& transfer) {
+    return transfer.tag >> slot_shift == of.row.slot &&
+           transfer.submitted_ns >= of.prefill_start_ns() &&
+           transfer.submitted_ns <= of.joined_ns();
+  });
+}
+
+CommandResult explain_transfer(const Options& options, const std::string& directory) {
+  const auto number = options.count("transfer", 0, std::numeric_limits<std::uint64_t>::max());
+  if (!number) return number.error();
+  const auto run = read_run_inputs(directory);
+  if (!run) return run.error();
+  const auto stories = stories_of(
+      options, *run, [&](const LoggedTransfer& transfer) { return transfer.number == *number; });
+  if (!stories) return stories.error();
+  if (stories->empty())
+    return Error::bad_input("--transfer: expected one of the log, found " +
+                            std::to_string(*number) +
+                            "; 'kvhaul log LOG --only submit' lists them");
+  const LogNames names(*run);
+  if (options.flag("json"))
+    std::cout << json_text(
+        {{"schema", 1}, {"run", directory}, {"transfers", {story_json(stories->front(), names)}}});
+  else
+    std::cout << story_text(stories->front(), names);
+  return 0;
+}
+
 CommandResult explain_limit(const Options& options, const std::string& directory) {
   auto run = read_run_directory(directory);
   if (run && !run->limit_proof) {
@@ -303,21 +359,38 @@ CommandResult run_explain(const Arguments& arguments) {
   std::string directory = options.text("run");
   while (directory.size() > 1 && directory.ends_with('/')) directory.pop_back();
   if (options.flag("limit")) return explain_limit(options, directory);
+  if (options.maybe_text("transfer")) return explain_transfer(options, directory);
+  const bool chunks = options.flag("chunks");
+  if (chunks && !options.maybe_text("request"))
+    return Error::bad_input("--chunks: expected --request N beside it");
   const auto run = read_run(directory);
   if (!run) return run.error();
   const auto requests = chosen(options, *run);
   if (!requests) return requests.error();
+  std::vector<TransferStory> stories;
+  if (chunks) {
+    auto read = stories_of(options, *run, *requests->front());
+    if (!read) return read.error();
+    stories = std::move(*read);
+  }
+  const LogNames names(run->from);
   if (options.flag("json")) {
     Json json = {{"schema", 1},
                  {"run", directory},
                  {"limit_sentence", run->from.run.text("limit_sentence")},
                  {"requests", Json::array()}};
     for (const Request* request : *requests) json["requests"].push_back(story_json(*run, *request));
+    if (chunks) {
+      json["transfers"] = Json::array();
+      for (const TransferStory& story : stories)
+        json["transfers"].push_back(story_json(story, names));
+    }
     std::cout << json_text(json);
     return 0;
   }
   std::cout << wrapped(printable(run->from.run.text("limit_sentence")) + ".", 0);
   for (const Request* request : *requests) std::cout << "\n" << story(*run, *request);
+  for (const TransferStory& of : stories) std::cout << "\n" << story_text(of, names);
   return 0;
 }
 

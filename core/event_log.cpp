@@ -354,6 +354,9 @@ class LogVerifier {
   LogVerifier(LogSource source, std::string name, detail::StreamHash* untimed = nullptr)
       : source_(std::move(source)), name_(std::move(name)), untimed_hash_(untimed) {}
 
+  /// Is told of every event.
+  void tell(const LogVisitor& visit) { visit_ = &visit; }
+
   /// Of a log whose checksum does not fit: where that is noticed first.
   Error find_damage() {
     damaged_ = true;
@@ -616,7 +619,7 @@ class LogVerifier {
     switch (event_.kind) {
       case LogRecord::submit:
         ++report_.transfers;
-        scheduler.submit(event_.now, event_.request);
+        event_.transfer = scheduler.submit(event_.now, event_.request);
         break;
       case LogRecord::cancel:
         scheduler.cancel(event_.now, event_.transfer);
@@ -635,6 +638,7 @@ class LogVerifier {
         break;
     }
     Actions& actions = scheduler.actions();
+    if (visit_ != nullptr && !damaged_) visit(actions, scheduler);
     DecisionMark mark;
     writer_->decisions(actions, mark);
     report_.chunks += static_cast<std::uint64_t>(
@@ -645,6 +649,21 @@ class LogVerifier {
     report_.decisions += decided + (actions.timer_ns != never_ns ? 1 : 0);
     if (untimed_ && (event_.kind != LogRecord::timer || decided != 0)) write_untimed(actions);
     actions.clear();
+  }
+
+  void visit(const Actions& actions, const Scheduler& scheduler) const {
+    LogEntry entry{.kind = event_.kind,
+                   .log = report_.logs - 1,
+                   .scheduler = event_.scheduler,
+                   .now = event_.now,
+                   .transfer = event_.transfer,
+                   .actions = &actions,
+                   .state = &scheduler};
+    if (event_.kind == LogRecord::submit) entry.request = &event_.request;
+    if (event_.kind == LogRecord::complete) entry.completion = &event_.completion;
+    if (event_.kind == LogRecord::channel_change) entry.change = &event_.change;
+    if (event_.kind == LogRecord::credit) entry.message = &event_.message;
+    (*visit_)(entry);
   }
 
   void write_event(EventLogWriter& writer) const {
@@ -731,6 +750,7 @@ class LogVerifier {
   std::string name_;
   std::vector<Scheduler> schedulers_;
   std::unique_ptr<EventLogWriter> writer_;
+  const LogVisitor* visit_ = nullptr;
   detail::StreamHash* untimed_hash_ = nullptr;
   std::unique_ptr<EventLogWriter> untimed_;
   LoggedEvent event_;
@@ -740,15 +760,19 @@ class LogVerifier {
   std::uint64_t difference_byte_ = 0;
 };
 
-Result<VerifyReport> verify_log(std::span<const std::uint8_t> bytes, const std::string& name) {
+namespace {
+
+Result<VerifyReport> read_bytes(std::span<const std::uint8_t> bytes, const std::string& name,
+                                const LogVisitor* visit) {
   ChecksumScan scan;
   scan.add(bytes);
   LogVerifier verifier(LogSource(bytes), name);
   if (!scan.whole()) return verifier.find_damage();
+  if (visit != nullptr) verifier.tell(*visit);
   return verifier.run();
 }
 
-Result<VerifyReport> verify_log(const std::string& path) {
+Result<VerifyReport> read_file(const std::string& path, const LogVisitor* visit) {
   std::ifstream file(path, std::ios::binary);
   if (!file) return Error::bad_input(path + ": cannot be read: " + std::strerror(errno));
   // What can be read once alone, such as a pipe, is kept.
@@ -766,12 +790,25 @@ Result<VerifyReport> verify_log(const std::string& path) {
     else
       scan.add(got);
   } while (file);
-  if (once) return verify_log(kept, path);
+  if (once) return read_bytes(kept, path, visit);
   file.clear();
   file.seekg(0);
   LogVerifier verifier(LogSource(std::move(file)), path);
   if (!scan.whole()) return verifier.find_damage();
+  if (visit != nullptr) verifier.tell(*visit);
   return verifier.run();
+}
+
+}  // namespace
+
+Result<VerifyReport> verify_log(std::span<const std::uint8_t> bytes, const std::string& name) {
+  return read_bytes(bytes, name, nullptr);
+}
+
+Result<VerifyReport> verify_log(const std::string& path) { return read_file(path, nullptr); }
+
+Result<VerifyReport> read_log(const std::string& path, const LogVisitor& visit) {
+  return read_file(path, &visit);
 }
 
 Result<std::uint64_t> hash_without_timers(std::span<const std::uint8_t> bytes,

@@ -109,6 +109,23 @@ enum class LogRecord : std::uint8_t {
   end_of_log = 15,
 };
 
+/// An event of a log, and what its scheduler decided on it. What it points to is good until the
+/// next.
+struct LogEntry {
+  LogRecord kind = LogRecord::timer;  // of the event: up to `timer`
+  std::uint64_t log = 0;              // of several behind each other, from 0
+  std::uint32_t scheduler = 0;        // in its log
+  TimeNs now = 0;
+  const TransferRequest* request = nullptr;  // submit
+  TransferId transfer = 0;                   // submit: that it became; cancel
+  const Completion* completion = nullptr;    // complete
+  const ChannelChange* change = nullptr;     // channel_change
+  const ControlMessage* message = nullptr;   // credit
+  const Actions* actions = nullptr;          // decided on it
+  const Scheduler* state = nullptr;          // after it
+};
+using LogVisitor = std::function<void(const LogEntry&)>;
+
 struct VerifyReport {
   std::uint64_t logs = 0;  // one behind the other
   std::uint64_t schedulers = 0;
@@ -127,6 +144,10 @@ struct VerifyReport {
 Result<VerifyReport> verify_log(const std::string& path);
 /// The same for bytes in memory; `name` stands for the file in errors.
 Result<VerifyReport> verify_log(std::span<const std::uint8_t> bytes, const std::string& name);
+/// The same, and tells of every event in the order of the log. The decisions are those that the
+/// schedulers take now: where the report is not identical, those of the last event told are not
+/// what stands there.
+Result<VerifyReport> read_log(const std::string& path, const LogVisitor& visit);
 
 /// Of all events and decisions of a log with their times, but not of its setups, of timers that
 /// were armed, and of those that ran out and changed nothing. Two logs with the same value differ

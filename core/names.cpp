@@ -22,6 +22,12 @@ std::string_view transfer_outcome_name(TransferOutcome outcome) {
 
 TimeNs PathParts::sum() const { return std::accumulate(ns.begin(), ns.end(), TimeNs{0}); }
 
+std::string_view path_part_name(PathPart part) {
+  static constexpr std::string_view names[path_part_count] = {
+      "posting", "wire", "detection", "window", "credit", "order", "fault"};
+  return names[static_cast<std::size_t>(part)];
+}
+
 std::string_view outcome_name(Outcome outcome) {
   switch (outcome) {
     case Outcome::ok:

@@ -628,6 +628,15 @@ void Scheduler::finish(TimeNs now, std::uint32_t slot, TransferOutcome outcome) 
   free_transfers_.push_back(slot);
 }
 
+std::optional<TransferId> Scheduler::transfer_of(ChunkId id) const {
+  const std::uint32_t slot = slot_of(id);
+  if (slot >= chunks_.size() || !chunks_[slot].in_flight ||
+      chunks_[slot].generation != generation_of(id) || chunks_[slot].transfer == no_id)
+    return std::nullopt;
+  const std::uint32_t transfer = chunks_[slot].transfer;
+  return make_id(transfer, transfers_[transfer].generation);
+}
+
 void Scheduler::cancel_chunk(std::uint32_t slot) {
   Chunk& chunk = chunks_[slot];
   if (chunk.cancelling) return;

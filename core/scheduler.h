@@ -133,6 +133,11 @@ class Scheduler {
   /// Nothing open, nothing but probes in flight, every window and credit given back.
   bool idle() const;
   std::span<const CreditLedger> ledgers() const { return ledgers_; }
+  /// That a chunk in flight is a part of; nothing for a probe, and for what is not in flight.
+  std::optional<TransferId> transfer_of(ChunkId chunk) const;
+  /// Channels of the pair that chunks may go to now: those of its best tier that are believed to
+  /// work and are suspected least.
+  std::size_t usable_channels(std::uint32_t pair) const { return pairs_[pair].candidates.size(); }
   /// The credit this scheduler holds towards a place, in flight or not; 0 where it has no account.
   Bytes credit_granted(PlaceId target) const;
 

@@ -57,6 +57,7 @@ enum class PathPart : std::uint8_t {
   fault,   // an attempt was lost, or no channel was believed to work
 };
 inline constexpr std::size_t path_part_count = 7;
+std::string_view path_part_name(PathPart part);  // "posting"
 
 /// Time by part; each moment is in one.
 struct PathParts {

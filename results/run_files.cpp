@@ -18,7 +18,7 @@ constexpr std::string_view requests_header =
     "ms,step_ms,seat_ms,"
     "post_ms,wire_ms,detect_ms,window_ms,credit_ms,order_ms,fault_ms,last_link,ttft_ms,itl_ms,e2e_"
     "ms,bytes,"
-    "retries\n";
+    "retries,slot\n";
 constexpr std::string_view transfers_header =
     "request,prefill_chunk,route,tier,transfers,bytes,chunks,pieces,gather,resent_chunks,"
     "resent_bytes,failed_transfers,damaged_transfers,submitted_s,duration_ms,wait_ms,post_ms,"
@@ -108,7 +108,9 @@ void RunFiles::request_done(const RequestResult& r, const std::vector<TransferRo
   } else {
     f.text(",,,,,,,,,,,,,,,");
   }
-  f.text(",").number(r.bytes).text(",").number(r.retries).text("\n");
+  f.text(",").number(r.bytes).text(",").number(r.retries).text(",");
+  if (replayed) f.number(r.slot);
+  f.text("\n");
 
   ++summary_.rows.requests;
   summary_.rows.transfers += rows.size();

@@ -95,7 +95,8 @@ Result<void> read_request_rows(const RunDirectory& run,
        "window_ms",
        "credit_ms",
        "order_ms",
-       "fault_ms"},
+       "fault_ms",
+       "slot"},
       [&](const std::string& path, const TextFile& file) -> Result<void> {
         RequestRecord r;
         const auto field = [&](std::size_t column) { return file.field(column); };
@@ -120,6 +121,12 @@ Result<void> read_request_rows(const RunDirectory& run,
         if (auto ok = put(r.line, parse_whole(field(6)), path, file, 6, "a line's number"); !ok)
           return ok;
         r.last_link = field(7);
+        constexpr std::size_t slot_column = 8 + 9 + path_part_count;
+        if (r.served)
+          if (auto ok = put(r.slot, parse_whole(field(slot_column)), path, file, slot_column,
+                            "a slot's number");
+              !ok)
+            return ok;
         TimeNs* parts[9 + path_part_count] = {&r.queue_ns,   &r.prefill_ns,        &r.handover_ns,
                                               &r.exposed_ns, &r.prefill_memory_ns, &r.memory_ns,
                                               &r.step_ns,    &r.seat_ns,           &r.e2e_ns};

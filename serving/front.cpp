@@ -81,6 +81,7 @@ bool Front::begin(TimeNs at, TimeNs now, Waiting& waiting) {
   RequestResult& result = request.result;
   result.request = waiting.result.request;
   result.line = waiting.result.line;
+  result.slot = slot;
   result.input_tokens = waiting.result.input_tokens;
   result.output_tokens = waiting.result.output_tokens;
   result.arrival_ns = waiting.result.arrival_ns;
@@ -353,11 +354,12 @@ void Front::finished(TimeNs now, std::uint32_t slot, const RequestResult& result
   decode_loads_[request->result.decode_instance].pages -=
       target_pages_of(parts_.config, request->result);
   request->result = result;
+  request->result.slot = slot;
   request->rows.insert(request->rows.end(), rows.begin(), rows.end());
   request->over = true;
   if (result.outcome == RequestOutcome::completed ||
       result.retries >= parts_.config.failover.retries) {
-    end(result, request->rows);
+    end(request->result, request->rows);
     parts_.observer.progress(now, requests_done_);
   }
   close_if_over(now, slot);

@@ -40,6 +40,8 @@ struct RequestResult {
   RequestOutcome outcome = RequestOutcome::completed;
   std::uint32_t input_tokens = 0, output_tokens = 0, cached_tokens = 0;
   std::uint32_t prefill_instance = 0, decode_instance = 0;
+  std::uint32_t slot =
+      0;  // in the tables of all parts, while it was served: of its transfers' tags
   std::uint32_t retries = 0;  // so many times it was prefilled again; what follows is of the last
   TimeNs arrival_ns = 0;
   TimeNs prefill_memory_ns = 0;  // before it: nothing was computed, for want of pages

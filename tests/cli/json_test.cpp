@@ -195,7 +195,7 @@ TEST_F(JsonOutput, EveryCommandHasIt) {
       EXPECT_EQ(run(command).out.find("--json") != std::string::npos, without.count(name) == 0)
           << name;
   }
-  EXPECT_EQ(seen, 15u);
+  EXPECT_EQ(seen, 16u);
 }
 
 }  // namespace
