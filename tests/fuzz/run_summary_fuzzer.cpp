@@ -16,7 +16,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   TransferPairs none;
   none.obstacle = "is only a summary";
-  const std::vector<ComparedRun> runs = {{*run, none}, {*run, none}};
+  const std::vector<ComparedRun> runs = {{*run, none, {}}, {*run, none, {}}};
   const std::string text = compare_text(runs);
   check(text.find("the mean time to first token is the same as in A") != std::string::npos ||
             text.find("no request was completed") != std::string::npos,
