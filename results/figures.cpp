@@ -464,6 +464,18 @@ const Figure all_figures[] = {
      .label = "sent again",
      .help = "bytes of those",
      .value = [](const S& s) { return s.resent_bytes; }},
+    {.key = "transfers.resent_share",
+     .unit = Unit::share,
+     .label = "share sent again",
+     .help =
+         "bytes sent again / (bytes of delivered transfers + bytes sent again): what faults took "
+         "from the links",
+     .value = [](const S& s) -> std::optional<double> {
+       const auto again = static_cast<double>(s.resent_bytes);
+       const double sent = static_cast<double>(s.delivered_bytes) + again;
+       return sent > 0 ? std::optional(again / sent) : std::nullopt;
+     },
+     .compared = 141},
     {.key = "transfers.mean_bytes",
      .unit = Unit::bytes,
      .label = "mean size of a transfer",
