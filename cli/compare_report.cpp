@@ -29,7 +29,10 @@ std::string difference_cell(const RunDirectory& first, const RunDirectory& other
                             const std::string& key) {
   const auto relative = relative_difference(first, other, key);
   if (!relative) return "-";
-  return *relative == 0 ? "=" : percent_text(*relative);
+  if (*relative == 0) return "=";
+  // Nobody sees it in the four digits beside it.
+  constexpr double shown_min = 1e-4;
+  return std::abs(*relative) < shown_min ? "<0.01%" : percent_text(*relative);
 }
 
 /// No longer than a line; of a name that is too long the end tells more than the beginning.
