@@ -198,7 +198,7 @@ CommandResult run_replay(const Arguments& arguments) {
   request->on_progress = [&](double share, const std::string& what) { bar->show(share, what); };
   if (!quiet)  // what --json prints is for a program
     request->on_start = [&](const std::string& text) {
-      (options.flag("json") ? std::cerr : std::cout) << text << "\n" << std::endl;
+      (options.flag("json") ? std::cerr : std::cout) << fitted(text, 2) << std::endl;
     };
   request->on_warning = [&](const std::string& warning) {
     if (!quiet) print_warning(warning);

@@ -422,7 +422,7 @@ class ReplayRun {
   std::string start_text() const {
     const auto used = std::count(plan_.tiers.begin(), plan_.tiers.end(), 0u);
     const auto all = static_cast<std::ptrdiff_t>(plan_.tiers.size());
-    std::string text = scenario_.name + ": " + std::to_string(used) + " channels";
+    std::string text = scenario_.name + ": " + counted(static_cast<std::uint64_t>(used), "channel");
     if (all != used) text += ", " + std::to_string(all - used) + " more to fall back on";
     if (const std::string& assumed = trace_.reader->info().assumed; !assumed.empty())
       text += "\ntrace " + assumed;
@@ -442,13 +442,12 @@ class ReplayRun {
       units *= serving.model.layers;
       pairs = std::max<std::uint64_t>(1, pairs / std::max(serving.prefill.pp, serving.decode.pp));
     }
-    return text + "\n" + std::to_string(outline_->requests) + " requests, " +
+    return text + "\n" + counted(outline_->requests, "request") + ", " +
            bytes_text(outline_->input_tokens * serving.model.token_bytes_on_ranks(std::max(
                                                    serving.prefill.tp, serving.decode.tp))) +
            " of KV in " + number_text(static_cast<double>(units * pairs)) +
-           " transfers or more, each of at least one chunk\n(by the trace's input tokens; less "
-           "where a "
-           "prefix is cached)";
+           " transfers or more, each of at least one chunk (by the trace's input tokens; less "
+           "where a prefix is cached)";
   }
 
   /// How far a run is, is how far its time is: requests end late, and all at once where they came

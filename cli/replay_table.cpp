@@ -11,6 +11,9 @@
 namespace kvhaul::cli {
 namespace {
 
+/// Where values begin.
+constexpr std::size_t margin = 12;
+
 /// Milliseconds with four digits; nothing finer than a microsecond is worth reading.
 std::string ms_text(double ns) {
   if (ns > 0 && ns < 1000) return "<0.001";
@@ -38,7 +41,6 @@ std::string times_text(const RunSummary& summary) {
 
 /// "SLO         98.5% attained": the first word of the label, the value, and the other words.
 std::string numbers_text(const RunSummary& summary) {
-  constexpr std::size_t margin = 12;
   std::string out;
   for (const Figure& figure : figures()) {
     if (!figure.is(Figure::in_terminal) || figure.is_distribution()) continue;
@@ -87,15 +89,20 @@ std::string instances_text(const RunSummary& s) {
 
 std::string replay_table(const ReplayResult& result) {
   const RunSummary& s = result.summary;
-  std::string out = s.labels.scenario + ": " + s.labels.model + ", " + s.labels.trace + "\n" +
-                    result.backend + "; policy " + s.labels.policy + ", streaming " +
-                    s.labels.streaming + ", " + s.labels.direction + "\n\n";
-  out += times_text(s) + "\n";
-  // "limited by  decode memory: ..."
-  std::string limited =
+  const std::string head =
+      fitted(s.labels.scenario + ": " + s.labels.model + ", " + s.labels.trace + "\n" +
+                 result.backend + "\npolicy " + s.labels.policy + ", streaming " +
+                 s.labels.streaming + ", " + s.labels.direction + "\n",
+             2) +
+      "\n" + times_text(s) + "\n";
+  std::string out;
+  // "limited by  decode memory: ...", or that nothing limits it by itself
+  const std::string limited =
       result.limit_sentence.empty() ? limit_sentence(s, result.cluster) : result.limit_sentence;
   if (constexpr std::string_view by = "Limited by "; limited.starts_with(by))
-    out += wrapped("limited by  " + limited.substr(by.size()), 12);
+    out += "limited by  " + limited.substr(by.size()) + "\n";
+  if (constexpr std::string_view none = "Nothing limits it "; limited.starts_with(none))
+    out += "limited by  nothing " + limited.substr(none.size()) + "\n";
 
   out += "requests    " + std::to_string(s.requests.completed) + " completed";
   if (s.requests.transfer_failed)
@@ -129,9 +136,8 @@ std::string replay_table(const ReplayResult& result) {
          " transfers, " + std::to_string(s.scheduler.chunks_posted) + " chunks; " +
          std::to_string(s.pieces) + " pieces\n";
   for (const FaultUse& fault : s.faults)
-    out += wrapped(std::string(&fault == &s.faults[0] ? "faults      " : "            ") +
-                       printable(fault_sentence(fault, s.duration_ns)),
-                   14);
+    out += (&fault == &s.faults[0] ? "faults      " : "            ") +
+           printable(fault_sentence(fault, s.duration_ns)) + "\n";
   if (s.scheduler.chunks_resent || s.scheduler.quarantines)
     out += "sent again  " + std::to_string(s.scheduler.chunks_resent) + " chunks (" +
            bytes_text(s.resent_bytes) + "), " + std::to_string(s.scheduler.timeouts) +
@@ -156,7 +162,7 @@ std::string replay_table(const ReplayResult& result) {
     if (name == "plain_memcpy_gbytes_per_s") out += ", plain memcpy loop " + value + " GB/s";
     if (name == "moved_by_memcpy") out += ", ratio " + value + "\n";
   }
-  for (const std::string& warning : s.warnings) out += wrapped("note        " + warning, 12);
+  for (const std::string& warning : s.warnings) out += "note        " + warning + "\n";
   out += "\nreplayed in " + number_text(result.wall_s) + " s";
   if (s.labels.time == "virtual")
     out += " (" + count_text(static_cast<double>(s.requests.requests) / result.wall_s) +
@@ -165,7 +171,7 @@ std::string replay_table(const ReplayResult& result) {
            " chunks/s)";
   out += "; files in " + result.directory + "/\n";
   out += "to look at: " + result.directory + "/" + report_file + "\n";
-  return out;
+  return head + fitted(out, margin);
 }
 
 }  // namespace kvhaul::cli

@@ -65,6 +65,17 @@ std::string wrapped(const std::string& text, std::size_t indent) {
   return out + line + "\n";
 }
 
+std::string fitted(const std::string& text, std::size_t indent) {
+  std::string out;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    const std::string line = text.substr(at, end - at);
+    at = end + 1;
+    out += width(line) > wrapped_columns_max ? wrapped(line, indent) : line + "\n";
+  }
+  return out;
+}
+
 std::string TextTable::text(unsigned indent) const {
   std::vector<std::size_t> widths;
   for (const auto& row : rows_)

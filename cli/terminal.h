@@ -20,6 +20,8 @@ std::string toned(Tone tone, const std::string& text);
 
 /// Words in lines of at most 80 columns, the later ones indented.
 std::string wrapped(const std::string& text, std::size_t indent);
+/// Lines of text: those that are wider than that go on below.
+std::string fitted(const std::string& text, std::size_t indent);
 
 /// "kvhaul: MESSAGE" on standard error.
 void print_error(const std::string& message);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/random.h"
+#include "core/unit_text.h"
 
 namespace kvhaul::faults {
 namespace {
@@ -17,8 +18,7 @@ class Player final : public FaultyBackend {
       : inner_(std::move(inner)), script_(std::move(script)), random_(script_.seed) {}
 
   std::string description() const override {
-    return inner_->description() + ", with " + std::to_string(script_.faults.size()) +
-           " scripted faults";
+    return inner_->description() + ", with " + counted(script_.faults.size(), "scripted fault");
   }
   bool moves_bytes() const override { return inner_->moves_bytes(); }
   const FaultCounters& fault_counters() const override { return counters_; }

@@ -139,8 +139,8 @@ TEST_F(ReplayCommand, TheStartLineSaysHowMuchThereIsToDo) {
   EXPECT_EQ(ran.code, 0) << ran.err;
   EXPECT_TRUE(ran.out.starts_with(
       "dgx-h100-pair: 8 channels, 120 more to fall back on\n"
-      "10 requests, 3.05 GiB of KV in 6400 transfers or more, each of at least one chunk\n"
-      "(by the trace's input tokens; less where a prefix is cached)\n"))
+      "10 requests, 3.05 GiB of KV in 6400 transfers or more, each of at least one\n"
+      "  chunk (by the trace's input tokens; less where a prefix is cached)\n"))
       << ran.out;
   EXPECT_NE(ran.out.find("in 6400 transfers"), std::string::npos) << ran.out;
 }
@@ -165,6 +165,20 @@ TEST_F(ReplayCommand, TheTableNeverGoesBelowAMicrosecond) {
   const Ran ran = run(small_replay());
   const std::string table = ran.out.substr(0, ran.out.find("requests"));
   EXPECT_FALSE(std::regex_search(table, std::regex("\\.[0-9]{4}|0\\.000"))) << table;
+}
+
+/// Two sides of many figures each, faults, what was sent again, and a name that cannot be broken.
+TEST_F(ReplayCommand, NoTableIsWiderThanATerminal) {
+  write("faults.yaml",
+        "faults:\n  - {kind: down, where: node1/nic0, from: 1 s, until: 3 s, every: 10 s}\n"
+        "  - {kind: lose, probability: 0.001}\n");
+  const Ran ran = run({"replay", source("traces/samples/chat-200.csv"), "-s", "dgx-h100-pair", "-n",
+                       "40", "--set", "serving.prefill.tp=4", "--set", "serving.decode.tp=4",
+                       "--faults", "faults.yaml", "-o", "a-folder-with-a-rather-long-name"});
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_NE(ran.out.find("(instances "), std::string::npos) << ran.out;
+  std::istringstream lines(ran.out);
+  for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80u) << line;
 }
 
 TEST_F(ReplayCommand, TheOutFolder) {
@@ -260,7 +274,7 @@ TEST_F(ReplayCommand, FaultsShowInTheResults) {
   write("f.yaml", "faults:\n  - {kind: fail, probability: 0.2}\n");
   const Ran ran = run(small_replay({"--faults", "f.yaml"}));
   EXPECT_EQ(ran.code, 0);
-  EXPECT_NE(ran.out.find("with 1 scripted faults"), std::string::npos) << ran.out;
+  EXPECT_NE(ran.out.find("with 1 scripted fault\n"), std::string::npos) << ran.out;
   EXPECT_TRUE(std::regex_search(ran.out, std::regex("\nfaults      everywhere: chunks fail, "
                                                     "probability 0.2, all the time: hit [0-9]+\\s+"
                                                     "chunks\n")))
