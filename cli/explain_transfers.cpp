@@ -107,7 +107,7 @@ class Stories {
   std::map<std::pair<StateKey, ChunkId>, std::pair<std::uint64_t, std::size_t>> places_;
 };
 
-std::string seconds_text(TimeNs time) {
+std::string start_text(TimeNs time) {
   return number_text(static_cast<double>(time) / 1e9, 9) + " s";
 }
 
@@ -145,7 +145,7 @@ std::string story_text(const TransferStory& story, const LogNames& names) {
   const LoggedTransfer& t = story.transfer;
   std::string out = toned(Tone::strong, "transfer " + std::to_string(t.number)) + ", " +
                     names.place(t.source) + " to " + names.place(t.target) + ", submitted at " +
-                    seconds_text(t.submitted_ns) + "\n";
+                    start_text(t.submitted_ns) + "\n";
   std::string end = bytes_text(t.bytes) + " in " + counted(t.pieces, "piece");
   if (story.ended_ns != never_ns) {
     end += ", " + std::string(transfer_outcome_name(story.outcome)) + " after " +

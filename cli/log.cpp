@@ -38,7 +38,7 @@ std::string chunk_name(ChunkId chunk) {
   return std::to_string(slot_of(chunk)) + "." + std::to_string(generation_of(chunk));
 }
 std::string transfer_name(std::uint64_t number) { return "transfer " + std::to_string(number); }
-std::string seconds_text(TimeNs time) {
+std::string clock_text(TimeNs time) {
   std::string digits = std::to_string(time % s_ns);
   return std::to_string(time / s_ns) + "." + std::string(9 - digits.size(), '0') + digits;
 }
@@ -91,7 +91,7 @@ class Printer {
                 transfer_name(t.number) + ": " + bytes_text(t.bytes) + " in " +
                 counted(t.pieces, "piece") + ", " + names_.place(t.source) + " to " +
                 names_.place(t.target) +
-                (t.deadline_ns == never_ns ? "" : ", due at " + seconds_text(t.deadline_ns) + " s"),
+                (t.deadline_ns == never_ns ? "" : ", due at " + clock_text(t.deadline_ns) + " s"),
             .transfer = t.number,
             .fields = {{"bytes", t.bytes},
                        {"pieces", t.pieces},
@@ -200,7 +200,7 @@ class Printer {
       std::cout << json.dump() << "\n";
       return;
     }
-    std::string head = seconds_text(now_);
+    std::string head = clock_text(now_);
     head = std::string(head.size() < 16 ? 16 - head.size() : 0, ' ') + head + "  " +
            std::to_string(scheduler_) + "  " + line.kind;
     head += std::string(head.size() < 31 ? 31 - head.size() : 1, ' ');

@@ -5,6 +5,15 @@
 #include <utility>
 
 namespace kvhaul {
+namespace {
+
+/// From the one to the other that came before it; 0 where there is none, or too far to be known.
+std::uint32_t far_back(std::uint64_t from, std::uint64_t to) {
+  return to != 0 && std::in_range<std::uint32_t>(from - to) ? static_cast<std::uint32_t>(from - to)
+                                                            : 0;
+}
+
+}  // namespace
 
 CriticalPath::CriticalPath(const SchedulerSetup& setup) : ring_(64), chains_(ring_.size()) {
   last_of_pair_.assign(setup.pairs.size(), 0);
@@ -43,7 +52,7 @@ void CriticalPath::completed(TimeNs now, const Completion& completion) {
   if (slot >= of_slot_.size() || of_slot_[slot] == 0) return;  // a probe, or nothing of ours
   const std::uint64_t number = of_slot_[slot];
   Flight& of = flight(number);
-  if (of.chunk != completion.chunk || of.reported_ns != never_ns) return;
+  if (of.generation != generation_of(completion.chunk) || of.reported_ns != never_ns) return;
   cause_ = number;
   of.reported_ns = now;
   of.failed = completion.outcome != Outcome::ok;
@@ -56,7 +65,10 @@ void CriticalPath::completed(TimeNs now, const Completion& completion) {
   of.ready_known = completion.ready_ns != 0;
   of.at_ns[ready] = of.ready_known ? std::clamp(completion.ready_ns, given, started) : started;
   of.at_ns[left] = of.done_ns - std::min(channel.fixed_ns, of.done_ns - started);
-  of.ahead = std::exchange(channel.last, number);
+  const std::uint64_t ahead = std::exchange(channel.last, number);
+  const auto back = static_cast<std::int64_t>(number - ahead);
+  of.ahead_back =
+      ahead != 0 && std::in_range<std::int32_t>(back) ? static_cast<std::int32_t>(back) : 0;
 }
 
 void CriticalPath::posted(const PostAction& action) {
@@ -70,53 +82,60 @@ void CriticalPath::posted(const PostAction& action) {
   const Channel& channel = channels_[action.channel - first_channel_id_];
   std::uint64_t& last = last_of_pair_[channel.pair];
   Flight& of = flight(next_);
-  of.chunk = action.post.chunk;
+  of.generation = generation_of(action.post.chunk);
   of.channel = action.channel;
-  of.before = last_of_poster_[channel.poster];
+  of.before_back = far_back(next_, last_of_poster_[channel.poster]);
   of.followed = 0;
   of.ready_known = false;
   of.failed = false;
   of.reported_ns = never_ns;
   of.held_back_by = submission_ ? PathPart::order : action.held_back_by;
   of.at_ns[decided] = now_;
-  of.cause = 0;
+  std::uint64_t cause = 0;
   if (cause_ != 0 && flight(cause_).failed) {
     // Of a lost attempt nothing is known but that it was waited for.
-    of.cause = 4 * cause_ + decided;
+    cause = 4 * cause_ + decided;
     of.held_back_by = PathPart::fault;
   } else if (cause_ != 0) {
-    of.cause = 4 * cause_ + left;
+    cause = 4 * cause_ + left;
   } else if (!submission_) {
-    of.cause = 4 * last + decided;
+    cause = 4 * last + decided;
   }
+  of.cause_back = far_back(4 * next_ + decided, cause);
   of_slot_[slot] = last = last_of_poster_[channel.poster] = next_++;
 }
 
 /// Posting was busy with the one before it when it was given to it.
-bool CriticalPath::waited_for_posting(const Flight& of) const {
-  if (of.before < first_ || !of.ready_known) return false;
-  const Flight& before = flight(of.before);
+bool CriticalPath::waited_for_posting(std::uint64_t number) const {
+  const Flight& of = flight(number);
+  if (of.before_back == 0 || number - of.before_back < first_ || !of.ready_known) return false;
+  const Flight& before = flight(number - of.before_back);
   return before.ready_known && before.reported_ns <= of.reported_ns &&
          of.at_ns[decided] <= before.at_ns[ready] && before.at_ns[ready] <= of.at_ns[ready];
 }
 
 /// The one ahead of it left the channel after posting was through with it.
-bool CriticalPath::waited_for_channel(const Flight& of) const {
-  if (of.ahead < first_) return false;
-  const TimeNs ahead_ns = flight(of.ahead).at_ns[left];
+bool CriticalPath::waited_for_channel(std::uint64_t number) const {
+  const Flight& of = flight(number);
+  const std::uint64_t ahead = number - static_cast<std::uint64_t>(std::int64_t{of.ahead_back});
+  if (of.ahead_back == 0 || ahead < first_) return false;
+  const TimeNs ahead_ns = flight(ahead).at_ns[left];
   return of.at_ns[ready] <= ahead_ns && ahead_ns <= of.at_ns[left];
 }
 
 std::uint64_t CriticalPath::cause(std::uint64_t moment) const {
-  const std::uint64_t own = moment & ~std::uint64_t{3};
-  const Flight& of = flight(moment / 4);
+  const std::uint64_t number = moment / 4, own = 4 * number;
+  const Flight& of = flight(number);
   switch (moment % 4) {
     case left:
-      return waited_for_channel(of) ? 4 * of.ahead + left : own + ready;
+      return waited_for_channel(number)
+                 ? own - 4 * static_cast<std::uint64_t>(std::int64_t{of.ahead_back}) + left
+                 : own + ready;
     case ready:
-      return waited_for_posting(of) ? 4 * of.before + ready : own + decided;
+      return waited_for_posting(number) ? own - 4 * std::uint64_t{of.before_back} + ready
+                                        : own + decided;
     default:
-      return of.cause;
+      return of.cause_back == 0 ? 0 : moment - of.cause_back;
   }
 }
 
@@ -163,13 +182,12 @@ std::uint64_t CriticalPath::ended(TransferId transfer) {
   return cause_;
 }
 
-PathParts CriticalPath::parts(std::uint64_t last_flight, TimeNs since_ns) {
-  PathParts parts;
-  if (last_flight < first_ || last_flight >= next_) return parts;
+void CriticalPath::add_parts(std::uint64_t last_flight, TimeNs since_ns, PathParts& parts) {
+  if (last_flight < first_ || last_flight >= next_) return;
   const Flight& last = flight(last_flight);
-  if (last.reported_ns == never_ns || last.failed) return parts;  // nothing landed with it
-  if (last.at_ns[decided] <= since_ns && !waited_for_channel(last) &&
-      !waited_for_posting(last)) {  // as nearly always
+  if (last.reported_ns == never_ns || last.failed) return;  // nothing landed with it
+  if (last.at_ns[decided] <= since_ns && !waited_for_channel(last_flight) &&
+      !waited_for_posting(last_flight)) {  // as nearly always
     TimeNs from = since_ns;
     const auto until = [&](TimeNs end, PathPart part) {
       if (end <= from) return;
@@ -179,7 +197,7 @@ PathParts CriticalPath::parts(std::uint64_t last_flight, TimeNs since_ns) {
     until(last.at_ns[ready], PathPart::post);
     until(last.done_ns, PathPart::wire);
     until(last.reported_ns, PathPart::detect);
-    return parts;
+    return;
   }
   TimeNs from = std::max(since_ns, last.at_ns[left]);
   for (const auto& [until, part] :
@@ -198,7 +216,6 @@ PathParts CriticalPath::parts(std::uint64_t last_flight, TimeNs since_ns) {
   for (std::size_t i = 0; i < path_part_count; ++i)
     parts.ns[i] += chain(end).before.ns[i] - chain(first).before.ns[i];
   parts[part(first)] += std::max<TimeNs>(0, at_ns(first) - since_ns);
-  return parts;
 }
 
 void CriticalPath::forget_old() {

@@ -16,7 +16,7 @@
 // lies before a moment is summed up when somebody asks, once for each moment; then looking back
 // over n chunks takes O(log n) steps.
 //
-// Threading: none. Nothing blocks. Memory: 296 bytes for every chunk posted since the oldest open
+// Threading: none. Nothing blocks. Memory: 280 bytes for every chunk posted since the oldest open
 // transfer was submitted; allocates only when that outgrows all it has held so far.
 #pragma once
 
@@ -45,7 +45,14 @@ class CriticalPath {
 
   /// From `since_ns`, not before its submission, until the scheduler was told of the last landing.
   /// Known until forget() is called after the transfer has ended.
-  PathParts parts(std::uint64_t last_flight, TimeNs since_ns);
+  PathParts parts(std::uint64_t last_flight, TimeNs since_ns) {
+    PathParts parts;
+    add_parts(last_flight, since_ns, parts);
+    return parts;
+  }
+  /// The same into `parts`, which must be empty: a result that is copied right after it was written
+  /// costs more than finding it.
+  void add_parts(std::uint64_t last_flight, TimeNs since_ns, PathParts& parts);
 
   /// That its last chunk came by; the flight must be known as above.
   ChannelId channel(std::uint64_t last_flight) const { return flight(last_flight).channel; }
@@ -61,22 +68,22 @@ class CriticalPath {
   /// Moments of a flight.
   enum Step : std::uint64_t { decided, ready, left };
   static constexpr std::size_t step_count = 3;
-  /// One attempt of a chunk.
-  struct Flight {
-    ChunkId chunk = 0;
+  /// One attempt of a chunk: one cache line. Others are named by how far back they are; 0: none.
+  struct alignas(64) Flight {
+    std::uint32_t generation = 0;  // of its chunk
     ChannelId channel = 0;
     PathPart held_back_by = PathPart::order;  // before it was decided, or before all that is known
     std::uint8_t followed = 0;                // bit s: chains_ has its moment of step s
     bool ready_known = false;
     bool failed = false;
-    std::uint64_t cause = 0;   // moment that it was decided after; 0: none
-    std::uint64_t before = 0;  // flight posted before it, from the same place; 0: none
-    std::uint64_t ahead = 0;   // flight that came back before it, on its channel; 0: none
+    std::uint32_t cause_back = 0;            // moment that it was decided after
+    std::uint32_t before_back = 0;           // flight posted before it, from the same place
+    std::int32_t ahead_back = 0;             // flight that came back before it, on its channel
     std::array<TimeNs, step_count> at_ns{};  // by Step; the last two once it is back
     TimeNs done_ns = 0;
     TimeNs reported_ns = 0;  // never_ns while it is in flight
   };
-  static_assert(sizeof(Flight) == 80);
+  static_assert(sizeof(Flight) == 64);
   /// What lies before a moment.
   struct Chain {
     PathParts before;        // from the first moment of its chain to it
@@ -89,8 +96,8 @@ class CriticalPath {
   const Flight& flight(std::uint64_t number) const { return ring_[number & (ring_.size() - 1)]; }
   TimeNs at_ns(std::uint64_t moment) const { return flight(moment / 4).at_ns[moment % 4]; }
   bool known(std::uint64_t moment) const { return moment / 4 >= first_; }
-  bool waited_for_posting(const Flight& of) const;
-  bool waited_for_channel(const Flight& of) const;
+  bool waited_for_posting(std::uint64_t number) const;
+  bool waited_for_channel(std::uint64_t number) const;
   /// The moment that one follows from; it need not be known.
   std::uint64_t cause(std::uint64_t moment) const;
   /// What was waited for between the two.

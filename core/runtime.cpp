@@ -47,7 +47,7 @@ void Runtime::after_event(std::uint32_t s) {
     TransferEnd& end = actions.ends[mark.ends];
     end.last_flight = paths_[s].ended(end.id);
     if (end.outcome == TransferOutcome::delivered)
-      end.path = paths_[s].parts(end.last_flight, end.submitted_ns);
+      paths_[s].add_parts(end.last_flight, end.submitted_ns, end.path);
   }
   marks_[s].posts = mark.posts;
   marks_[s].ends = mark.ends;

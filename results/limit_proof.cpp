@@ -18,7 +18,7 @@ using Rerun = LimitProof::Rerun;
 constexpr int known_schema = 1;
 constexpr double shown_gain_min = 1e-4;
 
-std::string percent(double share) { return number_text(100 * share, 2) + "%"; }
+std::string gain_percent(double share) { return number_text(100 * share, 2) + "%"; }
 
 /// Faster decode steps free seats and memory sooner: they are a limit of their own only where
 /// requests wait for a step to end.
@@ -56,10 +56,11 @@ std::string sentence_of(const LimitProof& proof, const std::vector<const Rerun*>
         "first token less than 1% shorter";
   } else {
     out = "Limited by " + label_of(*named[0], run) + ": " + named[0]->more +
-          ", and the median time to first token is " + percent(proof.gain(*named[0])) + " shorter";
+          ", and the median time to first token is " + gain_percent(proof.gain(*named[0])) +
+          " shorter";
     for (std::size_t i = 1; i < named.size(); ++i)
       out += (i == 1 ? "; then " : ", ") + label_of(*named[i], run) + " (" + named[i]->more + ": " +
-             percent(proof.gain(*named[i])) + ")";
+             gain_percent(proof.gain(*named[i])) + ")";
   }
   const RunDirectory::Link* link = tightest_link(run);
   for (const Rerun& rerun : proof.reruns) {
@@ -69,7 +70,7 @@ std::string sentence_of(const LimitProof& proof, const std::vector<const Rerun*>
     out += "; " + rerun.more + ": " +
            (std::abs(gain) < shown_gain_min
                 ? "no difference"
-                : percent(std::abs(gain)) + (gain > 0 ? " shorter" : " longer"));
+                : gain_percent(std::abs(gain)) + (gain > 0 ? " shorter" : " longer"));
   }
   // What the run says of its transfers stays true.
   const std::string& said = run.text("limit_sentence");
@@ -81,7 +82,7 @@ std::string sentence_of(const LimitProof& proof, const std::vector<const Rerun*>
 }  // namespace
 
 std::string LimitProof::gain_text(const Rerun& rerun) const {
-  return std::abs(gain(rerun)) < shown_gain_min ? "0%" : percent(gain(rerun));
+  return std::abs(gain(rerun)) < shown_gain_min ? "0%" : gain_percent(gain(rerun));
 }
 
 std::string limit_proof_json(const LimitProof& proof) {
