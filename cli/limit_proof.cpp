@@ -66,6 +66,14 @@ void widen_windows(Again& run, Bytes chunk_bytes) {
         std::max(more_bytes(config.credit_bytes), config.credit_bytes + chunk_bytes);
 }
 
+/// Of each place, for one more request of so many tokens.
+Bytes request_bytes(const ReplayConfig& serving, const RoleConfig& role, double tokens) {
+  const auto ranks = role_geometry(serving.model, role, serving.split_kv);
+  if (!ranks) return 0;  // a scenario without has been refused
+  const Bytes page_bytes = role.kv_memory_bytes / ranks->front().pages + 1;
+  return page_bytes * static_cast<Bytes>(std::ceil(tokens / role.page_tokens));
+}
+
 std::string_view name(Limit limit) { return limit_name(limit); }
 
 /// What can be had more of, in the order in which it is looked at.
@@ -79,16 +87,23 @@ std::vector<Change> changes_of(const RunDirectory& run, const Again& again) {
     auto& timing = r.scenario.serving.prefill.timing;
     timing = scaled_timing(timing, 1 / tenth_more, 1);
   });
-  add("prefill_memory", "prefill memory", "10% more KV memory of prefill", Limit::prefill,
-      [](Again& r) {
-        Bytes& memory = r.scenario.serving.prefill.kv_memory_bytes;
-        memory = more_bytes(memory);
-      });
-  add("decode_memory", "decode memory", "10% more KV memory of decode", Limit::decode_memory,
-      [](Again& r) {
-        Bytes& memory = r.scenario.serving.decode.kv_memory_bytes;
-        memory = more_bytes(memory);
-      });
+  // Less than a request of mean length would be no more where few fit in.
+  const double completed = run.number("requests.completed");
+  const double input = run.number("requests.input_tokens") / completed;
+  const double output = run.number("requests.output_tokens") / completed;
+  const auto add_memory = [&](const std::string& side, Limit limit, RoleConfig ReplayConfig::*role,
+                              double tokens) {
+    const RoleConfig& config = again.scenario.serving.*role;
+    const Bytes request = request_bytes(again.scenario.serving, config, tokens);
+    const Bytes tenth = more_bytes(config.kv_memory_bytes) - config.kv_memory_bytes;
+    add(side + "_memory", side + " memory",
+        tenth >= request ? "10% more KV memory of " + side
+                         : "KV memory of " + side + " for one request more",
+        limit,
+        [=](Again& r) { (r.scenario.serving.*role).kv_memory_bytes += std::max(tenth, request); });
+  };
+  add_memory("prefill", Limit::prefill, &ReplayConfig::prefill, input);
+  add_memory("decode", Limit::decode_memory, &ReplayConfig::decode, input + output);
   const std::uint32_t seats = again.scenario.serving.max_batch;
   const std::uint32_t more_seats = std::max(1u, static_cast<std::uint32_t>(seats * 0.1));
   add("decode_seats", "decode seats",
@@ -251,7 +266,7 @@ std::string limit_proof_table(const LimitProof& proof) {
   TextTable table({"median time to first token", "ms", "shorter by"});
   table.add({proof.run_was_real ? "simulated as it was" : "as it was", ms(proof.ttft_p50_ms), ""});
   for (const LimitProof::Rerun& rerun : proof.reruns)
-    table.add({rerun.more, ms(rerun.ttft_p50_ms), proof.gain_text(rerun)});
+    table.add({printable(rerun.more), ms(rerun.ttft_p50_ms), proof.gain_text(rerun)});
   return table.text();
 }
 

@@ -46,8 +46,11 @@ std::string own_cell(const std::string& name, const RunDirectory& run) {
     for (const std::string& fault : run.faults) all += (all.empty() ? "" : "; ") + fault;
     return all;
   }
-  if (name == "limit" && !run.limits.empty())  // short, so that a table has room for it
+  if (name == "limit") {
+    if (run.limits.empty()) return run.limit_proof ? "nothing" : "";
+    // Short, so that a table has room for it.
     return run.limits[0].limit == "link" ? run.limits[0].label : run.limits[0].limit;
+  }
   if (run.links.empty()) return "";
   const RunDirectory::Link& link = run.links[0];
   if (name == "busiest_link") return link.name;

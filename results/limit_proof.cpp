@@ -138,13 +138,21 @@ Result<LimitProof> parse_limit_proof(const std::string& text, const std::string&
 void apply_limit_proof(const LimitProof& proof, RunDirectory& run) {
   constexpr std::size_t named_max = 3;
   std::vector<const Rerun*> named;
-  for (const Rerun& rerun : proof.reruns)
-    if (named.size() < named_max && proof.gain(rerun) >= proven_gain_min &&
-        names_a_limit(rerun, run))
+  const Rerun* unnamed = nullptr;
+  for (const Rerun& rerun : proof.reruns) {
+    if (named.size() == named_max || proof.gain(rerun) < proven_gain_min) continue;
+    if (names_a_limit(rerun, run))
       named.push_back(&rerun);
+    else if (unnamed == nullptr)
+      unnamed = &rerun;
+  }
+  if (named.empty() && unnamed != nullptr) named.push_back(unnamed);
   run.texts["limit_sentence"] = sentence_of(proof, named, run);
   run.summary["limit_sentence"] = run.texts["limit_sentence"];
-  if (named.empty()) return;
+  if (named.empty()) {
+    run.limits.clear();
+    return;
+  }
   const RunDirectory::Limit first{named[0]->limit, label_of(*named[0], run), 0};
   const auto found = std::ranges::find(run.limits, first.limit, &RunDirectory::Limit::limit);
   if (found == run.limits.end()) {

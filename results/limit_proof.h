@@ -41,7 +41,8 @@ std::string limit_proof_json(const LimitProof& proof);
 /// Errors are bad_input and name `file`.
 Result<LimitProof> parse_limit_proof(const std::string& text, const std::string& file);
 
-/// Puts the proof in place of what the run by itself says: its sentence, and which limit is first.
+/// Puts the proof in place of what the run by itself says: its sentence, and which limit is first;
+/// none where no rerun gains enough.
 void apply_limit_proof(const LimitProof& proof, RunDirectory& run);
 
 }  // namespace kvhaul

@@ -81,6 +81,21 @@ TEST_F(Why, OfTheRunItselfAndOfEveryPointOfASweep) {
   EXPECT_EQ(proven, 2u);
 }
 
+/// A tenth of a pool that holds seven requests is less than a request, and helps nobody.
+TEST_F(Why, OneRequestMoreIsTheLeastOfMemory) {
+  std::string trace = "arrived_at,num_prefill_tokens,num_decode_tokens\n";
+  for (int i = 0; i < 40; ++i) trace += "0,1000,200\n";
+  write("t.csv", trace);
+  const test::Ran ran = run({"replay", "t.csv", "-s", "dgx-h100-pair", "-q", "-o", "run", "--set",
+                             "serving.decode.kv_memory=400 MB"});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  const test::Ran why = run({"explain", "run", "--limit"});
+  EXPECT_TRUE(
+      why.out.starts_with("Limited by decode memory: KV memory of decode for one request "
+                          "more,"))
+      << why.out;
+}
+
 /// A simulation, and said to be one.
 TEST_F(Why, ARunInRealTimeIsSimulated) {
   write("t.csv", "arrived_at,num_prefill_tokens,num_decode_tokens\n0,100,2\n0.1,200,2\n");
