@@ -104,9 +104,8 @@ std::string faults_text(const std::vector<ComparedRun>& runs) {
 std::string why_text(const RunDirectory& first, const RunDirectory& other, std::size_t number) {
   const auto change = ttft_change(first, other);
   std::string out = run_letter(number) + ": ";
-  if (!change) {
-    out += "in one of the two no request was completed; ";
-  } else if (change->change_ms == 0) {
+  if (!change) return wrapped(out + "in one of the two no request was completed.", 3);
+  if (change->change_ms == 0) {
     out += "the mean time to first token is the same as in A; ";
   } else {
     out += "the mean time to first token is " + number_text(std::fabs(change->change_ms)) + " ms " +

@@ -252,6 +252,19 @@ TEST_F(CompareCommand, WhatIsNoWholeRunIsOneLine) {
   }
 }
 
+/// Nothing is said to limit it, least of all that nothing does.
+TEST_F(CompareCommand, ARunWithoutCompletedRequestsHasNoWhy) {
+  make_run("a");
+  write("t.csv", "arrived_at,num_prefill_tokens,num_decode_tokens\n0,1000,2000\n");
+  EXPECT_EQ(run({"replay", "t.csv", "-s", "pcie-pair", "-q", "-o", "none", "--set",
+                 "serving.decode.kv_memory=16 MB"})
+                .code,
+            1);
+  const std::string out = run({"compare", "a", "none"}).out;
+  EXPECT_NE(out.find("\nB: in one of the two no request was completed.\n"), std::string::npos)
+      << out;
+}
+
 TEST_F(CompareCommand, DamagedFilesAreOneLineThatNamesThem) {
   make_run("a");
   const struct {
