@@ -56,8 +56,13 @@ std::string queue_text(const Run& run, const Request& of) {
     ++before;
     if (longest == nullptr || other.row.prefill_ns > longest->row.prefill_ns) longest = &other;
   }
-  if (longest == nullptr) return "no other request was before it";
-  return counted(before, "request") + " before it on prefill instance " +
+  const std::string lost = of.row.retries == 0
+                               ? ""
+                               : counted(of.row.retries, "attempt") +
+                                     " before this one lost KV on the way, and all of that time is "
+                                     "here; ";
+  if (longest == nullptr) return lost + "no other request was before it";
+  return lost + counted(before, "request") + " before it on prefill instance " +
          std::to_string(of.row.prefill_instance) + ", the longest: request " +
          std::to_string(longest->row.request) + ", " + duration_text(longest->row.prefill_ns);
 }
@@ -293,7 +298,7 @@ Result<std::vector<TransferStory>> stories_of(
     const std::function<bool(const LoggedTransfer&)>& wanted) {
   const auto log = log_of(options, run);
   if (!log) return log.error();
-  return read_transfer_stories(*log, wanted);
+  return read_transfer_stories(*log, run.run, wanted);
 }
 
 /// Those of the last attempt of a request: its slot is in the tags, and others have the slot before
@@ -358,6 +363,8 @@ CommandResult run_explain(const Arguments& arguments) {
         "kvhaul explain: expected a run directory; see 'kvhaul explain --help'");
   std::string directory = options.text("run");
   while (directory.size() > 1 && directory.ends_with('/')) directory.pop_back();
+  if (options.has("request") + options.has("transfer") + options.flag("limit") > 1)
+    return Error::bad_input("expected one of --request, --transfer and --limit, found several");
   if (options.flag("limit")) return explain_limit(options, directory);
   if (options.maybe_text("transfer")) return explain_transfer(options, directory);
   const bool chunks = options.flag("chunks");

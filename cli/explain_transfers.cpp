@@ -133,11 +133,16 @@ std::string why_text(const ChunkStory& chunk) {
 }  // namespace
 
 Result<std::vector<TransferStory>> read_transfer_stories(
-    const std::string& log, const std::function<bool(const LoggedTransfer&)>& wanted) {
+    const std::string& log, const RunDirectory& run,
+    const std::function<bool(const LoggedTransfer&)>& wanted) {
   Stories stories(wanted);
   const auto report = read_log(log, [&](const LogEntry& entry) { stories.event(entry); });
   if (!report) return report.error();
   if (!report->identical) return Error::failed(report->first_difference);
+  if (static_cast<double>(report->transfers) != run.number("transfers.count"))
+    print_warning(log + " has " + counted(report->transfers, "transfer") + ", " + run.path + " " +
+                  number_text(run.number("transfers.count"), 20) +
+                  ": one of the two is of another run, or of some of its processes alone");
   return stories.take();
 }
 

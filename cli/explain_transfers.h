@@ -37,9 +37,10 @@ struct TransferStory {
 };
 
 /// Of the transfers that are asked for, in the order of their submissions. Errors as in read_log();
-/// a decision that differs is one, too.
+/// a decision that differs is one, too. Warns where the log has not as many as the run.
 Result<std::vector<TransferStory>> read_transfer_stories(
-    const std::string& log, const std::function<bool(const LoggedTransfer&)>& wanted);
+    const std::string& log, const RunDirectory& run,
+    const std::function<bool(const LoggedTransfer&)>& wanted);
 
 /// With all its chunks; times count from its submission.
 std::string story_text(const TransferStory& story, const LogNames& names);

@@ -58,11 +58,7 @@ class Printer {
     if (now_ < filter_.from_ns || now_ > filter_.to_ns) return;
     print(event_line(entry));
     for (const PostAction& action : entry.actions->posts) print(post_line(entry, action));
-    for (const CancelAction& action : entry.actions->cancels)
-      print(
-          {.kind = "withdraw",
-           .text = "chunk " + chunk_name(action.chunk) + " from " + names_.channel(action.channel),
-           .channel = action.channel});
+    for (const CancelAction& action : entry.actions->cancels) print(withdraw_line(action));
     for (const ControlMessage& message : entry.actions->messages)
       print({.kind = "message",
              .text = "to " + names_.node(message.to) + ", of " + names_.place(message.place) +
@@ -98,7 +94,8 @@ class Printer {
                        {"source", names_.place(t.source)},
                        {"target", names_.place(t.target)},
                        {"priority", static_cast<int>(t.priority)},
-                       {"tag", t.tag}}};
+                       {"tag", t.tag},
+                       {"deadline_ns", t.deadline_ns == never_ns ? Json() : Json(t.deadline_ns)}}};
       }
       case LogRecord::cancel: {
         const LoggedTransfer* t = follower_.transfer();
@@ -163,6 +160,19 @@ class Printer {
             .transfer = chunk.transfer,
             .channel = action.channel,
             .fields = fields};
+  }
+
+  Line withdraw_line(const CancelAction& action) const {
+    const auto& in_flight = follower_.state().in_flight;
+    const auto chunk = in_flight.find(action.chunk);
+    const bool known = chunk != in_flight.end();
+    return {.kind = "withdraw",
+            .text = "chunk " + chunk_name(action.chunk) +
+                    (known ? of_transfer(chunk->second) : "") + " from " +
+                    names_.channel(action.channel),
+            .transfer = known ? chunk->second.transfer : std::nullopt,
+            .channel = action.channel,
+            .fields = {{"chunk", chunk_name(action.chunk)}}};
   }
 
   Line end_line(const TransferEnd& end, const LoggedTransfer& transfer,
@@ -261,6 +271,9 @@ Result<Filter> read_filter(const Options& options) {
     if (!parsed) return Error::bad_input("--" + std::string(name) + ": " + parsed.error().message);
     *time = *parsed;
   }
+  if (filter.to_ns < filter.from_ns)
+    return Error::bad_input("--to: expected a time that is not before --from, found " +
+                            duration_text(filter.to_ns));
   std::string words = options.maybe_text("only").value_or("");
   while (!words.empty()) {
     const std::size_t comma = std::min(words.find(','), words.size());

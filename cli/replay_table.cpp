@@ -136,8 +136,9 @@ std::string replay_table(const ReplayResult& result) {
          " transfers, " + std::to_string(s.scheduler.chunks_posted) + " chunks; " +
          std::to_string(s.pieces) + " pieces\n";
   for (const FaultUse& fault : s.faults)
-    out += (&fault == &s.faults[0] ? "faults      " : "            ") +
-           printable(fault_sentence(fault, s.duration_ns)) + "\n";
+    out += wrapped(std::string(&fault == &s.faults[0] ? "faults      " : "            ") +
+                       printable(fault_sentence(fault, s.duration_ns)),
+                   margin + 2);
   if (s.scheduler.chunks_resent || s.scheduler.quarantines)
     out += "sent again  " + std::to_string(s.scheduler.chunks_resent) + " chunks (" +
            bytes_text(s.resent_bytes) + "), " + std::to_string(s.scheduler.timeouts) +

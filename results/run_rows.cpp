@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <initializer_list>
 #include <map>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -96,7 +97,8 @@ Result<void> read_request_rows(const RunDirectory& run,
        "credit_ms",
        "order_ms",
        "fault_ms",
-       "slot"},
+       "slot",
+       "retries"},
       [&](const std::string& path, const TextFile& file) -> Result<void> {
         RequestRecord r;
         const auto field = [&](std::size_t column) { return file.field(column); };
@@ -123,10 +125,11 @@ Result<void> read_request_rows(const RunDirectory& run,
         r.last_link = field(7);
         constexpr std::size_t slot_column = 8 + 9 + path_part_count;
         if (r.served)
-          if (auto ok = put(r.slot, parse_whole(field(slot_column)), path, file, slot_column,
-                            "a slot's number");
-              !ok)
-            return ok;
+          for (const auto& [number, column, what] :
+               {std::tuple{&r.slot, slot_column, "a slot's number"},
+                {&r.retries, slot_column + 1, "a number of retries"}})
+            if (auto ok = put(*number, parse_whole(field(column)), path, file, column, what); !ok)
+              return ok;
         TimeNs* parts[9 + path_part_count] = {&r.queue_ns,   &r.prefill_ns,        &r.handover_ns,
                                               &r.exposed_ns, &r.prefill_memory_ns, &r.memory_ns,
                                               &r.step_ns,    &r.seat_ns,           &r.e2e_ns};

@@ -23,7 +23,8 @@ struct RequestRecord {
   std::uint32_t input_tokens = 0;
   bool served = false;  // an instance of each kind had it
   std::uint64_t prefill_instance = 0, decode_instance = 0;
-  std::uint64_t slot = 0;  // of its transfers' tags; of served ones
+  std::uint64_t slot = 0;     // of its transfers' tags; of served ones
+  std::uint64_t retries = 0;  // attempts before, which lost their KV: the queue holds them
   bool completed = false;
   TimeNs arrival_ns = 0;
   // Of completed ones.

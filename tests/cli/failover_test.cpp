@@ -68,6 +68,19 @@ class FailoverCommand : public ProgramTest {
   }
 };
 
+/// The queue of one that was prefilled again is not the fault of those before it.
+TEST_F(FailoverCommand, ExplainSaysThatAnAttemptWasLost) {
+  ASSERT_EQ(replay(two_decode(), "{kind: down, where: node1, from: 10 s}").code, 0);
+  const auto told =
+      nlohmann::json::parse(run({"explain", "run", "--worst", "200", "--json"}).out)["requests"];
+  std::uint64_t lost = 0;
+  for (const auto& request : told)
+    for (const auto& part : request["parts"])
+      lost += part["why"].get<std::string>().starts_with("1 attempt before this one lost KV");
+  EXPECT_GT(lost, 0u);
+  EXPECT_EQ(lost, summary()["requests"]["retried"]);
+}
+
 // What was on its way waits 100 ms, until the node has been gone for so long, and is prefilled once
 // more: 162 ms for the longest prompt, twice. That is within 500 ms.
 TEST_F(FailoverCommand, ADeadNodeBesideAHealthyOne) {

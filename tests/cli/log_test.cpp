@@ -46,6 +46,8 @@ TEST_F(LogCommand, HasEveryEventAndWhatEveryTransferWaitedFor) {
   const Json verified = json_of({"verify", "run.log", "--json"});
   std::map<std::string, std::size_t> kinds;
   for (const Json& line : lines({"run.log"})) ++kinds[line["kind"]];
+  const Json submit = lines({"run.log", "--only", "submit", "-n", "1"}).at(0);
+  EXPECT_GE(submit["deadline_ns"], submit["t_ns"]);
   EXPECT_EQ(kinds["submit"], verified["transfers"]);
   EXPECT_EQ(kinds["end"], verified["transfers"]);
   EXPECT_EQ(kinds["post"], verified["chunks"]);
@@ -85,6 +87,8 @@ TEST_F(LogCommand, RefusesWhatItCannotMean) {
   EXPECT_NE(refused(2, {"log", "run.log", "--only", "submit,ends"}).find("found 'ends'"),
             std::string::npos);
   EXPECT_NE(refused(2, {"log", "run.log", "--from", "3"}).find("--from: "), std::string::npos);
+  EXPECT_NE(refused(2, {"log", "run.log", "--from", "3 s", "--to", "2 s"}).find("--to: "),
+            std::string::npos);
   std::string damaged = text("run.log");
   damaged[damaged.size() / 2] ^= 1;
   write("damaged.log", damaged);
@@ -140,6 +144,25 @@ TEST_F(LogCommand, ARailThatIsBelievedDeadIsSaid) {
       << ran.out;
 }
 
+/// Chunks that are late are taken back; of which transfer is said.
+TEST_F(LogCommand, WhatIsTakenBackIsOfItsTransfer) {
+  write("lost.yaml", "faults:\n  - {kind: lose, probability: 0.01}\n");
+  record({"-n", "30", "--faults", "lost.yaml"});
+  const auto all = lines({"run.log", "--only", "withdraw"});
+  ASSERT_FALSE(all.empty());
+  std::size_t of_transfers = 0;
+  for (const Json& line : all) {
+    if (!line.contains("transfer")) continue;  // a probe
+    ++of_transfers;
+    const std::string number = std::to_string(line["transfer"].get<std::uint64_t>());
+    bool posted = false;
+    for (const Json& post : lines({"run.log", "--only", "post", "--transfer", number}))
+      posted = posted || post["chunk"] == line["chunk"];
+    EXPECT_TRUE(posted) << line;
+  }
+  EXPECT_GT(of_transfers, 0u);
+}
+
 TEST_F(LogCommand, ExplainNeedsALog) {
   ASSERT_EQ(run({"replay", test::source("traces/samples/chat-200.csv"), "-s", "dgx-h100-pair", "-q",
                  "-n", "3", "-o", "bare"})
@@ -155,7 +178,15 @@ TEST_F(LogCommand, ExplainNeedsALog) {
   std::filesystem::rename(folder() / "run.log", folder() / "moved.log");
   EXPECT_NE(refused(2, {"explain", "run", "--transfer", "0"}).find("--log FILE"),
             std::string::npos);
-  EXPECT_EQ(run({"explain", "run", "--transfer", "0", "--log", "moved.log"}).code, 0);
+  const test::Ran whole = run({"explain", "run", "--transfer", "0", "--log", "moved.log"});
+  EXPECT_EQ(whole.code, 0);
+  EXPECT_EQ(whole.err, "");
+  EXPECT_NE(refused(2, {"explain", "run", "--transfer", "0", "--request", "1"}).find("one of"),
+            std::string::npos);
+  std::filesystem::rename(folder() / "run", folder() / "of-three");
+  record({"-n", "4"});
+  const test::Ran other = run({"explain", "of-three", "--transfer", "0", "--log", "run.log"});
+  EXPECT_NE(other.err.find("one of the two is of another run"), std::string::npos) << other.err;
 }
 
 }  // namespace
