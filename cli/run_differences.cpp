@@ -76,7 +76,9 @@ void compare_scenarios(Finder& finder, const Scenario& a, const Scenario& b) {
     return;
   }
   for (const ScenarioDifference& difference : *differences) {
-    if (difference.path == "scheduler.policy" || difference.path == "serving.streaming") continue;
+    if (difference.path == "scheduler.policy" || difference.path == "serving.streaming" ||
+        difference.path == "model")
+      continue;
     const auto text = [](const std::optional<ReadValue>& value) {
       return value ? value->text : std::string("-");
     };

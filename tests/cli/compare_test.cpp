@@ -114,6 +114,8 @@ TEST_F(CompareCommand, EveryDifferenceOfWhatWasRunIsListed) {
             std::string::npos)
       << ran.out;
   EXPECT_NE(text("both.html").find("serving.chunk_tokens"), std::string::npos);
+  make_run("c", {"--set", "model=llama-2-7b"});
+  EXPECT_EQ(json({"a", "c"})["runs"][1]["differences"]["all"].size(), 1u) << "a model is said once";
   // A run that cannot say any more what it was made from.
   fs::remove(folder() / "b/run.yaml");
   const Json unknown = json({"a", "b"})["runs"][1]["differences"];
