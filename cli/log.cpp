@@ -227,7 +227,7 @@ class Printer {
   std::uint64_t lines_ = 0;
 };
 
-Options declare() {
+Options declare_log() {
   Options options(
       "log", "LOG [options]",
       "Prints an event log: each event that reached a scheduler, and each decision it took,\n"
@@ -289,7 +289,7 @@ Result<Filter> read_filter(const Options& options) {
 }  // namespace
 
 CommandResult run_log(const Arguments& arguments) {
-  Options options = declare();
+  Options options = declare_log();
   auto go_on = options.parse(arguments);
   if (!go_on) return go_on.error();
   if (!*go_on) return 0;

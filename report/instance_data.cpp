@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/unit_text.h"
+#include "report/json_numbers.h"
 #include "results/run_rows.h"
 
 namespace kvhaul::report {
@@ -19,10 +20,6 @@ using Json = nlohmann::ordered_json;
 constexpr std::size_t rows_max = 32;
 constexpr std::size_t alike_from = 3;  // so many; fewer are shown as they are
 constexpr double alike_points = 0.05, alike_share = 0.1;
-
-double rounded(double value) {
-  return value == 0 || !std::isfinite(value) ? 0 : std::stod(number_text(value, 4));
-}
 
 struct Shown {
   const RunDirectory::Instance* instance = nullptr;

@@ -13,6 +13,7 @@
 #include "core/unit_text.h"
 #include "report/cluster_picture.h"
 #include "report/instance_data.h"
+#include "report/json_numbers.h"
 #include "report/slowest.h"
 #include "results/figures.h"
 #include "results/run_rows.h"
@@ -27,12 +28,6 @@ constexpr std::size_t nodes_pictured = 4;
 constexpr std::size_t time_bins_max = 120;
 /// Percentiles of the time to first token between which requests are taken together.
 constexpr std::array bands = {0., .1, .2, .3, .4, .5, .6, .7, .8, .9, .95, .99, 1.};
-
-double rounded(double value) {
-  return value == 0 || !std::isfinite(value) ? 0 : std::stod(number_text(value, 4));
-}
-double ms_of(TimeNs time) { return static_cast<double>(time) / 1e6; }
-double s_of(TimeNs time) { return static_cast<double>(time) / 1e9; }
 
 /// Nearest rank; the values are sorted.
 TimeNs at_rank(const std::vector<TimeNs>& sorted, double share) {

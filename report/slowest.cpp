@@ -5,14 +5,13 @@
 
 #include <nlohmann/json.hpp>
 
+#include "report/json_numbers.h"
 #include "results/figures.h"
 
 namespace kvhaul::report {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-double ms_of(TimeNs time) { return static_cast<double>(time) / 1e6; }
 
 /// How the list of figures calls a part of the exposed transfer.
 std::string words_of(PathPart part) {
