@@ -31,6 +31,7 @@ struct Request {
 struct Run {
   RunInputs from;
   std::vector<Request> requests;
+  std::vector<Request> lost;  // served and not completed: nothing is known after their prefill
   std::vector<report::RunContext::Fault> faults;  // of from.script, in words
 };
 
@@ -48,14 +49,15 @@ std::string s_text(TimeNs time) { return number_text(static_cast<double>(time) /
 std::string queue_text(const Run& run, const Request& of) {
   std::size_t before = 0;
   const Request* longest = nullptr;
-  for (const Request& other : run.requests) {
-    if (&other == &of || other.row.prefill_instance != of.row.prefill_instance ||
-        other.prefill_start_ns() >= of.prefill_start_ns() ||
-        other.prefill_end_ns() <= of.row.arrival_ns)
-      continue;
-    ++before;
-    if (longest == nullptr || other.row.prefill_ns > longest->row.prefill_ns) longest = &other;
-  }
+  for (const std::vector<Request>* requests : {&run.requests, &run.lost})
+    for (const Request& other : *requests) {
+      if (&other == &of || other.row.prefill_instance != of.row.prefill_instance ||
+          other.prefill_start_ns() >= of.prefill_start_ns() ||
+          other.prefill_end_ns() <= of.row.arrival_ns)
+        continue;
+      ++before;
+      if (longest == nullptr || other.row.prefill_ns > longest->row.prefill_ns) longest = &other;
+    }
   const std::string lost = of.row.retries == 0
                                ? ""
                                : counted(of.row.retries, "attempt") +
@@ -206,10 +208,11 @@ Json story_json(const Run& run, const Request& of) {
 Result<Run> read_run(const std::string& directory) {
   auto from = read_run_inputs(directory);
   if (!from) return from.error();
-  Run run{std::move(*from), {}, {}};
+  Run run{std::move(*from), {}, {}, {}};
   run.faults = described_faults(run.from.script);
   const auto read = read_request_rows(run.from.run, [&](const RequestRecord& row) {
-    if (row.completed) run.requests.push_back({row, std::string(row.last_link)});
+    if (row.served)
+      (row.completed ? run.requests : run.lost).push_back({row, std::string(row.last_link)});
   });
   if (!read) return read.error();
   return run;

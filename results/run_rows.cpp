@@ -135,7 +135,9 @@ Result<void> read_request_rows(const RunDirectory& run,
                                               &r.step_ns,    &r.seat_ns,           &r.e2e_ns};
         for (std::size_t part = 0; part < path_part_count; ++part)
           parts[9 + part] = &r.path.ns[part];
-        for (std::size_t part = 0; r.completed && part < std::size(parts); ++part)
+        std::size_t known = r.served ? 2 : 0;  // queue and prefill
+        if (r.completed) known = std::size(parts);
+        for (std::size_t part = 0; part < known; ++part)
           if (auto ok = put(*parts[part], parse_time(field(8 + part), ms_ns), path, file, 8 + part,
                             "milliseconds");
               !ok)

@@ -27,8 +27,9 @@ struct RequestRecord {
   std::uint64_t retries = 0;  // attempts before, which lost their KV: the queue holds them
   bool completed = false;
   TimeNs arrival_ns = 0;
+  TimeNs queue_ns = 0, prefill_ns = 0;  // of served ones
   // Of completed ones.
-  TimeNs queue_ns = 0, prefill_ns = 0, handover_ns = 0;
+  TimeNs handover_ns = 0;
   TimeNs prefill_memory_ns = 0;                    // of the queue
   TimeNs exposed_ns = 0;                           // of the hand-over
   TimeNs memory_ns = 0, step_ns = 0, seat_ns = 0;  // the rest of it

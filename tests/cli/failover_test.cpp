@@ -1,5 +1,6 @@
 // A node that dies beside a healthy one: its requests are prefilled again, and the run loses
 // nothing.
+#include <map>
 #include <sstream>
 
 #include <nlohmann/json.hpp>
@@ -79,6 +80,46 @@ TEST_F(FailoverCommand, ExplainSaysThatAnAttemptWasLost) {
       lost += part["why"].get<std::string>().starts_with("1 attempt before this one lost KV");
   EXPECT_GT(lost, 0u);
   EXPECT_EQ(lost, summary()["requests"]["retried"]);
+}
+
+/// Those that were lost later were in prefill all the same.
+TEST_F(FailoverCommand, ExplainCountsLostRequestsInTheQueue) {
+  replay(two_decode("  failover: {retries: 0}\n"), "{kind: down, where: node1, from: 0 s}");
+  struct Row {
+    bool lost = false;
+    double arrival_s = 0, start_s = 0, end_s = 0;
+  };
+  std::map<std::uint64_t, Row> rows;
+  std::istringstream file(text("run/requests.csv"));
+  std::string line, cell;
+  std::getline(file, line);
+  std::vector<std::string> names;
+  for (std::istringstream head(line); std::getline(head, cell, ',');) names.push_back(cell);
+  while (std::getline(file, line)) {
+    std::istringstream in(line);
+    std::map<std::string, std::string> cells;
+    for (const std::string& name : names) std::getline(in, cells[name], ',');
+    Row row{cells["outcome"] != "completed", std::stod(cells["arrival_s"])};
+    row.start_s = row.arrival_s + std::stod(cells["queue_ms"]) / 1e3;
+    row.end_s = row.start_s + std::stod(cells["prefill_ms"]) / 1e3;
+    rows[std::stoull(cells["request"])] = row;
+  }
+  std::uint64_t lost = 0;
+  const auto told = nlohmann::json::parse(run({"explain", "run", "--worst", "200", "--json"}).out);
+  for (const auto& request : told["requests"]) {
+    const Row of = rows.at(request["request"].get<std::uint64_t>());
+    std::uint64_t before = 0;
+    for (const auto& [number, row] : rows)
+      if (row.start_s < of.start_s - 1e-9 && row.end_s > of.arrival_s + 1e-9) {
+        ++before;
+        lost += row.lost ? 1 : 0;
+      }
+    const auto& queue = request["parts"][0];
+    if (before == 0 || queue["part"] != "queue") continue;
+    EXPECT_TRUE(queue["why"].get<std::string>().starts_with(std::to_string(before) + " request"))
+        << before << ": " << queue;
+  }
+  EXPECT_GT(lost, 0u);
 }
 
 // What was on its way waits 100 ms, until the node has been gone for so long, and is prefilled once
