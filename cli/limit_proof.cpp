@@ -146,9 +146,10 @@ class FirstTokens final : public ReplayObserver {
   void chunks_ended(std::span<const Completion>) override {}
   void progress(TimeNs, std::uint64_t) override {}
 
-  /// Nearest rank; nothing where no request was completed.
-  std::optional<double> median_ms() {
-    if (ttft_ns_.empty()) return std::nullopt;
+  std::uint64_t completed() const { return ttft_ns_.size(); }
+  /// Nearest rank; 0 where no request was completed.
+  double median_ms() {
+    if (ttft_ns_.empty()) return 0;
     const auto middle = ttft_ns_.begin() + static_cast<std::ptrdiff_t>((ttft_ns_.size() - 1) / 2);
     std::ranges::nth_element(ttft_ns_, middle);
     return static_cast<double>(*middle) / 1e6;
@@ -158,7 +159,12 @@ class FirstTokens final : public ReplayObserver {
   std::vector<TimeNs> ttft_ns_;
 };
 
-Result<double> median_ttft_ms(const Again& run) {
+struct Median {
+  double ttft_ms = 0;
+  std::uint64_t completed = 0;  // 0: there is none
+};
+
+Result<Median> median_of(const Again& run) {
   auto trace = open_replay_trace(run.request, run.scenario);
   if (!trace) return trace.error();
   auto plan = plan_run(run.scenario);
@@ -175,9 +181,7 @@ Result<double> median_ttft_ms(const Again& run) {
   if (auto ok = opened->backend->start(); !ok) return ok.error();
   if (auto ran = runtime.run(replay); !ran) return ran.error();
   if (const auto error = replay.error()) return *error;
-  const auto median = first_tokens.median_ms();
-  if (!median) return Error::failed("no request was completed");
-  return *median;
+  return Median{first_tokens.median_ms(), first_tokens.completed()};
 }
 
 /// From run.yaml: the options that it was started with, on the trace that it names.
@@ -231,18 +235,23 @@ Result<LimitProof> prove_limits(const std::string& directory, const ProofProgres
   proof.backend = again->request.backend;
   proof.run_was_real = inputs->run.text("run.time") == "real";
   tell(0, "as it was");
-  const auto median = median_ttft_ms(*again);
+  const auto median = median_of(*again);
   if (!median) return median.error();
-  proof.ttft_p50_ms = *median;
+  if (median->completed == 0)
+    return Error::failed(directory + ": made again, no request is completed");
+  proof.ttft_p50_ms = median->ttft_ms;
+  proof.completed = median->completed;
   for (std::size_t i = 0; i < changes.size(); ++i) {
     tell(i + 1, changes[i].rerun.more);
     Again with_more = *again;
     changes[i].apply(with_more);
-    const auto changed = median_ttft_ms(with_more);
+    const auto changed = median_of(with_more);
     if (!changed)
       return Error{changed.error().kind, changes[i].rerun.more + ": " + changed.error().message};
+    if (changed->completed == 0) continue;
     proof.reruns.push_back(changes[i].rerun);
-    proof.reruns.back().ttft_p50_ms = *changed;
+    proof.reruns.back().ttft_p50_ms = changed->ttft_ms;
+    proof.reruns.back().completed = changed->completed;
   }
   std::ranges::stable_sort(proof.reruns, {}, &LimitProof::Rerun::ttft_p50_ms);
   // Of our own making: it may stand there already.
@@ -266,7 +275,7 @@ std::string limit_proof_table(const LimitProof& proof) {
   TextTable table({"median time to first token", "ms", "shorter by"});
   table.add({proof.run_was_real ? "simulated as it was" : "as it was", ms(proof.ttft_p50_ms), ""});
   for (const LimitProof::Rerun& rerun : proof.reruns)
-    table.add({printable(rerun.more), ms(rerun.ttft_p50_ms), proof.gain_text(rerun)});
+    table.add({printable(proof.more_text(rerun)), ms(rerun.ttft_p50_ms), proof.gain_text(rerun)});
   return table.text();
 }
 

@@ -81,6 +81,12 @@ std::string sentence_of(const LimitProof& proof, const std::vector<const Rerun*>
 
 }  // namespace
 
+std::string LimitProof::more_text(const Rerun& rerun) const {
+  if (rerun.completed == completed) return rerun.more;
+  return rerun.more + " (" + std::to_string(rerun.completed) + " requests completed, not " +
+         std::to_string(completed) + ")";
+}
+
 std::string LimitProof::gain_text(const Rerun& rerun) const {
   return std::abs(gain(rerun)) < shown_gain_min ? "0%" : gain_percent(gain(rerun));
 }
@@ -90,6 +96,7 @@ std::string limit_proof_json(const LimitProof& proof) {
                {"backend", proof.backend},
                {"run_was_real", proof.run_was_real},
                {"ttft_p50_ms", proof.ttft_p50_ms},
+               {"completed", proof.completed},
                {"reruns", Json::array()}};
   for (const Rerun& rerun : proof.reruns)
     json["reruns"].push_back({{"key", rerun.key},
@@ -97,6 +104,7 @@ std::string limit_proof_json(const LimitProof& proof) {
                               {"more", rerun.more},
                               {"limit", rerun.limit},
                               {"ttft_p50_ms", rerun.ttft_p50_ms},
+                              {"completed", rerun.completed},
                               {"gain", proof.gain(rerun)}});
   return json.dump(2) + "\n";
 }
@@ -120,16 +128,24 @@ Result<LimitProof> parse_limit_proof(const std::string& text, const std::string&
   proof.backend = word(json, "backend");
   proof.run_was_real = json.contains("run_was_real") && json["run_was_real"] == true;
   proof.ttft_p50_ms = number(json, "ttft_p50_ms");
-  if (proof.backend.empty() || !(proof.ttft_p50_ms > 0) || !json.contains("reruns") ||
-      !json["reruns"].is_array())
-    return damaged("'backend', 'ttft_p50_ms' and a list 'reruns'");
+  const auto count = [](const Json& in) {
+    return in.contains("completed") && in["completed"].is_number_unsigned()
+               ? in["completed"].get<std::uint64_t>()
+               : 0;
+  };
+  proof.completed = count(json);
+  if (proof.backend.empty() || !(proof.ttft_p50_ms > 0) || proof.completed == 0 ||
+      !json.contains("reruns") || !json["reruns"].is_array())
+    return damaged("'backend', 'ttft_p50_ms', 'completed' and a list 'reruns'");
   for (const Json& item : json["reruns"]) {
     if (!item.is_object()) return damaged("objects in 'reruns'");
-    const Rerun rerun{word(item, "key"), word(item, "label"), word(item, "more"),
-                      word(item, "limit"), number(item, "ttft_p50_ms")};
+    const Rerun rerun{word(item, "key"),   word(item, "label"),         word(item, "more"),
+                      word(item, "limit"), number(item, "ttft_p50_ms"), count(item)};
     if (rerun.key.empty() || rerun.label.empty() || rerun.more.empty() || rerun.limit.empty() ||
-        !(rerun.ttft_p50_ms > 0))
-      return damaged("'key', 'label', 'more', 'limit' and 'ttft_p50_ms' in every item of 'reruns'");
+        !(rerun.ttft_p50_ms > 0) || rerun.completed == 0)
+      return damaged(
+          "'key', 'label', 'more', 'limit', 'ttft_p50_ms' and 'completed' in every item of "
+          "'reruns'");
     proof.reruns.push_back(rerun);
   }
   return proof;
@@ -141,6 +157,7 @@ void apply_limit_proof(const LimitProof& proof, RunDirectory& run) {
   const Rerun* unnamed = nullptr;
   for (const Rerun& rerun : proof.reruns) {
     if (named.size() == named_max || proof.gain(rerun) < proven_gain_min) continue;
+    if (rerun.completed < proof.completed) continue;  // the slow ones may be those that were lost
     if (names_a_limit(rerun, run))
       named.push_back(&rerun);
     else if (unnamed == nullptr)

@@ -4,6 +4,7 @@
 // sentence that rests on it.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,14 +24,18 @@ struct LimitProof {
     std::string more;   // what it had: "10% more decode memory"
     std::string limit;  // of limits.h, whose time it shortens: "decode_memory"
     double ttft_p50_ms = 0;
+    std::uint64_t completed = 0;  // requests, over which the median is
   };
-  std::string backend;        // of the reruns
-  bool run_was_real = false;  // the run itself was in real time: they are its simulation
-  double ttft_p50_ms = 0;     // with nothing changed, in virtual time
-  std::vector<Rerun> reruns;  // the lowest median first
+  std::string backend;          // of the reruns
+  bool run_was_real = false;    // the run itself was in real time: they are its simulation
+  double ttft_p50_ms = 0;       // with nothing changed, in virtual time
+  std::vector<Rerun> reruns;    // the lowest median first
+  std::uint64_t completed = 0;  // requests, with nothing changed
 
   /// By what share of the median it is shorter; below zero where it is longer.
   double gain(const Rerun& rerun) const { return 1 - rerun.ttft_p50_ms / ttft_p50_ms; }
+  /// What it had, and how many requests were completed where that differs.
+  std::string more_text(const Rerun& rerun) const;
   std::string gain_text(const Rerun& rerun) const;  // "12%"; "0%" below a ten-thousandth
 };
 

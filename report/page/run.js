@@ -437,7 +437,8 @@ function proof_section(data) {
       'more of one thing: ' + (proof.run_was_real ? 'a simulation of this run, whose median time ' +
       `to first token is ${ms(proof.ttft_p50_ms, 4)}.` : 'median time to first token ' +
       `${ms(proof.ttft_p50_ms, 4)} with nothing changed.`)),
-    table([{name: 'with', text: true, of: r => r.more},
+    table([{name: 'with', text: true, of: r => r.more +
+        (r.completed === proof.completed ? '' : ` (${r.completed} requests completed, not ${proof.completed})`)},
       {name: 'median TTFT', of: r => ms(r.ttft_p50_ms, 4)},
       {name: 'difference', of: r => change(r.gain), bar: r => r.gain < 1e-4 ? 0 : r.gain}],
     proof.reruns, 'What limits it'));

@@ -128,7 +128,7 @@ TEST_F(Why, AnotherRunInTheFolderHasNoneAndDamageIsNamed) {
   write("run/why.json", "{\"schema\": 1, \"backend\": \"emulated\", \"ttft_p50_ms\": 3}");
   test::Ran ran = run({"explain", "run"});
   EXPECT_EQ(ran.code, 2);
-  EXPECT_NE(ran.err.find("run/why.json: expected 'backend', 'ttft_p50_ms' and a list 'reruns'"),
+  EXPECT_NE(ran.err.find("run/why.json: expected 'backend', 'ttft_p50_ms', 'completed' and a list"),
             std::string::npos)
       << ran.err;
   replay({"-n", "6", "--force"});

@@ -16,14 +16,14 @@ RunDirectory waiting_for_memory() {
 }
 
 LimitProof proof_of(const std::vector<LimitProof::Rerun>& reruns) {
-  return {"emulated", false, 100, reruns};
+  return {"emulated", false, 100, reruns, 50};
 }
-const LimitProof::Rerun steps{"decode_steps", "decode steps", "10% faster decode steps",
-                              "decode_steps", 91};
-const LimitProof::Rerun memory{"decode_memory", "decode memory", "10% more KV memory of decode",
-                               "decode_memory", 95};
-const LimitProof::Rerun prefill{"prefill", "prefill and its queue", "10% faster prefill", "prefill",
-                                99.9};
+const LimitProof::Rerun steps{
+    "decode_steps", "decode steps", "10% faster decode steps", "decode_steps", 91, 50};
+const LimitProof::Rerun memory{
+    "decode_memory", "decode memory", "10% more KV memory of decode", "decode_memory", 95, 50};
+const LimitProof::Rerun prefill{
+    "prefill", "prefill and its queue", "10% faster prefill", "prefill", 99.9, 50};
 
 TEST(LimitProof, FasterStepsAreNotNamedBesideWhatTheyFree) {
   RunDirectory run = waiting_for_memory();
@@ -49,6 +49,22 @@ TEST(LimitProof, WhereNothingHelpsNothingIsFirst) {
   EXPECT_TRUE(run.text("limit_sentence").starts_with("Nothing limits it by itself: "))
       << run.text("limit_sentence");
   EXPECT_TRUE(run.limits.empty());
+}
+
+/// The median of those that are left may be shorter because the slow ones were lost.
+TEST(LimitProof, WhatLosesRequestsIsNoGain) {
+  RunDirectory run = waiting_for_memory();
+  LimitProof::Rerun losing = memory;
+  losing.completed = 49;
+  const LimitProof proof = proof_of({losing, prefill});
+  EXPECT_EQ(proof.more_text(losing),
+            "10% more KV memory of decode (49 requests completed, not 50)");
+  apply_limit_proof(proof, run);
+  EXPECT_TRUE(run.text("limit_sentence").starts_with("Nothing limits it by itself: "))
+      << run.text("limit_sentence");
+  const auto again = parse_limit_proof(limit_proof_json(proof), "why.json");
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(again->more_text(again->reruns.at(0)), proof.more_text(losing));
 }
 
 }  // namespace
