@@ -12,6 +12,7 @@
 #include "cli/terminal.h"
 #include "core/unit_text.h"
 #include "results/run_rows.h"
+#include "serving/mover.h"
 
 namespace kvhaul::cli {
 namespace po = boost::program_options;
@@ -308,9 +309,8 @@ Result<std::vector<TransferStory>> stories_of(
 /// and after.
 Result<std::vector<TransferStory>> stories_of(const Options& options, const Run& run,
                                               const Request& of) {
-  constexpr unsigned slot_shift = 40;  // serving/mover.cpp
   return stories_of(options, run.from, [&](const LoggedTransfer& transfer) {
-    return transfer.tag >> slot_shift == of.row.slot &&
+    return slot_of_tag(transfer.tag) == of.row.slot &&
            transfer.submitted_ns >= of.prefill_start_ns() &&
            transfer.submitted_ns <= of.joined_ns();
   });

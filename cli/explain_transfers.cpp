@@ -24,17 +24,12 @@ class Stories {
       begin(entry, *follower_.transfer(), state);
     if (entry.kind == LogRecord::complete) came_back(key, *entry.completion, entry.now);
     for (const PostAction& action : entry.actions->posts) posted(key, entry, action, state);
-    std::size_t next = 0;
-    for (const TransferEnd& end : entry.actions->ends) {
-      if (next == follower_.ended().size()) break;
-      const auto& [transfer, parts] = follower_.ended()[next];
-      if (transfer.id != end.id) continue;
-      ++next;
+    for (const auto& [transfer, end] : follower_.ended()) {
       const auto story = stories_.find(transfer.number);
       if (story == stories_.end()) continue;
       story->second.ended_ns = entry.now;
       story->second.outcome = end.outcome;
-      story->second.parts = parts;
+      story->second.parts = end.path;
     }
   }
 

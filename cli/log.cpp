@@ -64,14 +64,7 @@ class Printer {
              .text = "to " + names_.node(message.to) + ", of " + names_.place(message.place) +
                      ": " + std::to_string(message.value),
              .fields = {{"to", message.to}, {"place", message.place}, {"value", message.value}}});
-    std::size_t next = 0;
-    for (const TransferEnd& end : entry.actions->ends) {
-      if (next == follower_.ended().size()) break;
-      const auto& [transfer, parts] = follower_.ended()[next];
-      if (transfer.id != end.id) continue;
-      ++next;
-      print(end_line(end, transfer, parts));
-    }
+    for (const auto& [transfer, end] : follower_.ended()) print(end_line(end, transfer));
   }
 
   std::uint64_t left_out() const { return lines_ > limit_ ? lines_ - limit_ : 0; }
@@ -175,8 +168,7 @@ class Printer {
             .fields = {{"chunk", chunk_name(action.chunk)}}};
   }
 
-  Line end_line(const TransferEnd& end, const LoggedTransfer& transfer,
-                const PathParts& parts) const {
+  Line end_line(const TransferEnd& end, const LoggedTransfer& transfer) const {
     std::string text = transfer_name(transfer.number) + " " +
                        std::string(transfer_outcome_name(end.outcome)) + " after " +
                        duration_text(now_ - transfer.submitted_ns) + " in " +
@@ -188,10 +180,10 @@ class Printer {
                    {"resent_chunks", end.resent_chunks}};
     for (std::size_t p = 0; p < path_part_count; ++p) {
       const auto part = static_cast<PathPart>(p);
-      if (parts[part] == 0) continue;
+      if (end.path[part] == 0) continue;
       text += (text.ends_with(")") ? " (" : "; ") + std::string(path_part_name(part)) + " " +
-              duration_text(parts[part]);
-      fields[std::string(path_part_name(part)) + "_ns"] = parts[part];
+              duration_text(end.path[part]);
+      fields[std::string(path_part_name(part)) + "_ns"] = end.path[part];
     }
     return {.kind = "end", .text = text, .transfer = transfer.number, .fields = fields};
   }

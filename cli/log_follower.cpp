@@ -57,13 +57,13 @@ void LogFollower::follow(const LogEntry& entry) {
     if (const auto id = entry.state->transfer_of(action.post.chunk))
       chunk.transfer = state_->numbers[slot_of(*id)];
   }
-  for (const TransferEnd& end : actions.ends) {
-    const std::uint64_t last_flight = path.ended(end.id);
+  for (TransferEnd end : actions.ends) {
+    end.last_flight = path.ended(end.id);
     const auto transfer = known(end.id);
     if (!transfer) continue;  // every end is of something submitted
-    const bool delivered = end.outcome == TransferOutcome::delivered;
-    ended_.emplace_back(*transfer,
-                        delivered ? path.parts(last_flight, end.submitted_ns) : PathParts());
+    if (end.outcome == TransferOutcome::delivered)
+      path.add_parts(end.last_flight, end.submitted_ns, end.path);
+    ended_.emplace_back(*transfer, end);
     state_->open.erase(transfer->number);
   }
   path.forget();

@@ -60,10 +60,9 @@ class LogFollower {
   const LoggedTransfer* transfer() const { return transfer_ ? &*transfer_ : nullptr; }
   /// That came back, as it was in flight; nothing for what was not.
   const LoggedChunk* chunk() const { return chunk_ ? &*chunk_ : nullptr; }
-  /// Transfers that ended with it, in the order of Actions::ends, with what they waited for.
-  const std::vector<std::pair<LoggedTransfer, PathParts>>& ended() const { return ended_; }
-
-  std::uint64_t transfers() const { return transfers_; }
+  /// Transfers that ended with it, in the order of Actions::ends; TransferEnd::path is what the
+  /// delivered ones waited for, as in a run.
+  const std::vector<std::pair<LoggedTransfer, TransferEnd>>& ended() const { return ended_; }
 
  private:
   std::optional<LoggedTransfer> known(TransferId id) const;
@@ -73,7 +72,7 @@ class LogFollower {
   std::uint64_t transfers_ = 0;
   std::optional<LoggedTransfer> transfer_;
   std::optional<LoggedChunk> chunk_;
-  std::vector<std::pair<LoggedTransfer, PathParts>> ended_;
+  std::vector<std::pair<LoggedTransfer, TransferEnd>> ended_;
 };
 
 }  // namespace kvhaul::cli

@@ -197,7 +197,7 @@ TransferRow& Mover::row_of(KvMove& move, std::uint32_t chunk, std::uint8_t tier)
 
 void Mover::transfer_ended(TimeNs now, const TransferEnd& end) {
   parts_.observer.transfer_done(end);
-  const auto slot = static_cast<std::uint32_t>(end.tag >> 40);
+  const auto slot = slot_of_tag(end.tag);
   const auto unit = static_cast<std::uint32_t>(end.tag >> 16) & 0xffffffu;
   const auto lane = static_cast<std::uint32_t>(end.tag) & 0xffffu;
   KvMove& move = moves_[slot];

@@ -27,6 +27,11 @@ class MoverOwner {
 
 class Front;
 
+/// Of a request, in the tag of each of its transfers (RequestResult::slot).
+constexpr std::uint32_t slot_of_tag(std::uint64_t tag) {
+  return static_cast<std::uint32_t>(tag >> 40);
+}
+
 class Mover {
  public:
   /// `front` is null where another process has it.
